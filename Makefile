@@ -1,0 +1,35 @@
+# Two commands do everything: `make sweep` and `make test`. PYTHON picks the interpreter (3.11 or newer).
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: help sweep test lint dashboard clean
+
+help:            ## List the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/'
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --progress-bar off -e .
+	@touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --progress-bar off -e '.[test]'
+	@touch $@
+
+sweep: $(VENV)/.installed       ## Set up and run the default study on the CPU
+	$(BIN)/fipo launch
+
+test: $(VENV)/.installed-test   ## Set up and run every test
+	$(BIN)/ruff check .
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed-test   ## Check style only
+	$(BIN)/ruff check .
+
+dashboard: $(VENV)/.installed   ## Open the newest study in the browser
+	$(BIN)/fipo dashboard
+
+clean:                          ## Remove the virtual environment and caches, never studies
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis *.egg-info

@@ -1,0 +1,1 @@
+"""The dashboard: Streamlit pages and Plotly figures over a study's results. Needs no Ray and never writes."""

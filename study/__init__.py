@@ -1,0 +1,1 @@
+"""A hyperparameter study: many training runs under one Optuna study, as Ray Tune trials."""

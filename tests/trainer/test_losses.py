@@ -1,0 +1,194 @@
+"""The loss against the authors' numbers, against the definition, and against the losses it contains."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trainer.losses import fipo_loss, fipo_loss_sum, future_kl, influence_weights
+
+CASES = json.loads((Path(__file__).parent / "data" / "fipo_policy_loss.json").read_text())["cases"]
+FIPO = {"gamma": 2 ** (-1 / 32), "epsilon_f_low": 0.2, "epsilon_f_high": 0.2, "safety_threshold": 3.0}
+
+
+def case_settings(params: dict) -> dict:
+    """The authors' parameters in our terms: a clip ratio of 0 means weights up to 10."""
+    clip = params["influence_clip_ratio"]
+    low, high = (1.0, 9.0) if clip == 0 else (0.0, clip) if params["influence_clip_high_only"] else (clip, clip)
+    return {
+        "gamma": 2 ** (-1 / params["half_life"]),
+        "epsilon_f_low": low,
+        "epsilon_f_high": high,
+        "safety_threshold": params["safety_threshold"],
+        "clip_low": params["clip_ratio_low"],
+        "clip_high": params["clip_ratio_high"],
+        "dual_clip": params["dual_clip_ratio"],
+        "aggregation": params["loss_aggregation"],
+    }
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 1e-5)])
+@pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
+def test_equals_the_authors_reference(case: dict, dtype: torch.dtype, tolerance: float) -> None:
+    inputs = {name: torch.tensor(values, dtype=dtype) for name, values in case["inputs"].items()}
+    mask = inputs["response_mask"]
+    log_probs = inputs["log_probs"].requires_grad_()
+    arguments = (log_probs, inputs["old_log_probs"], inputs["advantages"], mask)
+    expected = case["expected"]
+
+    loss, metrics = fipo_loss(*arguments, **case_settings(case["params"]))
+    loss.backward()
+    weights = fipo_loss_sum(*arguments, **case_settings(case["params"])).weights
+
+    def close(ours: torch.Tensor, theirs: list) -> None:
+        theirs = torch.tensor(theirs, dtype=dtype)
+        torch.testing.assert_close(ours * mask, theirs * mask, rtol=tolerance, atol=tolerance)
+
+    assert loss.item() == pytest.approx(expected["loss"], rel=tolerance, abs=tolerance)
+    close(log_probs.grad, expected["grad_log_probs"])
+    close(weights, expected["influence_weights"])
+    for ours, theirs in {
+        "clip_fraction": "clip_frac",
+        "dual_clip_fraction": "dual_clip_frac",
+        "policy_kl": "ppo_kl",
+        "influence_weight_mean": "influence_mean",
+        "influence_weight_min": "influence_min",
+        "influence_weight_max": "influence_max",
+        "influence_weight_clip_fraction": "influence_clip_frac",
+    }.items():
+        # The reference divides by tokens + 1e-8, which the metrics (not the loss) show in the tenth digit.
+        assert metrics[ours] == pytest.approx(expected[theirs], rel=tolerance, abs=max(tolerance, 2e-9)), ours
+    dropped = 1 - (torch.tensor(expected["loss_mask"]).amax(1) > 0).double().mean().item()
+    assert metrics["dropped_sequence_fraction"] == pytest.approx(dropped)
+
+
+def random_batch(batch: int, length: int, seed: int, spread: float = 0.3) -> tuple[torch.Tensor, ...]:
+    generator = torch.Generator().manual_seed(seed)
+    old = -torch.rand(batch, length, generator=generator, dtype=torch.float64) * 3
+    new = old + spread * torch.randn(batch, length, generator=generator, dtype=torch.float64)
+    advantages = torch.randn(batch, 1, generator=generator, dtype=torch.float64).expand(batch, length)
+    lengths = torch.randint(1, length + 1, (batch, 1), generator=generator)
+    return new, old, advantages, (torch.arange(length) < lengths).double()
+
+
+@settings(deadline=None, max_examples=60)
+@given(length=st.integers(1, 700), gamma=st.sampled_from([0.0, 0.5, 0.917, 0.9786, 0.9973, 1.0]), seed=st.integers(0, 99))
+def test_future_kl_is_the_discounted_suffix_sum(length: int, gamma: float, seed: int) -> None:
+    new, old, _, mask = random_batch(2, length, seed)
+    log_ratio = new - old
+    expected = torch.zeros_like(log_ratio)
+    after = torch.zeros(2, dtype=torch.float64)
+    for t in reversed(range(length)):
+        after = (log_ratio * mask)[:, t] + gamma * after
+        expected[:, t] = after
+    torch.testing.assert_close(future_kl(log_ratio, mask, gamma=gamma), expected, rtol=1e-11, atol=1e-11)
+
+
+def test_future_kl_of_a_long_sequence_does_not_overflow_in_float32() -> None:
+    ones = torch.ones(1, 40_000)
+    gamma = 2 ** (-1 / 8)
+    torch.testing.assert_close(future_kl(ones, ones, gamma=gamma)[0, 0].item(), 1 / (1 - gamma), rtol=1e-5, atol=0.0)
+
+
+@settings(deadline=None, max_examples=30)
+@given(seed=st.integers(0, 999), gamma=st.floats(0, 1), spread=st.floats(0.01, 1.5))
+def test_weights_of_one_are_dapo(seed: int, gamma: float, spread: float) -> None:
+    """DAPO written down again, independently: dual-clip PPO with a token mean."""
+    new, old, advantages, mask = random_batch(4, 30, seed, spread)
+    ratio = (new - old).exp()
+    surrogate = torch.maximum(-advantages * ratio, -advantages * ratio.clamp(0.8, 1.28))
+    loss = torch.where(advantages < 0, torch.minimum(surrogate, -advantages * 10.0), surrogate)
+    outside = ((advantages < 0) & (ratio > 10) & (mask > 0)).sum(1)
+    mask_kept = mask * (outside <= 1)[:, None]
+    expected = (loss * mask_kept).sum() / mask_kept.sum().clamp(min=1)
+    ours, _ = fipo_loss(new, old, advantages, mask, gamma=gamma, epsilon_f_low=0, epsilon_f_high=0, safety_threshold=3)
+    assert ours.item() == pytest.approx(expected.item(), rel=1e-10, abs=1e-12)
+
+
+def test_equal_clips_are_grpo() -> None:
+    new, old, advantages, mask = random_batch(4, 30, seed=5)
+    ratio = (new - old).exp()
+    grpo = -torch.minimum(advantages * ratio, advantages * ratio.clamp(0.8, 1.2))
+    expected = (grpo * mask).sum(1).div(mask.sum(1)).mean()
+    ours, _ = fipo_loss(
+        new, old, advantages, mask,
+        gamma=0.9, epsilon_f_low=0, epsilon_f_high=0, safety_threshold=3, clip_low=0.2, clip_high=0.2,
+        dual_clip=1e9, aggregation="seq-mean-token-mean",
+    )  # fmt: skip
+    assert ours.item() == pytest.approx(expected.item(), rel=1e-12)
+
+
+def test_an_unmoved_policy_makes_every_setting_the_same_run() -> None:
+    _, old, advantages, mask = random_batch(4, 30, seed=1)
+    losses = set()
+    for gamma, epsilon in [(0.0, 0.0), (0.9, 0.2), (1.0, 1.0)]:
+        loss, metrics = fipo_loss(
+            old, old, advantages, mask, gamma=gamma, epsilon_f_low=epsilon, epsilon_f_high=epsilon, safety_threshold=3
+        )
+        losses.add(round(loss.item(), 12))
+        assert metrics["influence_weight_mean"] == 1.0
+    assert len(losses) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("gamma", 0.5), ("epsilon_f_low", 0.05), ("epsilon_f_high", 0.05), ("safety_threshold", 1.1),
+        ("clip_low", 0.01), ("clip_high", 0.01), ("dual_clip", 1.5), ("filtering", False),
+        ("aggregation", "seq-mean-token-sum"),
+    ],
+)  # fmt: skip
+def test_every_argument_changes_the_loss(name: str, value: object) -> None:
+    new, old, advantages, mask = random_batch(6, 40, seed=3, spread=0.8)
+    base = FIPO | {"dual_clip": 3.0}
+    before, _ = fipo_loss(new, old, advantages, mask, **base)
+    after, _ = fipo_loss(new, old, advantages, mask, **(base | {name: value}))
+    assert before.item() != after.item()
+
+
+def test_no_gradient_flows_through_the_weights() -> None:
+    new, old, advantages, mask = random_batch(3, 20, seed=2)
+    new.requires_grad_()
+    result = fipo_loss_sum(new, old, advantages, mask, **FIPO)
+    result.total.backward()
+    constant = new.detach().requires_grad_()
+    ratio = (constant - old).exp()
+    weighted = advantages * result.weights
+    torch.maximum(-weighted * ratio, -weighted * ratio.clamp(0.8, 1.28)).mul(mask).sum().backward()
+    torch.testing.assert_close(new.grad, constant.grad)
+
+
+def test_a_token_past_the_safety_threshold_is_never_amplified() -> None:
+    high = torch.full((1, 3), 2.0)
+    weights = influence_weights(
+        high, torch.tensor([[1.0, 4.0, 4.0]]), torch.tensor([[-1.0, -1.0, 1.0]]),
+        epsilon_f_low=0.2, epsilon_f_high=0.5, safety_threshold=3.0,
+    )  # fmt: skip
+    assert weights.tolist() == [[1.5, 1.0, 1.5]]
+
+
+@settings(deadline=None, max_examples=30)
+@given(seed=st.integers(0, 999), cut=st.integers(1, 5), aggregation=st.sampled_from(["token-mean", "seq-mean-token-sum", "seq-mean-token-mean"]))
+def test_sums_over_micro_batches_add_up(seed: int, cut: int, aggregation: str) -> None:
+    batch = random_batch(6, 25, seed, spread=1.0)
+    whole = fipo_loss_sum(*batch, **FIPO, dual_clip=3.0, aggregation=aggregation)
+    parts = [fipo_loss_sum(*(x[rows] for x in batch), **FIPO, dual_clip=3.0, aggregation=aggregation) for rows in (slice(0, cut), slice(cut, 6))]
+    assert sum(p.total for p in parts).item() == pytest.approx(whole.total.item(), rel=1e-9, abs=1e-9)
+    assert sum(p.count for p in parts).item() == whole.count.item()
+
+
+@settings(deadline=None, max_examples=30)
+@given(seed=st.integers(0, 999), extra=st.integers(1, 200))
+def test_padding_changes_nothing(seed: int, extra: int) -> None:
+    batch = random_batch(3, 20, seed)
+    junk = [torch.randn(3, extra, dtype=torch.float64) for _ in range(3)] + [torch.zeros(3, extra, dtype=torch.float64)]
+    padded = [torch.cat([x, more], 1) for x, more in zip(batch, junk, strict=True)]
+    before, metrics = fipo_loss(*batch, **FIPO)
+    after, padded_metrics = fipo_loss(*padded, **FIPO)
+    assert after.item() == pytest.approx(before.item(), rel=1e-9, abs=1e-12)
+    assert padded_metrics == pytest.approx(metrics, rel=1e-9, abs=1e-12)

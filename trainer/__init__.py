@@ -1,0 +1,1 @@
+"""One FIPO training run: loss, rollouts, rewards, evaluation. Knows no Ray, no Optuna, no Streamlit."""

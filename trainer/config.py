@@ -1,0 +1,178 @@
+"""The configuration of one training run. Each default stands here and nowhere else.
+
+Lengths are in tokens, rates are per optimizer step, paper means arXiv 2603.19835 (FIPO), DAPO means arXiv 2503.14476.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Frozen(BaseModel):
+    """Immutable, and an unknown key is an error. Fields are documented by the string below them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+class ModelConfig(Frozen):
+    path: str = "embedded"
+    """`embedded` (the tiny base model this project makes itself), a local directory, or a hub name."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Arithmetic of the forward pass. Master weights and optimizer state are always float32."""
+
+
+class DataConfig(Frozen):
+    train: str = "embedded:train"
+    """Training problems: `embedded:train` (generated sums), or a local JSONL file with `problem` and `answer`."""
+    max_prompt_length: int = Field(default=64, ge=1)
+    """Prompts longer than this many tokens are dropped and counted (paper Table 2: 2048)."""
+
+
+class RolloutConfig(Frozen):
+    prompts_per_step: int = Field(default=32, ge=1)
+    """Prompts sampled for one training step, the paper's global batch size (Table 2: 512)."""
+    group_size: int = Field(default=8, ge=2)
+    """Responses per prompt, G in GRPO (Table 2: 16)."""
+    max_response_length: int = Field(default=64, ge=1)
+    """Tokens after which a response is cut (Table 2: 20480)."""
+    temperature: float = Field(default=1.0, gt=0)
+    """Sampling temperature. It divides the logits when sampling and when scoring alike."""
+    max_sampled_batches: int = Field(default=1, ge=1)
+    """Dynamic sampling (DAPO 3.2): at most this many batches are drawn to replace groups with equal rewards."""
+
+
+class RewardConfig(Frozen):
+    overlong_buffer: int = Field(default=0, ge=0)
+    """Soft overlong punishment (DAPO eq. 13): the reward falls linearly over this many tokens before the limit; 0 is off."""
+    overlong_penalty: float = Field(default=1.0, ge=0)
+    """The largest soft punishment, reached at `rollout.max_response_length`."""
+
+
+class FipoConfig(Frozen):
+    gamma: float | None = Field(default=None, ge=0, le=1)
+    """Discount of the future KL per token (paper eq. 7). Give this or `half_life`."""
+    half_life: float | None = Field(default=None, gt=0)
+    """tau in tokens, gamma = 2^(-1/tau). Give this or `gamma`; with neither, 32 (Tables 2 and 3)."""
+    epsilon_f_low: float = Field(default=0.2, ge=0, le=1)
+    """Influence weights are clipped from below at 1 - epsilon_f_low. DAPO is 0 here and in epsilon_f_high."""
+    epsilon_f_high: float = Field(default=0.2, ge=0)
+    """Influence weights are clipped from above at 1 + epsilon_f_high."""
+    safety_threshold: float = Field(default=3.0, ge=1)
+    """Ratio above which a token with negative advantage keeps a weight of at most 1 (Table 2: 10, Table 3: 3)."""
+    filtering: bool = True
+    """Leave tokens whose ratio exceeds `dual_clip` out of the future KL (the mask M of paper eq. 8; off in Figure 9)."""
+    clip_low: float = Field(default=0.2, ge=0, le=1)
+    """Policy ratio clip from below, 1 - clip_low. GRPO is clip_low = clip_high."""
+    clip_high: float = Field(default=0.28, ge=0)
+    """Policy ratio clip from above, 1 + clip_high (DAPO's clip-higher)."""
+    dual_clip: float = Field(default=10.0, gt=1)
+    """c of dual-clip PPO (arXiv 1912.09729): bounds the loss of tokens with negative advantage."""
+    aggregation: Literal["token-mean", "seq-mean-token-sum", "seq-mean-token-mean"] = "token-mean"
+    """How token losses become one number; DAPO and the paper use token-mean."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_discount(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("gamma") is not None and data.get("half_life") is not None:
+            raise ValueError(
+                f"gamma = {data['gamma']} and half_life = {data['half_life']} are the same quantity"
+                " (gamma = 2^(-1/half_life)); keep one of them"
+            )
+        return data
+
+    @property
+    def discount(self) -> float:
+        """gamma, from whichever of the two was given."""
+        if self.gamma is not None:
+            return self.gamma
+        return 2.0 ** (-1.0 / (self.half_life or 32.0))
+
+
+class OptimizerConfig(Frozen):
+    learning_rate: float = Field(default=1.5e-4, ge=0)
+    """AdamW, constant after warm-up (Table 2: 1e-6)."""
+    warmup_steps: int = Field(default=0, ge=0)
+    """Training steps over which the learning rate rises linearly (Table 2: 10)."""
+    weight_decay: float = Field(default=0.1, ge=0)
+    """AdamW's decoupled decay (Table 2: 0.1)."""
+    grad_clip: float = Field(default=1.0, gt=0)
+    """Largest gradient norm (Table 2: 1.0)."""
+    prompts_per_minibatch: int = Field(default=8, ge=1)
+    """Prompts per optimizer step (Table 2: 64). Must leave at least two minibatches per rollout."""
+    micro_batch_tokens: int = Field(default=4096, ge=1)
+    """Padded tokens that go through the model at once; changes memory, not the gradient."""
+
+
+class EvaluationSet(Frozen):
+    name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9_.-]+$")
+    """Names the set in every metric, for example `aime_2024`."""
+    path: str
+    """`embedded:select`, `embedded:report`, or a local JSONL file with `problem` and `answer` (an integer 0 to 999)."""
+    samples: int = Field(default=8, ge=1)
+    """k: responses per problem (paper: 32)."""
+    every: int | None = Field(default=5, ge=1)
+    """Evaluate each this many training steps; null is never in between. Always before the first and after the last."""
+
+
+class EvaluationConfig(Frozen):
+    sets: tuple[EvaluationSet, ...] = (
+        EvaluationSet(name="sums_select", path="embedded:select"),
+        EvaluationSet(name="sums_report", path="embedded:report", every=None),
+    )
+    """The first set steers selection and pruning, the others are only reported (AIME 2024, then AIME 2025)."""
+    temperature: float = Field(default=1.0, gt=0)
+    """Sampling temperature in evaluation (paper: 1.0)."""
+    top_p: float = Field(default=0.7, gt=0, le=1)
+    """Nucleus sampling in evaluation (paper: 0.7)."""
+    seed: int = 20240
+    """Evaluation samples depend on this and the step only, so that trials are compared on the same draws."""
+
+    @model_validator(mode="after")
+    def _distinct_names(self) -> EvaluationConfig:
+        names = [each.name for each in self.sets]
+        if not names:
+            raise ValueError("sets is empty; give at least one evaluation set, the first steers the study")
+        if len(set(names)) != len(names):
+            raise ValueError(f"sets has the names {', '.join(names)}; each name may stand once, rename one")
+        return self
+
+
+class TrainerConfig(Frozen):
+    """Everything that decides a run's numbers: the same config, seed and machine give the same metrics."""
+
+    steps: int = Field(default=40, ge=1)
+    """Training steps; each samples one rollout and makes one optimizer step per minibatch."""
+    seed: int = Field(default=0, ge=0)
+    """Seeds data order and training rollouts."""
+    threads: int = Field(default=1, ge=1)
+    """CPU threads of each rank. One thread gives the same numbers on every run."""
+    model: ModelConfig = ModelConfig()
+    data: DataConfig = DataConfig()
+    rollout: RolloutConfig = RolloutConfig()
+    reward: RewardConfig = RewardConfig()
+    fipo: FipoConfig = FipoConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+
+    @model_validator(mode="after")
+    def _minibatches(self) -> TrainerConfig:
+        rollout, mini = self.rollout.prompts_per_step, self.optimizer.prompts_per_minibatch
+        if mini >= rollout:
+            raise ValueError(
+                f"optimizer.prompts_per_minibatch = {mini} makes one minibatch of the {rollout} prompts in"
+                " rollout.prompts_per_step: the policy has not moved when the loss is taken, so FutureKL is 0 and gamma"
+                f" and epsilon_f do nothing; allowed 1 to {rollout // 2}, choose a divisor of {rollout}"
+            )
+        if rollout % mini:
+            raise ValueError(
+                f"optimizer.prompts_per_minibatch = {mini} does not divide rollout.prompts_per_step = {rollout};"
+                f" choose a divisor of {rollout}"
+            )
+        if self.reward.overlong_buffer >= self.rollout.max_response_length:
+            raise ValueError(
+                f"reward.overlong_buffer = {self.reward.overlong_buffer} must be below rollout.max_response_length ="
+                f" {self.rollout.max_response_length}; lower it"
+            )
+        return self

@@ -1,0 +1,90 @@
+"""The two ways a run can end early: the user gave something unusable, or training went bad."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class UserError(Exception):
+    """Bad input. The message is one line: the value, where it stands, what is allowed, what to do (exit code 2)."""
+
+
+class TrainingDiverged(Exception):
+    """A loss, gradient or log-probability stopped being finite. Ends this run, never the study.
+
+    Args:
+        step: training step (rollout number, from 1) at which it happened.
+        term: the quantity that was not finite, for example ``"loss"``.
+    """
+
+    def __init__(self, step: int, term: str) -> None:
+        super().__init__(step, term)
+        self.step, self.term = step, term
+
+    def __str__(self) -> str:
+        return f"{self.term} is not finite at step {self.step}; lower optimizer.learning_rate or optimizer.grad_clip"
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML mapping with `yaml.safe_load`. Raises UserError when there is none to read."""
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; give the path of a YAML file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); give the path of a YAML file") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" line {mark.line + 1}" if mark else ""
+        raise UserError(f"{path}:{line} is not valid YAML ({getattr(error, 'problem', error)}); mend that line") from None
+    if not isinstance(data, dict):
+        raise UserError(f"{path}: holds {type(data).__name__}, not a mapping of keys to values; see search_spaces/tiny.yaml")
+    return data
+
+
+def validate(model: type[Model], data: dict[str, Any], *, source: str) -> Model:
+    """Build `model` from `data`; `source` (a file name) and the key are named when a value is refused.
+
+    Raises:
+        UserError: one line for the first bad value.
+    """
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        raise UserError(f"{source}: {_explain(model, error)}") from None
+
+
+def _explain(model: type[BaseModel], error: ValidationError) -> str:
+    first = error.errors()[0]
+    # Tagged unions add the tag to the location, validators on a whole model leave it empty.
+    key = ".".join(str(part) for part in first["loc"])
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if first["type"] == "extra_forbidden":
+        known = _known_keys(model, first["loc"][:-1])
+        close = difflib.get_close_matches(str(first["loc"][-1]), known, n=1)
+        hint = f"did you mean {close[0]}?" if close else "remove it"
+        return f"{key} is not a known key; known here: {', '.join(known)}; {hint}{more}"
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "missing":
+        return f"{key} is missing; add it{more}"
+    if first["type"] == "value_error":  # our own validators say the value, the range and the mend themselves
+        return (f"{key}: " if key else "") + message + more
+    return f"{key} = {first['input']!r}: {message[0].lower()}{message[1:]}; change it{more}"
+
+
+def _known_keys(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
+    for part in location:
+        field = model.model_fields.get(str(part))
+        if field is None:
+            return sorted(model.model_fields)
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            model = inner
+    return sorted(model.model_fields)

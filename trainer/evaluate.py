@@ -1,0 +1,140 @@
+"""Accuracy on a held-out set: avg@k with its two errors, cons@k and pass@k."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from trainer.config import EvaluationConfig, EvaluationSet
+from trainer.problems import Problem
+from trainer.records import SetScore
+from trainer.rewards import Grade, grade
+from trainer.rollout import Request, Response, Sampler, request_seed
+
+Array = np.ndarray
+
+
+def avg_at_k(correct: Array) -> float:
+    """avg@k: mean of `correct` [problems, k]."""
+    return float(np.asarray(correct, dtype=float).mean())
+
+
+def sampling_error(correct: Array) -> float | None:
+    """Standard error of avg@k from drawing k responses to these problems: sqrt(sum_i p_i (1 - p_i) / (k - 1)) / n.
+
+    None for k = 1, where one draw per problem says nothing about the spread of draws.
+    """
+    values = np.asarray(correct, dtype=float)
+    problems, samples = values.shape
+    if samples < 2:
+        return None
+    p = values.mean(axis=1)
+    return float(np.sqrt((p * (1 - p) / (samples - 1)).sum()) / problems)
+
+
+def problem_error(correct: Array) -> float | None:
+    """Standard error of avg@k over problems, the set taken as a sample of its kind: std(p_i) / sqrt(n).
+
+    It contains the sampling error. None for a single problem.
+    """
+    p = np.asarray(correct, dtype=float).mean(axis=1)
+    return float(p.std(ddof=1) / np.sqrt(len(p))) if len(p) > 1 else None
+
+
+def pass_at_k(correct: Array, k: int) -> float:
+    """Unbiased pass@k (arXiv 2107.03374): mean over problems of 1 - C(n - c, k) / C(n, k), for `correct` [problems, n].
+
+    Raises:
+        ValueError: k is not within 1..n.
+    """
+    values = np.asarray(correct, dtype=bool)
+    samples = values.shape[1]
+    if not 1 <= k <= samples:
+        raise ValueError(f"k = {k} must be within 1..{samples}, the samples per problem")
+    wrong = samples - values.sum(axis=1)
+    # C(w, k) / C(n, k) as a product, which neither overflows nor cancels
+    miss = np.ones(len(values))
+    for i in range(k):
+        miss *= np.clip(wrong - i, 0, None) / (samples - i)
+    return float((1 - miss).mean())
+
+
+def cons_at_k(predictions: Sequence[Sequence[str | None]], answers: Sequence[str], *, ties: str = "average") -> float:
+    """cons@k: accuracy of the majority answer; responses without an answer do not vote.
+
+    Args:
+        predictions: [problems, k], None where a response had no answer.
+        answers: [problems], in the same notation.
+        ties: "average" gives a tie its share of right answers, "first" takes the one seen first.
+    """
+    shares = []
+    for row, answer in zip(predictions, answers, strict=True):
+        votes = Counter(each for each in row if each is not None)
+        if not votes:
+            shares.append(0.0)
+            continue
+        most = max(votes.values())
+        leaders = [each for each, count in votes.items() if count == most]
+        shares.append(float(leaders[0] == answer) if ties == "first" else float(answer in leaders) / len(leaders))
+    return float(np.mean(shares))
+
+
+def score_set(
+    each: EvaluationSet,
+    problems: Sequence[Problem],
+    responses: Sequence[Response],
+    decode: Callable[[Sequence[int]], str],
+) -> SetScore:
+    """Grade `responses` (k per problem, problem by problem) and sum them up."""
+    grades: list[list[Grade]] = []
+    for index, problem in enumerate(problems):
+        own = responses[index * each.samples : (index + 1) * each.samples]
+        grades.append([grade(decode(response.tokens), problem.answer) for response in own])
+    correct = np.array([[one.correct for one in row] for row in grades])
+    lengths = np.array([len(response.tokens) for response in responses])
+    return SetScore(
+        name=each.name,
+        samples=each.samples,
+        solved=tuple(int(count) for count in correct.sum(axis=1)),
+        accuracy=avg_at_k(correct),
+        sampling_error=sampling_error(correct),
+        problem_error=problem_error(correct),
+        cons=cons_at_k([[one.prediction for one in row] for row in grades], [p.answer for p in problems]),
+        pass_at_k=pass_at_k(correct, each.samples),
+        mean_length=float(lengths.mean()),
+        length_quantiles=tuple(float(q) for q in np.quantile(lengths, [0, 0.25, 0.5, 0.75, 1])),
+        truncated=float(np.mean([not response.finished for response in responses])),
+    )
+
+
+def evaluation_requests(
+    prompts: Sequence[Sequence[int]], each: EvaluationSet, config: EvaluationConfig, *, step: int
+) -> list[Request]:
+    """k requests per prompt. Seeds leave the trial out, so that trials are compared on common random numbers."""
+    name_seed = int.from_bytes(each.name.encode()[:8], "little")
+    return [
+        Request(tuple(prompt), request_seed(config.seed, name_seed, step, problem, sample))
+        for problem, prompt in enumerate(prompts)
+        for sample in range(each.samples)
+    ]
+
+
+def evaluate_set(
+    sampler: Sampler,
+    each: EvaluationSet,
+    problems: Sequence[Problem],
+    *,
+    config: EvaluationConfig,
+    step: int,
+    max_tokens: int,
+    encode: Callable[[str], Sequence[int]],
+    decode: Callable[[Sequence[int]], str],
+) -> SetScore:
+    """Sample k responses to every problem in one call and score them."""
+    requests = evaluation_requests([encode(problem.prompt) for problem in problems], each, config, step=step)
+    responses = sampler.sample(
+        requests, temperature=config.temperature, top_p=config.top_p, max_tokens=max_tokens
+    )
+    return score_set(each, problems, responses, decode)

@@ -1,0 +1,228 @@
+"""The FIPO policy loss and the quantities it is made of, as pure functions.
+
+FIPO: arXiv 2603.19835. DAPO: arXiv 2503.14476. Dual clip: arXiv 1912.09729.
+Shapes: B sequences, L response tokens, padded; `mask` is 1 on response tokens and 0 elsewhere.
+Where the authors' code and the paper differ, this follows the code, and says so.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+Aggregation = Literal["token-mean", "seq-mean-token-sum", "seq-mean-token-mean"]
+
+LOG_RATIO_LIMIT = 20.0  # exp(20) is still finite in float32; the authors clamp at the same value
+SCAN_BLOCK = 128
+
+
+def future_kl(log_ratio: Tensor, mask: Tensor, *, gamma: float) -> Tensor:
+    """FutureKL_t = sum_{k >= t} M_k gamma^(k-t) log_ratio_k (paper eq. 7 and 8), for every t.
+
+    Args:
+        log_ratio: [B, L], log pi_theta - log pi_old of the sampled token.
+        mask: [B, L], M: 1 on tokens that take part in the sum.
+        gamma: discount per token in [0, 1]; 2^(-1/tau) for a half-life of tau tokens.
+
+    Returns:
+        [B, L], same dtype. Time and memory O(B L), without a loop over tokens.
+    """
+    return _discounted_suffix_sum(log_ratio * mask, gamma)
+
+
+def _discounted_suffix_sum(values: Tensor, gamma: float) -> Tensor:
+    """S_t = values_t + gamma S_{t+1}, by blocks: a small triangular matmul inside, the same scan over block starts."""
+    batch, length = values.shape
+    block = min(length, SCAN_BLOCK)
+    if length == 0:
+        return values
+    offset = torch.arange(block, device=values.device)
+    distance = offset[:, None] - offset[None, :]  # [k, t]: k - t, how far the summed token lies ahead
+    # Every exponent is >= 0, so nothing overflows, unlike the usual cumsum(gamma^k x) / gamma^t.
+    powers = torch.pow(torch.tensor(gamma, dtype=values.dtype, device=values.device), distance.clamp(min=0))
+    powers = powers * (distance >= 0)
+    if length <= block:
+        return values @ powers
+    blocks = -(-length // block)
+    padded = torch.nn.functional.pad(values, (0, blocks * block - length)).view(batch, blocks, block)
+    inside = padded @ powers
+    starts = _discounted_suffix_sum(inside[:, :, 0], gamma**block)  # [B, blocks]: S at each block's first token
+    following = torch.nn.functional.pad(starts[:, 1:], (0, 1))
+    to_block_end = torch.pow(torch.tensor(gamma, dtype=values.dtype, device=values.device), block - offset)
+    return (inside + following[:, :, None] * to_block_end).view(batch, -1)[:, :length]
+
+
+def influence_weights(
+    future_kl: Tensor,
+    ratio: Tensor,
+    advantages: Tensor,
+    *,
+    epsilon_f_low: float,
+    epsilon_f_high: float,
+    safety_threshold: float,
+) -> Tensor:
+    """f_t = clip(exp(FutureKL_t), 1 - epsilon_f_low, 1 + epsilon_f_high) (paper eq. 9), [B, L], without gradient.
+
+    A token with negative advantage and ratio above `safety_threshold` gets a weight in [0.8, 1]: the authors' code
+    clamps there, the paper writes 1. Equal bounds of 0 give weights of exactly 1, which is DAPO.
+    """
+    weights = future_kl.detach().exp().clamp(1.0 - epsilon_f_low, 1.0 + epsilon_f_high)
+    unsafe = (advantages < 0) & (ratio.detach() > safety_threshold)
+    return torch.where(unsafe, weights.clamp(0.8, 1.0), weights)
+
+
+class LossSum(NamedTuple):
+    """A loss before its division, so that micro-batches and ranks can be added up exactly."""
+
+    total: Tensor
+    """Scalar with gradient; the loss is `total / count`, both summed over the whole minibatch."""
+    count: Tensor
+    """Scalar: kept tokens (token-mean) or kept sequences (seq-mean-*)."""
+    sums: dict[str, Tensor]
+    """Scalars without gradient, each a sum over response tokens (or sequences) of the metric named."""
+    tokens: Tensor
+    sequences: Tensor
+    smallest_weight: Tensor
+    largest_weight: Tensor
+    weights: Tensor
+    """[B, L] influence weights, for reading."""
+
+
+def fipo_loss_sum(
+    log_probs: Tensor,
+    old_log_probs: Tensor,
+    advantages: Tensor,
+    mask: Tensor,
+    *,
+    gamma: float,
+    epsilon_f_low: float,
+    epsilon_f_high: float,
+    safety_threshold: float,
+    clip_low: float = 0.2,
+    clip_high: float = 0.28,
+    dual_clip: float = 10.0,
+    filtering: bool = True,
+    aggregation: Aggregation = "token-mean",
+) -> LossSum:
+    """`fipo_loss` as a sum and its count; see there for the arguments."""
+    mask = mask.to(log_probs.dtype)
+    log_ratio = (log_probs - old_log_probs).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
+    ratio = log_ratio.exp()
+
+    with torch.no_grad():
+        takes_part = mask * (ratio <= dual_clip) if filtering else mask
+        future = future_kl(log_ratio, takes_part, gamma=gamma)
+        weights = influence_weights(
+            future,
+            ratio,
+            advantages,
+            epsilon_f_low=epsilon_f_low,
+            epsilon_f_high=epsilon_f_high,
+            safety_threshold=safety_threshold,
+        )
+    weighted = advantages * weights
+
+    unclipped = -weighted * ratio
+    clipped = -weighted * ratio.clamp(1.0 - clip_low, 1.0 + clip_high)
+    pessimistic = torch.maximum(unclipped, clipped)
+    bound = -weighted * dual_clip
+    negative = advantages < 0
+    token_loss = torch.where(negative, torch.minimum(pessimistic, bound), pessimistic)
+
+    with torch.no_grad():
+        dual_clipped = negative * (pessimistic > bound) * mask
+        # One token beyond c is cut off; a second one says the sequence has left the old policy, and it is dropped.
+        kept = (dual_clipped.sum(1) <= 1).to(mask.dtype)
+        kept_mask = mask * kept[:, None]
+        has_tokens = (mask.sum(1) > 0).to(mask.dtype)
+        sums = {
+            "clip_fraction": ((clipped > unclipped) * mask).sum(),
+            "dual_clip_fraction": dual_clipped.sum(),
+            "policy_kl": (-log_ratio * mask).sum(),
+            "influence_weight_mean": (weights * mask).sum(),
+            "influence_weight_clip_fraction": (
+                ((weights <= 1.0 - epsilon_f_low) | (weights >= 1.0 + epsilon_f_high)) * mask
+            ).sum(),
+            "future_kl_mean": (future * mask).sum(),
+            "dropped_sequence_fraction": ((1.0 - kept) * has_tokens).sum(),
+        }
+
+    # where, not times: a dropped sequence may hold infinities, and inf * 0 is nan.
+    per_sequence = torch.where(kept_mask > 0, token_loss, 0.0).sum(1)
+    count = (kept * has_tokens).sum()
+    if aggregation == "token-mean":
+        count = kept_mask.sum()
+    elif aggregation == "seq-mean-token-mean":
+        per_sequence = per_sequence / mask.sum(1).clamp(min=1.0)
+    valid = mask > 0
+    return LossSum(
+        total=per_sequence.sum(),
+        count=count,
+        sums=sums,
+        tokens=mask.sum(),
+        sequences=has_tokens.sum(),
+        smallest_weight=torch.where(valid, weights, torch.inf).amin(),
+        largest_weight=torch.where(valid, weights, -torch.inf).amax(),
+        weights=weights,
+    )
+
+
+def fipo_loss(
+    log_probs: Tensor,
+    old_log_probs: Tensor,
+    advantages: Tensor,
+    mask: Tensor,
+    *,
+    gamma: float,
+    epsilon_f_low: float,
+    epsilon_f_high: float,
+    safety_threshold: float,
+    clip_low: float = 0.2,
+    clip_high: float = 0.28,
+    dual_clip: float = 10.0,
+    filtering: bool = True,
+    aggregation: Aggregation = "token-mean",
+) -> tuple[Tensor, dict[str, float]]:
+    """The FIPO loss (paper eq. 10): the dual-clip PPO surrogate with advantages times the influence weights.
+
+    DAPO is `epsilon_f_low = epsilon_f_high = 0`; GRPO is that with `clip_low = clip_high`.
+    A sequence with more than one dual-clipped token is left out, as in the authors' code.
+
+    Args:
+        log_probs: [B, L], log pi_theta of the sampled tokens, with gradient.
+        old_log_probs: [B, L], the same under the policy that sampled them.
+        advantages: [B, L] (a group-normalised reward repeated over its tokens).
+        mask: [B, L], 1 on response tokens.
+        gamma, epsilon_f_low, epsilon_f_high, safety_threshold: see `future_kl` and `influence_weights`.
+        clip_low, clip_high, dual_clip: ratio clips 1 - clip_low, 1 + clip_high, and c for negative advantages.
+        filtering: leave tokens with ratio > dual_clip out of the future KL.
+        aggregation: "token-mean" over kept tokens, or the mean over kept sequences of token sums or token means.
+
+    Returns:
+        The scalar loss and the metrics named in `LossSum.sums` plus `influence_weight_min` and `_max`;
+        fractions and means are over response tokens, `dropped_sequence_fraction` over sequences.
+    """
+    result = fipo_loss_sum(
+        log_probs,
+        old_log_probs,
+        advantages,
+        mask,
+        gamma=gamma,
+        epsilon_f_low=epsilon_f_low,
+        epsilon_f_high=epsilon_f_high,
+        safety_threshold=safety_threshold,
+        clip_low=clip_low,
+        clip_high=clip_high,
+        dual_clip=dual_clip,
+        filtering=filtering,
+        aggregation=aggregation,
+    )
+    metrics = {
+        name: float(value / (result.sequences if name == "dropped_sequence_fraction" else result.tokens).clamp(min=1))
+        for name, value in result.sums.items()
+    }
+    metrics["influence_weight_min"] = float(result.smallest_weight)
+    metrics["influence_weight_max"] = float(result.largest_weight)
+    return result.total / result.count.clamp(min=1), metrics

@@ -1,0 +1,164 @@
+"""Sampling responses: one small protocol, and a batched KV-cache sampler over any transformers causal LM."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import DynamicCache, PreTrainedModel
+
+
+@dataclass(frozen=True)
+class Request:
+    """One response to draw. Its seed is its own, so a sample depends on neither batch, order nor rank."""
+
+    prompt: tuple[int, ...]
+    seed: int
+
+
+@dataclass(frozen=True)
+class Response:
+    """What was drawn for a request."""
+
+    prompt: tuple[int, ...]
+    tokens: tuple[int, ...]
+    """Response tokens; the last one is the end-of-sequence token if the response finished."""
+    log_probs: tuple[float, ...]
+    """Log-probability of each token under the sampling distribution at full top-p."""
+    finished: bool
+    """False when the response was cut at the length limit."""
+
+
+class Sampler(Protocol):
+    """Draws responses from the policy as it is now."""
+
+    def sample(
+        self, requests: Sequence[Request], *, temperature: float, top_p: float, max_tokens: int
+    ) -> list[Response]:
+        """One response per request, in the order of the requests."""
+        ...
+
+
+def request_seed(*parts: int) -> int:
+    """A 63-bit seed from the numbers that name a draw, for example (run seed, step, prompt, sample)."""
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+class TransformersSampler:
+    """Draws with the training model itself, so that there are no weights to copy."""
+
+    def __init__(self, model: PreTrainedModel, *, end_tokens: Sequence[int], pad_token: int, max_rows: int = 1024):
+        self.model = model
+        self.end_tokens = torch.tensor(sorted(set(end_tokens)))
+        self.pad_token = pad_token
+        self.max_rows = max_rows
+
+    @torch.inference_mode()
+    def sample(
+        self, requests: Sequence[Request], *, temperature: float, top_p: float, max_tokens: int
+    ) -> list[Response]:
+        """See `Sampler.sample`. Requests of similar prompt length share a batch, so that little is padded."""
+        order = sorted(range(len(requests)), key=lambda index: len(requests[index].prompt))
+        responses: dict[int, Response] = {}
+        was_training = self.model.training
+        self.model.eval()
+        for start in range(0, len(order), self.max_rows):
+            rows = order[start : start + self.max_rows]
+            drawn = self._sample_batch([requests[row] for row in rows], temperature, top_p, max_tokens)
+            responses.update(zip(rows, drawn, strict=True))
+        self.model.train(was_training)
+        return [responses[index] for index in range(len(requests))]
+
+    def _sample_batch(
+        self, requests: list[Request], temperature: float, top_p: float, max_tokens: int
+    ) -> list[Response]:
+        device = self.model.device
+        end_tokens = self.end_tokens.to(device)
+        # A table of uniforms, one row per request: rows that finish can be taken out of the batch without a trace.
+        draws = np.stack([np.random.default_rng(r.seed).random(max_tokens, dtype=np.float32) for r in requests])
+        uniforms = torch.from_numpy(draws).to(device)
+        tokens, mask = left_pad([r.prompt for r in requests], self.pad_token, device)
+        positions = (mask.cumsum(1) - 1).clamp(min=0)
+        padded = not bool(mask.all())
+
+        drawn = torch.full((len(requests), max_tokens), self.pad_token, device=device)
+        log_probs = torch.zeros((len(requests), max_tokens), device=device)
+        lengths = torch.full((len(requests),), max_tokens, device=device)
+        finished = torch.zeros(len(requests), dtype=torch.bool, device=device)
+        rows = torch.arange(len(requests), device=device)
+        running = torch.ones(len(requests), dtype=torch.bool, device=device)
+        cache = DynamicCache(config=self.model.config)
+        for step in range(max_tokens):
+            logits = self.model(
+                input_ids=tokens,
+                attention_mask=mask if padded else None,
+                position_ids=positions,
+                past_key_values=cache,
+                use_cache=True,
+                logits_to_keep=1,
+            ).logits[:, -1]
+            log_p = torch.log_softmax(logits.float() / temperature, dim=-1)
+            token = draw(log_p, uniforms[rows, step], top_p)
+            drawn[rows, step] = token
+            log_probs[rows, step] = log_p.gather(1, token[:, None]).squeeze(1)
+            ended = running & torch.isin(token, end_tokens)
+            finished[rows[ended]] = True
+            lengths[rows[ended]] = step + 1
+            running = running & ~ended
+            count = int(running.sum())
+            if count == 0:
+                break
+            tokens, positions = token[:, None], positions[:, -1:] + 1
+            mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
+            # Taking rows out copies the cache; worth it only once a good part of the batch has ended.
+            if count <= 0.8 * len(rows):
+                keep = running.nonzero().squeeze(1)
+                cache.batch_select_indices(keep)
+                rows, running = rows[keep], running[keep]
+                tokens, positions, mask = tokens[keep], positions[keep], mask[keep]
+        return _collect(requests, drawn.cpu(), log_probs.cpu(), lengths.cpu(), finished.cpu())
+
+
+def left_pad(sequences: Sequence[Sequence[int]], pad: int, device: torch.device | str) -> tuple[Tensor, Tensor]:
+    """Token matrix [B, longest] with padding in front, and its mask."""
+    longest = max(len(each) for each in sequences)
+    tokens = torch.full((len(sequences), longest), pad)
+    mask = torch.zeros((len(sequences), longest), dtype=torch.long)
+    for row, each in enumerate(sequences):
+        tokens[row, longest - len(each) :] = torch.tensor(each)
+        mask[row, longest - len(each) :] = 1
+    return tokens.to(device), mask.to(device)
+
+
+def draw(log_p: Tensor, uniform: Tensor, top_p: float) -> Tensor:
+    """Tokens [B] by inverting the cumulative distribution of log_p [B, V] at `uniform` [B], within the top-p nucleus.
+
+    The nucleus is the smallest set of most likely tokens whose probability reaches top_p (arXiv 1904.09751).
+    """
+    probabilities = log_p.exp()
+    if top_p < 1.0:
+        ordered, index = probabilities.sort(dim=-1, descending=True, stable=True)
+        before = ordered.cumsum(-1) - ordered
+        probabilities = torch.where(before < top_p, ordered, 0.0)
+    cumulative = probabilities.cumsum(-1)
+    chosen = torch.searchsorted(cumulative, (uniform * cumulative[:, -1])[:, None], right=True)
+    chosen = chosen.clamp(max=log_p.shape[-1] - 1)
+    return (index.gather(1, chosen) if top_p < 1.0 else chosen).squeeze(1)
+
+
+def _collect(
+    requests: list[Request], drawn: Tensor, log_probs: Tensor, lengths: Tensor, finished: Tensor
+) -> list[Response]:
+    return [
+        Response(
+            prompt=request.prompt,
+            tokens=tuple(drawn[row, :length].tolist()),
+            log_probs=tuple(log_probs[row, :length].tolist()),
+            finished=bool(finished[row]),
+        )
+        for row, (request, length) in enumerate(zip(requests, lengths.tolist(), strict=True))
+    ]
