@@ -43,9 +43,13 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f" line {mark.line + 1}" if mark else ""
-        raise UserError(f"{path}:{line} is not valid YAML ({getattr(error, 'problem', error)}); mend that line") from None
+        raise UserError(
+            f"{path}:{line} is not valid YAML ({getattr(error, 'problem', error)}); mend that line"
+        ) from None
     if not isinstance(data, dict):
-        raise UserError(f"{path}: holds {type(data).__name__}, not a mapping of keys to values; see search_spaces/tiny.yaml")
+        raise UserError(
+            f"{path}: holds {type(data).__name__}, not a mapping of keys to values; see search_spaces/tiny.yaml"
+        )
     return data
 
 

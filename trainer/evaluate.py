@@ -134,7 +134,5 @@ def evaluate_set(
 ) -> SetScore:
     """Sample k responses to every problem in one call and score them."""
     requests = evaluation_requests([encode(problem.prompt) for problem in problems], each, config, step=step)
-    responses = sampler.sample(
-        requests, temperature=config.temperature, top_p=config.top_p, max_tokens=max_tokens
-    )
+    responses = sampler.sample(requests, temperature=config.temperature, top_p=config.top_p, max_tokens=max_tokens)
     return score_set(each, problems, responses, decode)

@@ -47,9 +47,7 @@ class Batch:
     sampled_length: float
 
 
-def sample_batch(
-    sampler: Sampler, stream: ProblemStream, policy: Policy, config: TrainerConfig, *, step: int
-) -> Batch:
+def sample_batch(sampler: Sampler, stream: ProblemStream, policy: Policy, config: TrainerConfig, *, step: int) -> Batch:
     """Sample groups until `rollout.prompts_per_step` of them are informative, or the bound on batches is reached.
 
     Groups whose responses are all right or all wrong have no advantage and are dropped (DAPO 3.2). With the bound

@@ -81,7 +81,9 @@ def micro_batches(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
     return batches
 
 
-def score(policy: Policy, responses: Sequence[Response], *, temperature: float, dtype: torch.dtype) -> tuple[Tensor, ...]:
+def score(
+    policy: Policy, responses: Sequence[Response], *, temperature: float, dtype: torch.dtype
+) -> tuple[Tensor, ...]:
     """Log-probabilities and entropy of the response tokens under the policy at `temperature`.
 
     Returns:

@@ -77,7 +77,9 @@ def random_batch(batch: int, length: int, seed: int, spread: float = 0.3) -> tup
 
 
 @settings(deadline=None, max_examples=60)
-@given(length=st.integers(1, 700), gamma=st.sampled_from([0.0, 0.5, 0.917, 0.9786, 0.9973, 1.0]), seed=st.integers(0, 99))
+@given(
+    length=st.integers(1, 700), gamma=st.sampled_from([0.0, 0.5, 0.917, 0.9786, 0.9973, 1.0]), seed=st.integers(0, 99)
+)
 def test_future_kl_is_the_discounted_suffix_sum(length: int, gamma: float, seed: int) -> None:
     new, old, _, mask = random_batch(2, length, seed)
     log_ratio = new - old
@@ -173,11 +175,18 @@ def test_a_token_past_the_safety_threshold_is_never_amplified() -> None:
 
 
 @settings(deadline=None, max_examples=30)
-@given(seed=st.integers(0, 999), cut=st.integers(1, 5), aggregation=st.sampled_from(["token-mean", "seq-mean-token-sum", "seq-mean-token-mean"]))
+@given(
+    seed=st.integers(0, 999),
+    cut=st.integers(1, 5),
+    aggregation=st.sampled_from(["token-mean", "seq-mean-token-sum", "seq-mean-token-mean"]),
+)
 def test_sums_over_micro_batches_add_up(seed: int, cut: int, aggregation: str) -> None:
     batch = random_batch(6, 25, seed, spread=1.0)
     whole = fipo_loss_sum(*batch, **FIPO, dual_clip=3.0, aggregation=aggregation)
-    parts = [fipo_loss_sum(*(x[rows] for x in batch), **FIPO, dual_clip=3.0, aggregation=aggregation) for rows in (slice(0, cut), slice(cut, 6))]
+    parts = [
+        fipo_loss_sum(*(x[rows] for x in batch), **FIPO, dual_clip=3.0, aggregation=aggregation)
+        for rows in (slice(0, cut), slice(cut, 6))
+    ]
     assert sum(p.total for p in parts).item() == pytest.approx(whole.total.item(), rel=1e-9, abs=1e-9)
     assert sum(p.count for p in parts).item() == whole.count.item()
 
