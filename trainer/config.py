@@ -102,7 +102,7 @@ class OptimizerConfig(Frozen):
     prompts_per_minibatch: int = Field(default=8, ge=1)
     """Prompts per optimizer step (Table 2: 64). Must leave at least two minibatches per rollout."""
     micro_batch_tokens: int = Field(default=4096, ge=1)
-    """Padded tokens that go through the model at once; changes memory, not the gradient."""
+    """Tokens that go through the model at once; changes memory, not the gradient."""
 
 
 class EvaluationSet(Frozen):

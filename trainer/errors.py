@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Any, TypeVar
+from types import UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -67,12 +68,12 @@ def validate(model: type[Model], data: dict[str, Any], *, source: str) -> Model:
 
 def _explain(model: type[BaseModel], error: ValidationError) -> str:
     first = error.errors()[0]
-    # Tagged unions add the tag to the location, validators on a whole model leave it empty.
-    key = ".".join(str(part) for part in first["loc"])
+    parts, inner = _walk(model, first["loc"])
+    key = ".".join(parts)  # empty for a validator on the whole model
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if first["type"] == "extra_forbidden":
-        known = _known_keys(model, first["loc"][:-1])
-        close = difflib.get_close_matches(str(first["loc"][-1]), known, n=1)
+        known = sorted(inner.model_fields)
+        close = difflib.get_close_matches(parts[-1], known, n=1)
         hint = f"did you mean {close[0]}?" if close else "remove it"
         return f"{key} is not a known key; known here: {', '.join(known)}; {hint}{more}"
     message = first["msg"].removeprefix("Value error, ")
@@ -83,12 +84,27 @@ def _explain(model: type[BaseModel], error: ValidationError) -> str:
     return f"{key} = {first['input']!r}: {message[0].lower()}{message[1:]}; change it{more}"
 
 
-def _known_keys(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
+def _walk(model: type[BaseModel], location: tuple[Any, ...]) -> tuple[list[str], type[BaseModel]]:
+    """The keys that a person wrote along `location` (pydantic adds the tag of a tagged union), and the model around the last."""
+    keys, inner, annotation = [], model, model
     for part in location:
-        field = model.model_fields.get(str(part))
-        if field is None:
-            return sorted(model.model_fields)
-        inner = field.annotation
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
-            model = inner
-    return sorted(model.model_fields)
+        if get_origin(annotation) is Annotated:
+            annotation = get_args(annotation)[0]
+        members = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else ()
+        tagged = [each for each in members if isinstance(each, type) and part in _literals(each)]
+        if tagged:
+            annotation = inner = tagged[0]
+            continue
+        keys.append(str(part))
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            inner = annotation
+            field = annotation.model_fields.get(str(part))
+            annotation = field.annotation if field is not None else Any
+        elif get_origin(annotation) in (dict, tuple, list):
+            annotation = get_args(annotation)[get_origin(annotation) is dict]
+    return keys, inner
+
+
+def _literals(model: type) -> list[Any]:
+    fields = model.model_fields.values() if issubclass(model, BaseModel) else ()
+    return [value for field in fields if get_origin(field.annotation) is Literal for value in get_args(field.annotation)]

@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from trainer.attention import attention_implementation, packing_arguments
 from trainer.base_model import ensure_base_model
 from trainer.config import ModelConfig
 from trainer.errors import UserError
 from trainer.rollout import Response
+from trainer.token_scores import token_scores
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ def load_policy(config: ModelConfig) -> Policy:
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
         model = AutoModelForCausalLM.from_pretrained(
-            path, dtype=torch.float32, trust_remote_code=False, attn_implementation="sdpa"
+            path, dtype=torch.float32, trust_remote_code=False, attn_implementation=attention_implementation()
         )
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
@@ -70,54 +72,53 @@ def load_policy(config: ModelConfig) -> Policy:
 
 
 def micro_batches(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
-    """Indices into `lengths`, similar lengths together, each list at most `max_tokens` padded tokens (or one sequence)."""
-    batches: list[list[int]] = []
+    """Indices into `lengths`, each list at most `max_tokens` tokens (or one longer sequence), the lists evenly filled.
+
+    The longest sequence goes first, each into the emptiest list that has room for it.
+    """
+    batches: list[list[int]] = [[] for _ in range(max(1, -(-sum(lengths) // max_tokens)))]
+    filled = [0] * len(batches)
     for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        # Sorted from the longest, so the first of a batch sets its padded width.
-        if batches and lengths[batches[-1][0]] * (len(batches[-1]) + 1) <= max_tokens:
-            batches[-1].append(index)
-        else:
-            batches.append([index])
-    return batches
+        least = min(range(len(batches)), key=filled.__getitem__)
+        if batches[least] and filled[least] + lengths[index] > max_tokens:
+            batches.append([])
+            filled.append(0)
+            least = len(batches) - 1
+        batches[least].append(index)
+        filled[least] += lengths[index]
+    return [each for each in batches if each]
 
 
 def score(
     policy: Policy, responses: Sequence[Response], *, temperature: float, dtype: torch.dtype
-) -> tuple[Tensor, ...]:
+) -> tuple[Tensor, Tensor, Tensor]:
     """Log-probabilities and entropy of the response tokens under the policy at `temperature`.
+
+    The sequences go through the model packed in one row, without padding.
 
     Returns:
         log_probs [B, L] with gradient (when enabled), entropy [B, L] without, mask [B, L]; L is the longest response,
         padding is 0 in all three.
     """
     device = policy.model.device
-    width = max(len(r.prompt) + len(r.tokens) for r in responses)
-    tokens = torch.full((len(responses), width), policy.pad_token)
-    rows, sources, slots = [], [], []
-    for row, response in enumerate(responses):
-        whole = response.prompt + response.tokens
-        tokens[row, : len(whole)] = torch.tensor(whole)
-        first = len(response.prompt) - 1  # the hidden state before a token predicts it
-        sources.append(torch.arange(first, first + len(response.tokens)))
-        slots.append(torch.arange(len(response.tokens)))
-        rows.append(torch.full((len(response.tokens),), row))
-    row, source, slot = (torch.cat(each).to(device) for each in (rows, sources, slots))
-    tokens = tokens.to(device)
+    lengths = [len(each.prompt) + len(each.tokens) for each in responses]
+    counts = torch.tensor([len(each.tokens) for each in responses])
+    tokens = torch.tensor([token for each in responses for token in each.prompt + each.tokens])
+    ends = torch.tensor(lengths).cumsum(0)
+    row = torch.arange(len(responses)).repeat_interleave(counts)
+    slot = torch.arange(len(row)) - (counts.cumsum(0) - counts).repeat_interleave(counts)
+    place = (ends - counts).repeat_interleave(counts) + slot  # where each response token stands in the packed row
+    row, slot, place, tokens = (each.to(device) for each in (row, slot, place, tokens))
 
-    # Padding stands behind the text and attention is causal: no mask is needed, and none is cheaper.
     with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
-        hidden = policy.model.base_model(input_ids=tokens, use_cache=False).last_hidden_state
-        logits = policy.model.get_output_embeddings()(hidden[row, source])
-    log_p = torch.log_softmax(logits.float() / temperature, dim=-1)
-    chosen = log_p.gather(1, tokens[row, source + 1][:, None]).squeeze(1)
-    with torch.no_grad():
-        entropy = -(log_p.exp() * log_p).sum(-1)
-
-    shape = (len(responses), max(len(r.tokens) for r in responses))
-    empty = torch.zeros(shape, device=device)
-    place = (row, slot)
-    return (
-        empty.index_put(place, chosen),
-        empty.index_put(place, entropy),
-        empty.index_put(place, torch.ones_like(chosen).detach()),
+        hidden = policy.model.base_model(
+            input_ids=tokens[None], use_cache=False, **packing_arguments(lengths, device)
+        ).last_hidden_state[0]
+    # The hidden state before a token predicts it.
+    log_probs, entropy = token_scores(
+        hidden[place - 1], policy.model.get_output_embeddings().weight, tokens[place], temperature=temperature
     )
+    shape = (len(responses), int(counts.max()))
+    empty = torch.zeros(shape, dtype=log_probs.dtype, device=device)
+    mask = torch.ones_like(entropy)
+    return tuple(empty.index_put((row, slot), values) for values in (log_probs, entropy, mask))

@@ -24,7 +24,7 @@ class SetScore(BaseModel):
     sampling_error: float | None
     """Standard error of avg@k from drawing k responses to these very problems; None for k = 1."""
     problem_error: float | None
-    """Standard error of avg@k as an estimate for the population that the problems were drawn from; None for one problem."""
+    """Standard error of avg@k as an estimate for the population the problems were drawn from; None for one problem."""
     cons: float
     """cons@k: accuracy of the majority answer."""
     pass_at_k: float
@@ -50,7 +50,7 @@ class Evaluation(BaseModel):
 
 
 def append_line(path: Path, record: dict[str, object]) -> None:
-    """Append one JSON line, non-finite floats as null. A torn last line, left by a crash, is skipped by `read_lines`."""
+    """Append one JSON line, non-finite floats as null. `read_lines` skips a torn last line, left by a crash."""
     clean = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in record.items()}
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(clean, allow_nan=False) + "\n")

@@ -1,0 +1,51 @@
+"""Bad configurations are refused with one line that says what to do."""
+
+from __future__ import annotations
+
+import pytest
+
+from trainer.config import FipoConfig, TrainerConfig
+from trainer.errors import UserError, validate
+
+
+def refused(data: dict) -> str:
+    with pytest.raises(UserError) as caught:
+        validate(TrainerConfig, data, source="run.yaml")
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_half_life_and_gamma_are_one_quantity() -> None:
+    assert FipoConfig(half_life=32).discount == 2 ** (-1 / 32)
+    assert FipoConfig(gamma=0.9).discount == 0.9
+    assert FipoConfig().discount == 2 ** (-1 / 32)
+    message = refused({"fipo": {"gamma": 0.9, "half_life": 8}})
+    assert "run.yaml: fipo" in message and "gamma = 0.9" in message and "half_life = 8" in message
+
+
+@pytest.mark.parametrize(
+    ("data", "parts"),
+    [
+        ({"fipo": {"epsilon_f_low": 1.5}}, ["fipo.epsilon_f_low = 1.5", "less than or equal to 1"]),
+        ({"fipo": {"gama": 0.9}}, ["fipo.gama", "did you mean gamma?", "half_life"]),
+        ({"steps": 0}, ["steps = 0", "greater than or equal to 1"]),
+        ({"optimizer": {"learning_rate": "fast"}}, ["optimizer.learning_rate = 'fast'", "number"]),
+        ({"optimizer": {"learning_rate": float("nan")}}, ["optimizer.learning_rate = nan"]),
+        ({"optimizer": {"prompts_per_minibatch": 32}}, ["prompts_per_minibatch = 32", "FutureKL is 0", "1 to 16"]),
+        ({"optimizer": {"prompts_per_minibatch": 5}}, ["prompts_per_minibatch = 5", "does not divide"]),
+        ({"evaluation": {"sets": []}}, ["evaluation", "sets is empty"]),
+    ],
+)
+def test_one_line_names_file_key_value_and_mend(data: dict, parts: list[str]) -> None:
+    message = refused(data)
+    assert message.startswith("run.yaml: ")
+    for part in parts:
+        assert part in message
+
+
+def test_a_config_is_frozen_and_round_trips() -> None:
+    config = TrainerConfig.model_validate({"fipo": {"gamma": 0.5}})
+    assert TrainerConfig.model_validate(config.model_dump(mode="json")) == config
+    with pytest.raises(ValueError, match="frozen"):
+        config.steps = 3

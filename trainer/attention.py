@@ -1,0 +1,72 @@
+"""Attention over packed sequences: many sequences in one row, none seeing another, no padding and no T x T mask.
+
+With flash-attn installed on a GPU its varlen kernel is used (through transformers). Elsewhere each sequence gets its
+own causal SDPA call, which does exactly the work that is needed; a block mask would cost the square of the pack.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+
+NAME = "packed_sdpa"
+
+
+def packed_attention(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: object
+) -> tuple[Tensor, None]:
+    """Causal attention within each of the sequences that `sequence_starts` cuts a row into.
+
+    Args:
+        query: [1, heads, T, d]; key, value: [1, kv_heads, T, d].
+        kwargs: `sequence_starts`, a list 0, n1, n1 + n2, ..., T. Without it (sampling with a cache) plain SDPA runs.
+
+    Returns:
+        [1, T, heads, d].
+    """
+    starts = kwargs.pop("sequence_starts", None)
+    if starts is None:
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
+    parts = [
+        sdpa_attention_forward(module, *(each[:, :, start:end] for each in (query, key, value)), None, **kwargs)[0]
+        for start, end in pairwise(starts)
+    ]
+    return torch.cat(parts, dim=1), None
+
+
+def attention_implementation() -> str:
+    """The name to load a model with: flash-attn where it can run, else `packed_attention`."""
+    if torch.cuda.is_available() and importlib.util.find_spec("flash_attn"):
+        return "flash_attention_2"
+    AttentionInterface.register(NAME, packed_attention)
+    AttentionMaskInterface.register(NAME, sdpa_mask)
+    return NAME
+
+
+def packing_arguments(lengths: list[int], device: torch.device) -> dict[str, object]:
+    """Keyword arguments that tell a model's forward where each sequence of a packed row begins.
+
+    Args:
+        lengths: tokens of each sequence, in the order of the row.
+    """
+    starts = [0]
+    for length in lengths:
+        starts.append(starts[-1] + length)
+    positions = torch.cat([torch.arange(length, device=device) for length in lengths])
+    edges = torch.tensor(starts, dtype=torch.int32, device=device)
+    return {
+        "position_ids": positions[None],
+        # A dictionary keeps transformers from building the T x T mask; both kinds of layer read their entry.
+        "attention_mask": {"full_attention": None, "sliding_attention": None},
+        "sequence_starts": starts,
+        "cu_seq_lens_q": edges,
+        "cu_seq_lens_k": edges,
+        "max_length_q": max(lengths),
+        "max_length_k": max(lengths),
+    }
