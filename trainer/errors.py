@@ -85,7 +85,7 @@ def _explain(model: type[BaseModel], error: ValidationError) -> str:
 
 
 def _walk(model: type[BaseModel], location: tuple[Any, ...]) -> tuple[list[str], type[BaseModel]]:
-    """The keys that a person wrote along `location` (pydantic adds the tag of a tagged union), and the model around the last."""
+    """The keys a person wrote along `location` (without the tags that pydantic adds) and the model around the last."""
     keys, inner, annotation = [], model, model
     for part in location:
         if get_origin(annotation) is Annotated:
@@ -107,4 +107,4 @@ def _walk(model: type[BaseModel], location: tuple[Any, ...]) -> tuple[list[str],
 
 def _literals(model: type) -> list[Any]:
     fields = model.model_fields.values() if issubclass(model, BaseModel) else ()
-    return [value for field in fields if get_origin(field.annotation) is Literal for value in get_args(field.annotation)]
+    return [each for field in fields if get_origin(field.annotation) is Literal for each in get_args(field.annotation)]

@@ -1,0 +1,228 @@
+"""Reading a spec that a person wrote: everything that can be wrong is found here, before anything is started."""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel
+
+from study import pruners, samplers
+from study.space import Choice, contains, describe, grid_values
+from study.spec import Control, Plugin, StudySpec, get_dotted, set_dotted
+from trainer.config import TrainerConfig
+from trainer.errors import UserError, read_yaml, validate
+
+_CORNERS = 4096
+_SHARED = ("evaluation", "steps", "threads")
+
+
+def load_spec(path: Path, *, sets: Sequence[str] = ()) -> StudySpec:
+    """Read, complete and check a study spec; `sets` are ``key=value`` texts that have the last word.
+
+    Raises:
+        UserError: one line with the file, the key, the value, what is allowed and what to do.
+    """
+    data = read_yaml(path)
+    for assignment in sets:
+        _apply_set(data, assignment)
+    spec = validate(StudySpec, data, source=str(path))
+    try:
+        return _complete(spec)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def trainer_configs(spec: StudySpec) -> Iterable[TrainerConfig]:
+    """Configs at the corners of the space: every combination of ends and choices, or one key at a time if too many.
+
+    Raises:
+        UserError: at the first that is not a valid TrainerConfig.
+    """
+    ends = {key: distribution.ends() for key, distribution in spec.space.items()}
+    if math.prod(map(len, ends.values())) <= _CORNERS:
+        points = (dict(zip(ends, values, strict=True)) for values in itertools.product(*ends.values()))
+    else:
+        first = {key: values[0] for key, values in ends.items()}
+        points = ({**first, key: value} for key, values in ends.items() for value in values)
+    for point in points:
+        yield _config(spec, point)
+
+
+def _complete(spec: StudySpec) -> StudySpec:
+    for key in spec.space:
+        _check_swept(key, "space")
+    if "fipo.gamma" in spec.space and "fipo.half_life" in spec.space:
+        raise UserError("space has fipo.gamma and fipo.half_life, which are the same quantity; keep one of them")
+    configs = iter(trainer_configs(spec))
+    base = next(configs)
+    for _ in configs:
+        pass
+    spec = spec.model_copy(update={"trainer": _full_trainer(base, spec), "space": _typed_space(spec)})
+    sampler, pruner = spec.sampler, spec.pruner
+    sampler = Plugin(name=sampler.name, **samplers.complete(sampler.name, sampler.options, spec.seed))
+    pruner = Plugin(name=pruner.name, **pruners.complete(pruner.name, pruner.options))
+    spec = spec.model_copy(update={"sampler": sampler, "pruner": pruner})
+    _check_grid(spec)
+    samplers.make_sampler(spec)
+    pruners.make_pruner(pruner.name, pruner.options)
+    labels = [control.label for control in spec.enqueue]
+    if len(set(labels)) != len(labels):
+        raise UserError(f"enqueue has the labels {', '.join(labels)}; each may stand once, rename one")
+    if len(labels) > spec.trials:
+        raise UserError(f"trials = {spec.trials} is fewer than the {len(labels)} controls in enqueue; raise it")
+    return spec.model_copy(update={"enqueue": tuple(_checked_control(spec, control) for control in spec.enqueue)})
+
+
+def _config(spec: StudySpec, values: dict[str, Any]) -> TrainerConfig:
+    try:
+        return spec.config(values, source="")
+    except UserError as error:
+        text = str(error).removeprefix(": ")
+        swept = "is not a known key" not in text and any(key.split(".")[-1] in text for key in values)
+        raise UserError(f"{'space' if swept else 'trainer'}: {text}") from None
+
+
+def _full_trainer(base: TrainerConfig, spec: StudySpec) -> dict[str, Any]:
+    """Every trainer value but the swept ones."""
+    full = base.model_dump(mode="json")
+    for key in spec.space:
+        *parents, last = key.split(".")
+        part = full
+        for parent in parents:
+            part = part[parent]
+        del part[last]
+    return full
+
+
+def _typed_space(spec: StudySpec) -> dict[str, Any]:
+    """Choices as the trainer reads them: YAML takes 1e-4 for text."""
+    first = {key: distribution.ends()[0] for key, distribution in spec.space.items()}
+    typed: dict[str, Any] = {}
+    for key, distribution in spec.space.items():
+        if isinstance(distribution, Choice):
+            values = [get_dotted(_config(spec, {**first, key: value}), key) for value in distribution.values]
+            distribution = Choice(type=distribution.type, values=tuple(values))
+        typed[key] = distribution
+    return typed
+
+
+def _check_grid(spec: StudySpec) -> None:
+    grid = spec.sampler.name == "grid"
+    for key, distribution in spec.space.items():
+        if grid and grid_values(distribution) is None:
+            raise UserError(
+                f"space.{key}.type = {distribution.type!r}: sampler grid needs grid, choice or int; list its values"
+            )
+        if not grid and distribution.type == "grid":
+            raise UserError(
+                f"space.{key}.type = 'grid': sampler {spec.sampler.name} does not try every value;"
+                " set sampler.name to grid, or the type to choice"
+            )
+    if not grid:
+        return
+    size = math.prod(len(grid_values(distribution) or ()) for distribution in spec.space.values())
+    if spec.trials > size + len(spec.enqueue):
+        raise UserError(
+            f"trials = {spec.trials}: the grid has {size} points and enqueue {len(spec.enqueue)} controls;"
+            f" set at most {size + len(spec.enqueue)}"
+        )
+
+
+def _checked_control(spec: StudySpec, control: Control) -> Control:
+    where = f"enqueue {control.label}"
+    first = {key: distribution.ends()[0] for key, distribution in spec.space.items()}
+    for key in control.values:
+        _check_swept(key, where)
+        if key not in spec.space and spec.sampler.name not in samplers.BLIND:
+            raise UserError(
+                f"{where}: {key} is not in space, so sampler {spec.sampler.name} would learn from this trial"
+                f" without seeing it; add it to space, or use a blind sampler ({', '.join(samplers.BLIND)})"
+            )
+    config = spec.config({**first, **control.values}, source=where)
+    values = {key: get_dotted(config, key) for key in control.values}
+    for key, value in values.items():
+        if key in spec.space and not contains(spec.space[key], value):
+            raise UserError(
+                f"{where}: {key} = {value} lies outside space, {describe(spec.space[key])}; widen the space"
+            )
+    missing = [key for key in spec.space if key not in values]
+    if missing and spec.sampler.name == "grid":
+        raise UserError(
+            f"{where}: {missing[0]} is missing; with sampler grid a control names every key of space, add it"
+        )
+    return Control(label=control.label, values=values)
+
+
+def _check_swept(key: str, where: str) -> None:
+    _check_key(key, where)
+    if key.split(".")[0] in _SHARED:
+        raise UserError(
+            f"{where}: {key} cannot differ between trials, they would no longer be comparable at equal steps;"
+            " fix it under trainer"
+        )
+
+
+def _check_key(key: str, where: str) -> None:
+    known = list(_leaves(TrainerConfig))
+    if key in known:
+        return
+    inside = [name for name in known if name.startswith(key + ".")]
+    if inside:
+        raise UserError(f"{where}: {key} is a group of keys; name one of {', '.join(inside)}")
+    same_leaf = [name for name in known if name.split(".")[-1] == key.split(".")[-1]]
+    close = same_leaf or difflib.get_close_matches(key, known, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
+    raise UserError(f"{where}: {key} is not a known trainer key; {hint}")
+
+
+def _leaves(model: type[BaseModel], prefix: str = "") -> Iterable[str]:
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from _leaves(field.annotation, f"{prefix}{name}.")
+        else:
+            yield prefix + name
+
+
+def _apply_set(data: dict[str, Any], assignment: str) -> None:
+    """Set a spec key (``trials=8``) or a trainer key (``fipo.gamma=0.9``), which is then no longer sampled."""
+    key, equals, text = assignment.partition("=")
+    key = key.strip()
+    if not equals or not key:
+        raise UserError(f"--set {assignment}: write key=value, for example --set trials=8 or --set fipo.half_life=32")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise UserError(f"--set {assignment}: {text} is not a YAML value; quote it") from None
+    head, _, rest = key.partition(".")
+    if head == "space" and rest:
+        data["space"] = {**(data.get("space") or {}), rest: value}
+    elif head in StudySpec.model_fields and head != "trainer":
+        set_dotted(data, key, value)
+    else:
+        key = rest if head == "trainer" else key
+        _check_key(key, "--set")
+        set_dotted(data, f"trainer.{key}", value)
+        if isinstance(data.get("space"), dict):
+            data["space"] = {name: each for name, each in data["space"].items() if name != key}
+        data["enqueue"] = [
+            each for control in data.get("enqueue") or [] if (each := _without(control, key, value)) is not None
+        ]
+
+
+def _without(control: Any, key: str, value: Any) -> Any:
+    """A control less a key that `--set` fixed, None when nothing is left of it.
+
+    Its label then tells of the change: it is no longer what its name promised.
+    """
+    values = control.get("values") if isinstance(control, dict) else None
+    if not isinstance(values, dict) or key not in values:
+        return control
+    kept = {name: each for name, each in values.items() if name != key}
+    label = control.get("label") if values[key] == value else f"{control.get('label')} with {key}={value}"
+    return {**control, "label": label, "values": kept} if kept else None

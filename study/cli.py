@@ -1,0 +1,165 @@
+"""The command line `fipo`. Bad input is one line on stderr and exit code 2; Ctrl-C is exit code 130."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from trainer.errors import TrainingDiverged, UserError
+
+app = typer.Typer(
+    name="fipo",
+    help="Hyperparameter studies for FIPO: launch sweeps, browse the dashboard, export the best config.",
+    epilog="Start here: fipo launch   then: fipo dashboard   and: fipo export studies/tiny",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+SETS_HELP = "Fix a value, for example trials=8 or fipo.half_life=32; repeatable."
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help=SETS_HELP)]
+Study = Annotated[Path | None, typer.Argument(help="Study directory. Default: the newest under ./studies.")]
+
+
+@app.command(epilog="Example: fipo launch search_spaces/tiny.yaml --out studies/try --set optimizer.learning_rate=3e-4")
+def launch(
+    spec: Annotated[Path | None, typer.Argument(help="Study spec (YAML). Default: the built-in tiny study.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Study directory. Default: next free ./studies/NAME.")] = None,
+    trials: Annotated[int | None, typer.Option(help="Number of trials, in place of the spec's.")] = None,
+    sets: Set = None,
+) -> None:
+    """Run a study: sample, train, prune, and keep the best."""
+    from study.check import load_spec
+    from study.display import Display, conclusion
+    from study.launch import launch, terminated_as_interrupt
+    from study.storage import free_directory
+
+    assignments = [*(sets or []), *([f"trials={trials}"] if trials is not None else [])]
+    if spec is None:
+        with as_file(files("search_spaces") / "tiny.yaml") as path:
+            checked = load_spec(path, sets=assignments)
+    else:
+        checked = load_spec(spec, sets=assignments)
+    directory = out or free_directory(checked.name)
+    display = Display(_console())
+    with _stoppable(f"Look at what was finished: fipo status {directory}"):
+        try:
+            with terminated_as_interrupt():
+                results = launch(checked, directory, display)
+        finally:
+            display.close()
+    for line in conclusion(results, directory):
+        typer.echo(line)
+
+
+@app.command(epilog="Example: fipo status studies/tiny --json")
+def status(
+    directory: Study = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object, for programs.")] = False,
+) -> None:
+    """Show a study's trials, also while it runs."""
+    from study.results import find_study, read_study
+
+    results = read_study(find_study(directory))
+    if as_json:
+        from study.tables import as_json as text
+
+        typer.echo(text(results))
+        return
+    from study.tables import counts, trial_table
+
+    console = _console()
+    console.print(trial_table(results, results.trials))
+    console.print(f"{results.directory}: {counts(results)}", markup=False, highlight=False)
+    for trial in results.trials:
+        if trial.fail_reason:
+            console.print(f"trial {trial.number} failed: {trial.fail_reason}", markup=False, highlight=False)
+
+
+@app.command(epilog="Example: fipo validate search_spaces/*.yaml")
+def validate(specs: Annotated[list[Path], typer.Argument(help="Study specs (YAML).")], sets: Set = None) -> None:
+    """Check study specs without running anything."""
+    from study.check import load_spec
+
+    for path in specs:
+        checked = load_spec(path, sets=sets or [])
+        keys = ", ".join(checked.space)
+        typer.echo(f"{path}: {checked.trials} trials over {keys}, maximizing {checked.metric_name()}")
+
+
+@app.command(epilog="Example: fipo export studies/tiny --out best.yaml   then: fipo train best.yaml")
+def export(
+    directory: Study = None,
+    trial: Annotated[int | None, typer.Option(help="Trial number. Default: the best complete trial.")] = None,
+    out: Annotated[Path, typer.Option(help="File to write; it must not exist.")] = Path("best.yaml"),
+) -> None:
+    """Write a trial's complete config as YAML."""
+    from study.export import export_best
+    from study.results import find_study, read_study
+    from study.tables import accuracy
+
+    results = read_study(find_study(directory))
+    chosen = export_best(results, number=trial, out=out)
+    typer.echo(f"{out}: trial {chosen.number}, {results.metric_name} {accuracy(results.spec, chosen)}")
+    typer.echo(f"Train it again: fipo train {out}")
+
+
+@app.command(epilog="Example: fipo train best.yaml --out runs/best")
+def train(
+    config: Annotated[Path, typer.Argument(help="Trainer config (YAML), for example from fipo export.")],
+    out: Annotated[Path | None, typer.Option(help="Run directory. Default: ./runs/NAME, the next free one.")] = None,
+) -> None:
+    """Train one config in this process, without Ray or Optuna."""
+    from study.single import run
+
+    with _stoppable("What was trained so far is kept."):
+        for line in run(config, out):
+            typer.echo(line)
+
+
+@app.command(epilog="Example: fipo dashboard studies/tiny --port 8600")
+def dashboard(
+    directory: Study = None,
+    host: Annotated[str, typer.Option(help="Address to listen on. The default is this machine only.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8501,
+) -> None:
+    """Browse a study in the web browser, also while it runs. Ctrl-C ends it."""
+    import subprocess
+
+    from study.results import find_study
+
+    study = str(find_study(directory))
+    command = [sys.executable, "-m", "dashboards.serve", study, "--host", host, "--port", str(port)]
+    raise typer.Exit(subprocess.run(command, check=False).returncode)
+
+
+def main() -> None:
+    """Entry point: every expected end is one line and an exit code."""
+    try:
+        app()
+    except (UserError, TrainingDiverged) as error:
+        _complain(str(error))
+        sys.exit(2 if isinstance(error, UserError) else 1)
+
+
+@contextlib.contextmanager
+def _stoppable(hint: str) -> Iterator[None]:
+    """Ctrl-C ends a long command with a word and exit code 130."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        _complain(f"Interrupted. {hint}")
+        raise typer.Exit(130) from None
+
+
+def _console() -> Console:
+    return Console()
+
+
+def _complain(line: str) -> None:
+    Console(stderr=True).print(line, style="red", markup=False, highlight=False, soft_wrap=True)

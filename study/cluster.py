@@ -1,0 +1,92 @@
+"""Ray for a study: a local one on loopback, quiet and gone afterwards, or a running cluster that is only visited."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from study.spec import Resources
+from trainer.errors import UserError
+
+_LONGEST = 43  # Unix socket paths end at about 107 bytes and Ray adds up to 64 of its own
+
+
+@contextlib.contextmanager
+def ray_session(resources: Resources) -> Iterator[Path]:
+    """Ray is up inside the block. Yields a scratch directory that is removed afterwards.
+
+    Raises:
+        UserError: no cluster at `ray_address`, or no place for a trial on it.
+    """
+    scratch = _short_directory()
+    try:
+        _quiet_environment(local=resources.ray_address is None)
+        import ray
+
+        options = {"logging_level": "error", "log_to_driver": True, "configure_logging": False}
+        try:
+            if resources.ray_address is None:
+                ray.init(address="local", include_dashboard=False, _temp_dir=str(scratch), **options)
+            else:
+                ray.init(address=resources.ray_address, **options)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            where = f"resources.ray_address = {resources.ray_address!r}" if resources.ray_address else "local Ray"
+            raise UserError(f"{where}: did not start ({line}); check the address and driver.log") from None
+        try:
+            yield scratch
+        finally:
+            ray.shutdown()
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def places(resources: Resources) -> int:
+    """How many trials fit on the connected Ray at a time. Raises UserError when not even one does."""
+    import ray
+
+    have = ray.cluster_resources()
+    needs = {"CPU": resources.cpus_per_worker, "GPU": resources.gpus_per_worker}
+    for name, need in needs.items():
+        total = need * resources.workers
+        if total > have.get(name, 0):
+            raise UserError(
+                f"resources.workers = {resources.workers} with {need:g} {name} each need {total:g} {name}, and there"
+                f" are {have.get(name, 0):g} here; lower them, or set resources.ray_address to a larger cluster"
+            )
+    return min(int(have[name] // (need * resources.workers)) for name, need in needs.items() if need)
+
+
+def _short_directory() -> Path:
+    directory = Path(tempfile.mkdtemp(prefix="fipo-"))
+    if len(str(directory)) > _LONGEST and os.name == "posix":
+        directory.rmdir()
+        directory = Path(tempfile.mkdtemp(prefix="fipo-", dir="/tmp"))
+    return directory
+
+
+def _quiet_environment(*, local: bool) -> None:
+    """Settings that Ray reads when it is imported. What the user has set stays, but for the address it listens on."""
+    defaults = {
+        "RAY_AIR_NEW_OUTPUT": "0",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_DEDUP_LOGS": "0",
+        "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is ours: it settles the trials
+        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+        "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    }
+    for name, value in defaults.items():
+        os.environ.setdefault(name, value)
+    if not local:
+        return
+    # The one switch that makes Ray listen on loopback only, on Linux as well.
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    # Other users of the machine can reach loopback, so a token of this process's own; it lives in the environment only.
+    # Without one Ray writes a token for all its clusters into the home directory, readable to all.
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    os.environ["RAY_AUTH_MODE"] = "token"

@@ -1,0 +1,144 @@
+"""What a launch shows: the base model being made, the trials, the time left. Plain lines without a terminal."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from study.results import StudyResults, TrialResult
+from study.tables import counts, one_line, steps, trial_table
+
+_PERIOD = 1.0
+ENDED = ("COMPLETE", "PRUNED", "FAIL")
+
+
+class Display:
+    """Watches a launch on `console` (the `Watcher` of `study.launch`)."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._bar = Progress(TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), console=console)
+        self._task = self._bar.add_task("Base model", total=1.0)
+        self._said = -1
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def preparing(self, fraction: float, text: str) -> None:
+        """Show that the base model is `fraction` done."""
+        if not self._console.is_terminal:
+            if int(fraction * 10) > self._said:
+                self._said = int(fraction * 10)
+                self._console.print(f"Base model {fraction:.0%}: {text}", highlight=False, markup=False)
+            return
+        self._bar.start()
+        self._bar.update(self._task, completed=fraction, description=text)
+        if fraction >= 1:
+            self._bar.stop()
+
+    def running(self, directory: Path, snapshot: Callable[[], StudyResults], concurrency: int) -> None:
+        """Show the trials from now on, on a thread of its own."""
+        self._bar.stop()
+        self._console.print(f"Study {directory}, {concurrency} trials at a time", highlight=False, markup=False)
+        self._thread = threading.Thread(target=self._watch, args=(snapshot, time.monotonic()), daemon=True)
+        self._thread.start()
+
+    def ended(self) -> None:
+        """Show the last state and stop."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def close(self) -> None:
+        """Give the terminal back, whatever happened before."""
+        self._bar.stop()
+        self.ended()
+
+    def _watch(self, snapshot: Callable[[], StudyResults], started: float) -> None:
+        if not self._console.is_terminal:
+            shown: dict[int, str] = {}
+            while not self._stop.wait(_PERIOD):
+                self._print_changes(snapshot(), shown, started)
+            self._print_changes(snapshot(), shown, started)
+            return
+        with Live(console=self._console, auto_refresh=False) as live:
+            while True:
+                stopping = self._stop.wait(_PERIOD)
+                live.update(_screen(snapshot(), started, self._console.height), refresh=True)
+                if stopping:
+                    return
+
+    def _print_changes(self, results: StudyResults, shown: dict[int, str], started: float) -> None:
+        for trial in results.trials:
+            if trial.state == "WAITING" or shown.get(trial.number) == trial.state:
+                continue
+            shown[trial.number] = trial.state
+            line = one_line(results, trial)
+            if trial.state in ENDED:
+                line += f"  [{counts(results)}{_left(results, started)}]"
+            self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def time_left(results: StudyResults, elapsed: float) -> float | None:
+    """Seconds until the study ends at the pace so far, None before any step is done.
+
+    Trials still to come are taken to run as far as those that have ended did, pruned ones included.
+    """
+    total = steps(results.spec)
+    done = {trial.number: trial.steps_done for trial in results.trials}
+    ended = [done[trial.number] for trial in results.trials if trial.state in ENDED]
+    usual = sum(ended) / len(ended) if ended else total
+    running = [max(0.0, usual - done[trial.number]) for trial in results.trials if trial.state == "RUNNING"]
+    to_come = results.spec.trials - len(ended) - len(running)
+    if sum(done.values()) == 0:
+        return None
+    return (sum(running) + to_come * usual) * elapsed / sum(done.values())
+
+
+def conclusion(results: StudyResults, directory: Path) -> list[str]:
+    """The last lines of a launch: how it ended, the best trial, where everything lies, what to do next."""
+    lines = ["", f"{counts(results)}"]
+    best = results.best
+    if best is None:
+        return [*lines, f"No trial is COMPLETE; the reasons: fipo status {directory}"]
+    fewest = len(best.evaluations[-1].scores[0].solved) if best.evaluations else 0
+    return [
+        *lines,
+        f"Best: {one_line(results, best)}",
+        f"It is the highest of {len(results.trials)} on {fewest} problems, so part of it is luck.",
+        f"Everything lies in {directory}",
+        f"Next: fipo dashboard {directory}",
+        f"      fipo export {directory} --out best.yaml",
+    ]
+
+
+def _left(results: StudyResults, started: float) -> str:
+    left = time_left(results, time.monotonic() - started)
+    if left is None or sum(trial.state in ENDED for trial in results.trials) >= results.spec.trials:
+        return ""
+    return f", about {left / 60:.0f} min left" if left >= 90 else f", about {left:.0f} s left"
+
+
+def _screen(results: StudyResults, started: float, height: int) -> RenderableType:
+    trials = _fitting(results, max(4, height - 8))
+    hidden = len(results.trials) - len(trials)
+    more = f", {hidden} not shown" if hidden else ""
+    return Group(trial_table(results, trials), Text(f"{counts(results)}{more}{_left(results, started)}", style="bold"))
+
+
+def _fitting(results: StudyResults, rows: int) -> list[TrialResult]:
+    """The trials to show when not all fit: the best, the running, then the newest."""
+    if len(results.trials) <= rows:
+        return list(results.trials)
+    best = results.best
+    ranked = sorted(
+        results.trials,
+        key=lambda trial: (best is None or trial.number != best.number, trial.state != "RUNNING", -trial.number),
+    )
+    return sorted(ranked[:rows], key=lambda trial: trial.number)

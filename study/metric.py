@@ -1,0 +1,17 @@
+"""The number that a study maximizes, taken from a trial's evaluation."""
+
+from __future__ import annotations
+
+from trainer.records import Evaluation, SetScore
+
+KINDS = ("avg@k", "cons@k", "pass@k")
+
+
+def selecting_score(evaluation: Evaluation, set_name: str) -> SetScore | None:
+    """The score of the set that selects, None when it was not due at this step."""
+    return next((score for score in evaluation.scores if score.name == set_name), None)
+
+
+def metric_value(score: SetScore, metric: str) -> float:
+    """`metric` (avg@k, cons@k or pass@k) of a score, a fraction 0..1."""
+    return {"avg@k": score.accuracy, "cons@k": score.cons, "pass@k": score.pass_at_k}[metric]

@@ -1,0 +1,64 @@
+"""Samplers by name: every one is Optuna's."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import TYPE_CHECKING, Any
+
+from study import plugins
+from study.space import grid_values
+from trainer.errors import UserError
+
+if TYPE_CHECKING:
+    from optuna.samplers import BaseSampler
+
+    from study.spec import StudySpec
+
+NAMES = {
+    "tpe": "TPESampler",
+    "random": "RandomSampler",
+    "gp": "GPSampler",
+    "cma-es": "CmaEsSampler",
+    "qmc": "QMCSampler",
+    "nsga-ii": "NSGAIISampler",
+    "grid": "GridSampler",
+}
+BLIND = ("random", "qmc", "grid")
+"""Samplers that learn nothing from finished trials."""
+
+
+def complete(name: str, options: dict[str, Any], seed: int) -> dict[str, Any]:
+    """All options of sampler `name`, with `seed` unless one was given. Raises UserError for what is not known."""
+    if name not in NAMES:
+        raise UserError(f"sampler.name = {name!r} is not known; allowed: {', '.join(NAMES)}; choose one")
+    return plugins.complete_options("sampler", name, _optuna_class(name), {"seed": seed, **options})
+
+
+def make_sampler(spec: StudySpec) -> BaseSampler:
+    """The sampler that `spec` asks for. Raises UserError when Optuna refuses an option or a package is missing."""
+    name, options = spec.sampler.name, spec.sampler.options
+    if name == "cma-es" and importlib.util.find_spec("cmaes") is None:
+        raise UserError("sampler cma-es needs the package cmaes; pip install cmaes, or choose another sampler")
+    if name == "grid":
+        space = {key: grid_values(distribution) for key, distribution in spec.space.items()}
+        return plugins.build("sampler", name, _quiet_grid(), {"search_space": space, **options})
+    return plugins.build("sampler", name, _optuna_class(name), options)
+
+
+def _optuna_class(name: str) -> type:
+    import optuna.samplers
+
+    return getattr(optuna.samplers, NAMES[name])
+
+
+def _quiet_grid() -> type:
+    from optuna.samplers import GridSampler
+
+    class Grid(GridSampler):
+        """GridSampler ends a study with `Study.stop`, which raises outside `Study.optimize` (optuna issue 4121), and
+        looks for a grid point in enqueued trials, which have none. The cap on trials ends our studies."""
+
+        def after_trial(self, study: Any, trial: Any, state: Any, values: Any) -> None:
+            pass
+
+    return Grid

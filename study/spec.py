@@ -1,0 +1,125 @@
+"""The study spec: what is swept, how trials are sampled and pruned, on which resources.
+
+Order of values: trainer defaults < `trainer` (fixed) < sampled from `space` < `--set key=value`.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import ConfigDict, Field
+
+from study.space import Distribution, Value
+from trainer.config import Frozen, TrainerConfig
+from trainer.errors import read_yaml, validate
+
+
+class Plugin(Frozen):
+    """A sampler or pruner: its name, and beside it any option of Optuna's own constructor."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: str
+    """Which one; an unknown name is refused with the known ones."""
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Everything but the name."""
+        return dict(self.model_extra or {})
+
+
+class Control(Frozen):
+    """A trial that is run first with given values, for example DAPO (both epsilon_f 0)."""
+
+    label: str = Field(min_length=1)
+    """Names the control in tables and charts."""
+    values: dict[str, Value] = Field(min_length=1)
+    """Dotted trainer keys and their values. Keys of `space` that are left out are sampled."""
+
+
+class Resources(Frozen):
+    """What one trial occupies, and where."""
+
+    workers: int = Field(default=1, ge=1)
+    """Worker processes of a trial."""
+    cpus_per_worker: float = Field(default=1, gt=0)
+    """CPU cores reserved for each worker."""
+    gpus_per_worker: float = Field(default=0, ge=0)
+    """GPUs reserved for each worker."""
+    ray_address: str | None = None
+    """Address of a running Ray cluster (`auto` or host:port); none starts Ray on this machine for this study."""
+
+
+class StudySpec(Frozen):
+    """One study, complete."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)
+    """Names the study in Optuna and its directory."""
+    metric: Literal["avg@k", "cons@k", "pass@k"] = "avg@k"
+    """What is maximized and pruned on, of the first evaluation set (k = its `samples`)."""
+    trials: int = Field(default=20, ge=1)
+    """Trials in all, controls, pruned and failed ones included."""
+    concurrency: int = Field(default=2, ge=1)
+    """Trials at a time, as far as the CPUs and GPUs reach."""
+    sampler: Plugin = Plugin(name="tpe")
+    """Chooses the next values: an Optuna sampler and its options."""
+    pruner: Plugin = Plugin(name="median")
+    """Stops hopeless trials at an evaluation: an Optuna pruner and its options. Steps are training steps."""
+    seed: int = Field(default=0, ge=0)
+    """Seeds the sampler. The seed of the training runs is the trainer's `seed`."""
+    space: dict[str, Distribution] = Field(min_length=1)
+    """Dotted trainer keys and their distributions: uniform, log-uniform, int, choice, grid."""
+    enqueue: tuple[Control, ...] = ()
+    """Controls, run before anything is sampled."""
+    trainer: dict[str, Any] = Field(default_factory=dict)
+    """Fixed trainer values, nested as in a trainer config."""
+    resources: Resources = Resources()
+    """What one trial occupies, and where."""
+
+    def config(self, values: Mapping[str, Any], *, source: str = "trial") -> TrainerConfig:
+        """The trainer config with `values` (dotted keys) over the fixed ones. Raises UserError when it is not valid."""
+        data = copy.deepcopy(self.trainer)
+        for key, value in values.items():
+            set_dotted(data, key, value)
+        return validate(TrainerConfig, data, source=source)
+
+    def metric_name(self) -> str:
+        """For example `aime_2024/avg@32`. Evaluation is the same in all trials."""
+        first = self.evaluation_config().sets[0]
+        return f"{first.name}/{self.metric.replace('@k', '')}@{first.samples}"
+
+    def evaluation_config(self) -> Any:
+        """The trainer's evaluation part; it is never swept, so it needs no sampled values."""
+        field = TrainerConfig.model_fields["evaluation"]
+        given = self.trainer.get("evaluation", field.default)
+        return field.annotation.model_validate(given)  # type: ignore[union-attr]
+
+    def to_yaml(self) -> str:
+        """The spec as YAML text that reads back to an equal spec."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+    @classmethod
+    def from_file(cls, path: Path) -> StudySpec:
+        """Read a complete spec (`study.yaml`), checking its shape only. For one that a person wrote: `load_spec`."""
+        return validate(cls, read_yaml(path), source=str(path))
+
+
+def set_dotted(data: dict[str, Any], key: str, value: Any) -> None:
+    """Set ``data["a"]["b"] = value`` for key ``a.b``, making mappings on the way."""
+    *parents, last = key.split(".")
+    for part in parents:
+        if not isinstance(data.get(part), dict):
+            data[part] = {}
+        data = data[part]
+    data[last] = value
+
+
+def get_dotted(config: Any, key: str) -> Any:
+    """The value of dotted `key` in a config."""
+    for part in key.split("."):
+        config = getattr(config, part)
+    return config
