@@ -1,28 +1,106 @@
-"""Grading of boxed integers."""
+"""Grading: every way to write the right integer is right, nothing else is, and nothing hangs."""
 
 from __future__ import annotations
 
-import pytest
+import os
+import signal
 
-from trainer.rewards import grade
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trainer.math_grader import MathWorker
+from trainer.rewards import extract, grade, normalise
 
 
 @pytest.mark.parametrize(
-    ("response", "answer", "correct", "prediction"),
+    "response",
     [
-        (r"12+13=25 \boxed{25}", "25", True, "25"),
-        (r"\boxed{025}", "25", True, "25"),
-        (r"\boxed{25}", "025", True, "25"),
-        (r"\boxed{24} no, \boxed{25}", "25", True, "25"),
-        (r"\boxed{25} no, \boxed{24}", "25", False, "24"),
-        (r"\boxed{25", "25", False, None),
-        (r"\boxed{24} then \boxed{25", "25", False, "24"),
-        ("25", "25", False, None),
-        (r"\boxed{}", "0", False, ""),
-        (r"\boxed{{25}}", "25", False, "{25}"),
-        (r"\boxed{" + "9" * 100_000 + "}", "25", False, "9" * 100_000),
+        r"12+13=25 \boxed{25}", r"\boxed{025}", r"\boxed{25.}", r"\boxed{25.0}", r"\boxed{$25$}", r"\boxed{ 25 }",
+        r"\boxed{\frac{50}{2}}", r"\boxed{\dfrac{50}{2}}", r"$\boxed{25}$.", r"\boxed{\text{25}}", "Answer: 25",
+        "**Answer:** 25", "Answer: $25$.", "answer is 25", "some text\nAnswer: 24\nAnswer: 25\n", r"\boxed{\boxed{25}}",
+        r"\boxed{24} no, \boxed{25}", r"\boxed {25}", r"\boxed{+25}", r"a set \{ and \boxed{25}", r"\boxed{\mathrm{25}}",
+        r"Answer: \boxed{25}", r"Answer: 7 \boxed{25}",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("answer", ["25", "025"])
+def test_right(response: str, answer: str) -> None:
+    graded = grade(response, answer)
+    assert graded.correct
+    assert graded.prediction == "25"
+
+
+@pytest.mark.parametrize(
+    ("response", "prediction"),
+    [
+        (r"\boxed{25} no, \boxed{24}", "24"),
+        ("25", None),
+        ("", None),
+        (r"so it is \boxed{25", None),
+        ("so the answer to the thing we are looking fo", None),
+        (r"\boxed{}", ""),
+        (r"\boxed{25.5}", "51/2"),
+        (r"\boxed{-25}", "-25"),
+        (r"\boxed{250}", "250"),
+        (r"\boxed{2 5}", "2 5"),
+        (r"\boxed{\frac{50}{0}}", r"\frac{50}{0}"),
     ],
 )
-def test_the_last_complete_box_decides(response: str, answer: str, correct: bool, prediction: str | None) -> None:
-    graded = grade(response, answer)
-    assert (graded.correct, graded.prediction) == (correct, prediction)
+def test_wrong(response: str, prediction: str | None) -> None:
+    graded = grade(response, "25")
+    assert not graded.correct
+    assert graded.prediction == prediction
+
+
+def test_large_numbers_may_have_thousands_separators() -> None:
+    for text in (r"\boxed{1,234}", r"\boxed{1{,}234}", r"\boxed{1\,234}", r"\boxed{1234}"):
+        assert grade(text, "1234").correct
+    assert not grade(r"\boxed{1,2}", "12").correct  # a pair, not a number
+
+
+@pytest.mark.parametrize(
+    ("prediction", "answer", "correct"),
+    [(r"\sqrt{625}", "25", True), ("1+x", "x+1", True), (r"\frac{1}{2}", "0.5", True), ("x+2", "x+1", False)],
+)
+def test_expressions_are_compared_by_math_verify(prediction: str, answer: str, correct: bool) -> None:
+    assert grade(rf"\boxed{{{prediction}}}", answer).correct is correct
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["9^{9^{9^9}}", "{" * 100_000 + "}" * 100_000, "\\frac{" * 40 + "1" + "}{1}" * 40, "\x00", "9" * 100_000,
+     "\\int" * 60, "10^{10^{10}}!", "\\boxed{" * 1000],
+    ids=["tower", "nested braces", "nested fractions", "NUL", "digits", "integrals", "factorial", "boxes"],
+)  # fmt: skip
+def test_hostile_answers_are_wrong_and_the_next_one_is_graded(content: str) -> None:
+    assert not grade(rf"\boxed{{{content}}}", "25").correct
+    assert grade(r"\boxed{\sqrt{625}}", "25").correct
+
+
+def test_a_hundred_thousand_unclosed_boxes_take_linear_time() -> None:
+    assert extract("\\boxed{" * 300_000) is None
+
+
+def test_a_worker_that_hangs_is_killed_and_replaced() -> None:
+    worker = MathWorker(time_limit=0.5)
+    try:
+        assert worker.equivalent(r"\sqrt{4}", "2")
+        first = worker.process
+        os.kill(first.pid, signal.SIGSTOP)  # a worker that answers nothing, for certain
+        assert not worker.equivalent(r"\sqrt{4}", "2")
+        assert first.poll() == -signal.SIGKILL
+        assert worker.equivalent(r"\sqrt{4}", "2")
+    finally:
+        worker.close()
+
+
+@given(st.integers(-(10**6), 10**6))
+def test_any_integer_is_its_own_normal_form(value: int) -> None:
+    assert normalise(str(value)) == str(value)
+    assert normalise(f"${value:,}$") == str(value)
+
+
+@given(st.text(max_size=200), st.integers(0, 999))
+def test_no_text_breaks_the_extraction(text: str, answer: int) -> None:
+    content = extract(text + rf" \boxed{{{answer}}}")
+    assert content == str(answer) or "\\" in text or "{" in text
