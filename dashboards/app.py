@@ -1,0 +1,48 @@
+"""The dashboard's entry script: `streamlit run dashboards/server.py -- STUDY_DIRECTORY`, or `fipo dashboard`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import streamlit as st
+
+from dashboards import source, states
+from dashboards.views import length_accuracy, overview
+from trainer.errors import UserError
+
+PAGES = (
+    (overview, "Overview", "", ":material/dashboard:"),
+    (length_accuracy, "Length-accuracy", "length-accuracy", ":material/show_chart:"),
+)
+
+
+def main(directory: Path) -> None:
+    """Read the study in `directory`, lay out the page that the URL names, and watch for changes."""
+    # A local icon: the pages' own would be fetched from a font server.
+    icon = str(Path(__file__).with_name("data") / "icon.svg")
+    st.set_page_config(page_title=f"{directory.name} · FIPO study", page_icon=icon, layout="wide")
+    st.html("<style>.stMainBlockContainer{padding-top:3rem}</style>")
+    stamp = source.fingerprint(directory)
+
+    def page(module: object) -> None:
+        try:
+            study = source.read(str(directory), stamp)
+        except UserError as error:
+            states.unreadable(directory, error)
+            return
+        states.sidebar(study)
+        if states.ready(study):
+            module.render(study)  # type: ignore[attr-defined]
+
+    chosen = st.navigation(
+        [
+            st.Page(lambda module=module: page(module), title=title, icon=icon, url_path=path, default=not path)
+            for module, title, path, icon in PAGES
+        ]
+    )
+    chosen.run()
+    source.watch(directory, stamp)
+
+
+main(Path(sys.argv[1] if len(sys.argv) > 1 else ".").resolve())

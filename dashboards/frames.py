@@ -1,0 +1,214 @@
+"""A study's results as polars frames: one row per trial, one row per evaluation. Pure functions, no Streamlit.
+
+Accuracies are fractions 0..1, lengths are response tokens, steps are training steps, times are seconds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+if TYPE_CHECKING:
+    from study.results import StudyResults
+
+LENGTHS = {
+    "mean": "mean_length",
+    "median": "length_median",
+    "lower quartile": "length_q25",
+    "upper quartile": "length_q75",
+}
+ERRORS = {"sampling": "sampling_error", "across problems": "problem_error"}
+FINISHED = ("COMPLETE", "PRUNED", "FAIL")
+
+TRIAL_SCHEMA: dict[str, Any] = {
+    "trial": pl.Int64,
+    "label": pl.String,
+    "state": pl.String,
+    "control": pl.String,
+    "value": pl.Float64,
+    "steps_done": pl.Int64,
+    "pruned_at": pl.Int64,
+    "fail_reason": pl.String,
+    "started": pl.Datetime("us"),
+    "seconds": pl.Float64,
+}
+EVALUATION_SCHEMA: dict[str, Any] = {
+    "trial": pl.Int64,
+    "set": pl.String,
+    "step": pl.Int64,
+    "samples": pl.Int64,
+    "problems": pl.Int64,
+    "accuracy": pl.Float64,
+    "sampling_error": pl.Float64,
+    "problem_error": pl.Float64,
+    "cons": pl.Float64,
+    "pass_at_k": pl.Float64,
+    "mean_length": pl.Float64,
+    "length_min": pl.Float64,
+    "length_q25": pl.Float64,
+    "length_median": pl.Float64,
+    "length_q75": pl.Float64,
+    "length_max": pl.Float64,
+    "truncated": pl.Float64,
+    "seconds": pl.Float64,
+    "tokens": pl.Int64,
+}
+
+
+def trials(results: StudyResults) -> pl.DataFrame:
+    """One row per trial in `TRIAL_SCHEMA`, then one column per sampled parameter, named by its dotted key.
+
+    gamma and half-life are one quantity (gamma = 2^(-1/tau), paper eq. 7): whichever was sampled, both are columns.
+    """
+    rows = []
+    for trial in results.trials:
+        ended = trial.ended if trial.started and trial.ended else None
+        rows.append(
+            {
+                "trial": trial.number,
+                "label": f"{trial.control} (#{trial.number})" if trial.control else f"#{trial.number}",
+                "state": trial.state,
+                "control": trial.control,
+                "value": _finite(trial.value),
+                "steps_done": trial.steps_done,
+                "pruned_at": trial.pruned_at,
+                "fail_reason": trial.fail_reason,
+                "started": trial.started,
+                "seconds": (ended - trial.started).total_seconds() if ended else None,
+            }
+        )
+    frame = pl.DataFrame(rows, schema=TRIAL_SCHEMA)
+    keys = sorted({key for trial in results.trials for key in trial.params})
+    frame = frame.with_columns(_parameter(key, [trial.params.get(key) for trial in results.trials]) for key in keys)
+    if "fipo.half_life" in keys and "fipo.gamma" not in keys:
+        frame = frame.with_columns((2.0 ** (-1.0 / pl.col("fipo.half_life"))).alias("fipo.gamma"))
+    elif "fipo.gamma" in keys and "fipo.half_life" not in keys:
+        gamma = pl.col("fipo.gamma")
+        tau = pl.when((gamma > 0) & (gamma < 1)).then(-math.log(2.0) / gamma.log())
+        frame = frame.with_columns(tau.alias("fipo.half_life"))
+    return frame
+
+
+def parameters(trials: pl.DataFrame) -> list[str]:
+    """The dotted keys that vary between the sampled trials, the discount and the influence bounds first."""
+    first = ["fipo.half_life", "fipo.gamma", "fipo.epsilon_f_low", "fipo.epsilon_f_high"]
+    keys = [name for name in trials.columns if name not in TRIAL_SCHEMA]
+    keys.sort(key=lambda key: (first.index(key) if key in first else len(first), key))
+    return [key for key in keys if trials[key].drop_nulls().n_unique() > 1]
+
+
+def evaluations(results: StudyResults) -> pl.DataFrame:
+    """One row per trial, evaluation and set in `EVALUATION_SCHEMA`, steps ascending within a trial."""
+    rows = [
+        (
+            trial.number,
+            score.name,
+            evaluation.step,
+            score.samples,
+            len(score.solved),
+            score.accuracy,
+            score.sampling_error,
+            score.problem_error,
+            score.cons,
+            score.pass_at_k,
+            score.mean_length,
+            *score.length_quantiles,
+            score.truncated,
+            evaluation.seconds,
+            evaluation.tokens,
+        )
+        for trial in results.trials
+        for evaluation in trial.evaluations
+        for score in evaluation.scores
+    ]
+    frame = pl.DataFrame(rows, schema=EVALUATION_SCHEMA, orient="row")
+    return frame.sort("trial", "step", maintain_order=True)
+
+
+def sets(evaluations: pl.DataFrame) -> list[str]:
+    """Names of the evaluation sets, the one that selects first (the order of the first evaluation)."""
+    return evaluations["set"].unique(maintain_order=True).to_list()
+
+
+def curves(
+    trials: pl.DataFrame,
+    evaluations: pl.DataFrame,
+    *,
+    set_name: str,
+    length: str = "mean",
+    error: str | None = "sampling",
+    colour: str | None = None,
+    only: Sequence[int] = (),
+) -> pl.DataFrame:
+    """The points of the length-accuracy chart, in step order within each trial.
+
+    Args:
+        length: a key of `LENGTHS`; which length of the evaluation's responses is the abscissa.
+        error: a key of `ERRORS`, or None for no error bars.
+        colour: dotted key of the parameter whose value goes into the column `colour` (null: not sampled).
+        only: trial numbers to keep; empty keeps all.
+
+    Returns:
+        Columns trial, label, state, control, value, step, samples, problems, length, accuracy, error, colour, last
+        (whether it is the trial's newest point). Points without a finite length and accuracy are left out.
+    """
+    chosen = trials.filter(pl.col("trial").is_in(list(only))) if only else trials
+    colours = pl.col(colour) if colour in chosen.columns else pl.lit(None, dtype=pl.Float64)
+    errors = pl.col(ERRORS[error]) if error else pl.lit(None, dtype=pl.Float64)
+    points = evaluations.filter(pl.col("set") == set_name).join(
+        chosen.select("trial", "label", "state", "control", "value", colours.alias("colour")), on="trial"
+    )
+    return (
+        points.with_columns(pl.col(LENGTHS[length]).alias("length"), errors.alias("error"))
+        .filter(pl.col("length").is_finite() & pl.col("accuracy").is_finite())
+        .sort("trial", "step")
+        .with_columns((pl.col("step") == pl.col("step").max().over("trial")).alias("last"))
+        .select("trial", "label", "state", "control", "value", "step", "samples", "problems", "length", "accuracy",
+                "error", "colour", "last")
+    )  # fmt: skip
+
+
+def newest(evaluations: pl.DataFrame, set_name: str) -> pl.DataFrame:
+    """The last evaluation of `set_name` of each trial, with `growth`: its mean length over that of the base model."""
+    of_set = evaluations.filter(pl.col("set") == set_name).sort("trial", "step")
+    base = of_set.filter(pl.col("step") == 0).select("trial", pl.col("mean_length").alias("base_length"))
+    last = of_set.group_by("trial", maintain_order=True).last().join(base, on="trial", how="left")
+    return last.with_columns((pl.col("mean_length") / pl.col("base_length")).alias("growth"))
+
+
+def summary(trials: pl.DataFrame, evaluations: pl.DataFrame, *, set_name: str) -> pl.DataFrame:
+    """`trials` joined with each one's newest evaluation; finished trials by value first, then by accuracy."""
+    scores = newest(evaluations, set_name).drop("set", "seconds")
+    return trials.join(scores, on="trial", how="left").sort("value", "accuracy", descending=True, nulls_last=True)
+
+
+def saved_by_pruning(trials: pl.DataFrame, *, steps: int) -> float | None:
+    """Fraction of the finished trials' planned training steps that pruning spared; None before the first finishes."""
+    finished = trials.filter(pl.col("state").is_in(["COMPLETE", "PRUNED"]))
+    if finished.is_empty():
+        return None
+    pruned = finished.filter(pl.col("state") == "PRUNED")
+    return float((steps - pruned["pruned_at"].fill_null(steps)).sum()) / (steps * finished.height)
+
+
+def seconds_left(trials: pl.DataFrame, *, planned: int, concurrency: int) -> float | None:
+    """Expected seconds until `planned` trials have finished, from the mean of those that have; None before any has."""
+    durations = trials["seconds"].drop_nulls()
+    if durations.is_empty():
+        return None
+    left = max(planned - durations.len(), 0)
+    return left * float(durations.mean()) / max(concurrency, 1)  # type: ignore[arg-type]
+
+
+def _parameter(key: str, values: list[Any]) -> pl.Series:
+    known = [value for value in values if value is not None]
+    if all(isinstance(value, int | float) and not isinstance(value, bool) for value in known):
+        return pl.Series(key, [None if value is None else float(value) for value in values], dtype=pl.Float64)
+    return pl.Series(key, [None if value is None else str(value) for value in values], dtype=pl.String)
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None

@@ -1,0 +1,81 @@
+"""Colours that survive colour blindness and both themes.
+
+Sequential: viridis without the end that vanishes on the background. Categorical: Okabe and Ito, "Color Universal
+Design" (https://jfly.uni-koeln.de/color/). States differ by shape as well, never by colour alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from plotly.colors import sample_colorscale
+
+CATEGORIES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C6BB1", "#999999")
+STATE_COLOURS = {
+    "COMPLETE": "#0072B2", "RUNNING": "#009E73", "PRUNED": "#E69F00", "FAIL": "#D55E00", "WAITING": "#999999"
+}  # fmt: skip
+STATE_SYMBOLS = {
+    "COMPLETE": "circle", "RUNNING": "triangle-up", "PRUNED": "x", "FAIL": "diamond-x", "WAITING": "circle-open"
+}  # fmt: skip
+NEUTRAL = "#808495"
+
+
+def foreground(dark: bool) -> str:
+    """The text colour of the theme, for what must stand out from every sampled colour."""
+    return "#FAFAFA" if dark else "#262730"
+
+
+def background(dark: bool) -> str:
+    """Behind a name that stands on top of curves."""
+    return "rgba(23,23,20,0.75)" if dark else "rgba(255,255,255,0.8)"
+
+
+def sequential(dark: bool) -> list[str]:
+    """Eleven steps of viridis that all keep a contrast to the background of the theme."""
+    low, high = (0.25, 1.0) if dark else (0.0, 0.88)
+    return sample_colorscale("Viridis", [low + (high - low) * i / 10 for i in range(11)])
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Maps one parameter's values to colours and to a colour bar."""
+
+    values: tuple[float, ...]
+    dark: bool
+
+    @property
+    def log(self) -> bool:
+        """Values over more than a decade are spread by their logarithm."""
+        return min(self.values) > 0 and max(self.values) / min(self.values) > 10
+
+    def position(self, value: float) -> float:
+        """Where `value` lies on the bar: its logarithm when `log`, else itself."""
+        return math.log10(value) if self.log else value
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Positions of the smallest and the largest value."""
+        return self.position(min(self.values)), self.position(max(self.values))
+
+    def colour(self, value: float) -> str:
+        """An rgb() colour."""
+        low, high = self.bounds
+        share = 0.5 if high == low else (self.position(value) - low) / (high - low)
+        return sample_colorscale(sequential(self.dark), [min(max(share, 0.0), 1.0)])[0]
+
+    @property
+    def ticks(self) -> list[float]:
+        """Values to write beside the bar, in parameter units: 1-2-5 steps when `log`, both ends otherwise."""
+        low, high = min(self.values), max(self.values)
+        if not self.log:
+            return [low + (high - low) * i / 4 for i in range(5)]
+        decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+        return [tick for decade in decades for m in (1, 2, 5) if low <= (tick := m * 10.0**decade) <= high]
+
+
+def scale(values: Sequence[float | None], dark: bool) -> Scale | None:
+    """A scale over the finite values, or None when there are none."""
+    known = tuple(value for value in values if value is not None and math.isfinite(value))
+    return Scale(known, dark) if known else None

@@ -1,0 +1,115 @@
+"""Start the dashboard as a process of its own: `python -m dashboards.serve STUDY [--host] [--port]`."""
+
+from __future__ import annotations
+
+import argparse
+import ipaddress
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+import webbrowser
+from pathlib import Path
+
+from study.results import find_study
+from trainer.errors import UserError
+
+OPTIONS = {
+    "server.headless": "true",
+    "server.fileWatcherType": "none",
+    "browser.gatherUsageStats": "false",
+    "client.toolbarMode": "minimal",
+    "client.showErrorDetails": "none",
+    "client.showSidebarNavigation": "true",
+    "logger.level": "error",
+    "theme.light.primaryColor": "#0072B2",
+    "theme.dark.primaryColor": "#56B4E9",
+}
+
+
+def serve(directory: Path, *, host: str = "127.0.0.1", port: int = 8501, open_browser: bool = False) -> int:
+    """Serve the study in `directory` until interrupted; returns the exit code.
+
+    Anything but a loopback `host` is served only to who brings the random token that is printed in the address.
+
+    Raises:
+        UserError: no study there, or the address cannot be listened on.
+    """
+    find_study(directory)
+    _check_address(host, port)
+    token = "" if is_loopback(host) else secrets.token_urlsafe(24)
+    shown = f"[{host}]" if ":" in host else host
+    address = f"http://{shown}:{port}/" + (f"?token={token}" if token else "")
+    command = [sys.executable, "-m", "streamlit", "run", str(Path(__file__).with_name("server.py"))]
+    command += [f"--{name}={value}" for name, value in OPTIONS.items()]
+    command += [f"--server.address={host}", f"--server.port={port}", "--", str(directory.resolve())]
+    root = str(Path(__file__).resolve().parents[1])
+    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "FIPO_DASHBOARD_TOKEN": token, "PYTHONPATH": os.pathsep.join(paths)}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+    try:
+        if _wait_until_listening(process, host, port):
+            print(f"Dashboard of {directory}: {address}\nCtrl-C stops it.", flush=True)
+            if open_browser:
+                webbrowser.open(address)
+        return process.wait()
+    except KeyboardInterrupt:
+        return 0
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach `host`."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _check_address(host: str, port: int) -> None:
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except (OSError, OverflowError) as error:
+        raise UserError(f"--host {host} --port {port}: cannot listen there ({error}); choose another --port") from None
+
+
+def _wait_until_listening(process: subprocess.Popen[bytes], host: str, port: int) -> bool:
+    while process.poll() is None:
+        try:
+            socket.create_connection((host, port), timeout=1).close()
+            return True
+        except OSError:
+            time.sleep(0.1)
+    return False
+
+
+def main() -> int:
+    """Command line of `python -m dashboards.serve`."""
+    parser = argparse.ArgumentParser(prog="python -m dashboards.serve", description=__doc__,
+                                     epilog="example: python -m dashboards.serve studies/tiny --port 8502")  # fmt: skip
+    parser.add_argument("directory", type=Path, nargs="?", help="study directory (default: the newest under ./studies)")
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on; others than loopback get a token (%(default)s)"
+    )
+    parser.add_argument("--port", type=int, default=8501, help="port to listen on (%(default)s)")
+    parser.add_argument("--open", action="store_true", help="open the page in a browser")
+    arguments = parser.parse_args()
+    try:
+        directory = find_study(arguments.directory)
+        return serve(directory, host=arguments.host, port=arguments.port, open_browser=arguments.open)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,68 @@
+"""What a page shows when there is little or nothing to draw yet, and the sidebar's summary of the study."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import polars as pl
+import streamlit as st
+
+from dashboards import frames, text
+from dashboards.source import Study
+from trainer.errors import UserError
+
+ORDER = ("RUNNING", "COMPLETE", "PRUNED", "FAIL", "WAITING")
+
+
+def unreadable(directory: Path, error: UserError) -> None:
+    """The directory holds no study that can be read (yet)."""
+    st.title("No study to show yet")
+    st.info(text.in_markdown(str(error)), icon=":material/hourglass_empty:")
+    st.text(f"Watching {directory}. The page fills by itself as soon as a study is written there.")
+
+
+def ready(study: Study) -> bool:
+    """Whether there is a curve to draw; otherwise says what the study is doing and, for failures, why."""
+    if study.evaluations.height:
+        return True
+    st.title(text.in_markdown(study.results.spec.name))
+    failed = study.trials.filter(pl.col("state") == "FAIL")
+    begun = study.trials.filter(pl.col("state") != "WAITING")
+    if begun.is_empty():
+        st.info(
+            "The study has begun; its first trial has not. Curves appear here by themselves.",
+            icon=":material/hourglass_top:",
+        )
+    elif failed.height == begun.height:
+        st.error(f"No trial has come to its first evaluation; {failed.height} failed.", icon=":material/error:")
+    else:
+        st.info("Trials are running; the first evaluation is not done yet. Curves appear here by themselves.",
+                icon=":material/hourglass_top:")  # fmt: skip
+    if failed.height:
+        st.caption("Why trials failed")
+        st.dataframe(failed.select("label", "fail_reason"), hide_index=True)
+    return False
+
+
+def sidebar(study: Study) -> None:
+    """The study's name, its directory and how many trials are in which state."""
+    counts = dict(study.trials.group_by("state").len().iter_rows())
+    with st.sidebar:
+        st.markdown(f"**{text.in_markdown(study.results.spec.name)}**")
+        st.caption(
+            " · ".join(f"{counts[state]} {state.lower()}" for state in ORDER if state in counts) or "no trials yet"
+        )
+        done = sum(counts.get(state, 0) for state in frames.FINISHED)
+        total = max(study.results.spec.trials, study.trials.height)
+        st.progress(done / total, text=f"{done} of {total} trials finished")
+        st.caption(text.in_markdown(str(study.results.directory)))
+
+
+def failed(error: Exception) -> bool:
+    """Show one sentence instead of a traceback when a page fails; the details go to the terminal. Returns True."""
+    logging.getLogger(__name__).error("the page failed", exc_info=error)
+    st.error(
+        "This page could not be drawn; the terminal that runs the dashboard says why. Reload, or open another page."
+    )
+    return True

@@ -1,0 +1,62 @@
+"""Names and numbers as a reader sees them; and text that others wrote, made inert."""
+
+from __future__ import annotations
+
+import html
+import re
+
+LABELS = {
+    "fipo.half_life": "half-life τ (tokens)",
+    "fipo.gamma": "discount γ",
+    "fipo.epsilon_f_low": "ε_f low",
+    "fipo.epsilon_f_high": "ε_f high",
+    "optimizer.learning_rate": "learning rate",
+}
+
+
+def label(key: str) -> str:
+    """What a parameter is called on screen: its symbol and unit where the paper has one, else its dotted key."""
+    return LABELS.get(key, key)
+
+
+def number(value: object) -> str:
+    """Three significant digits: 0.3 -> 0.3, 0.00015 -> 1.50e-04, 32.0 -> 32, 20480.0 -> 20,480."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return "-" if value is None else str(value)
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.3g}" if value == 0 or abs(value) >= 1e-3 else f"{value:.2e}"
+
+
+def accuracy(value: float | None, error: float | None = None) -> str:
+    """A fraction 0..1 as per cent, with one standard error when there is one: 0.912, 0.021 -> 91.2 ± 2.1 %."""
+    if value is None:
+        return "-"
+    return f"{100 * value:.1f} %" if error is None else f"{100 * value:.1f} ± {100 * error:.1f} %"
+
+
+def errors(sampling: float | None, problems: float | None) -> str | None:
+    """Both standard errors of an accuracy in points, leaving out what one sample or one problem cannot tell."""
+    parts = [(sampling, "sampling"), (problems, "problems")]
+    known = [f"± {100 * value:.1f} {name}" for value, name in parts if value is not None]
+    return ", ".join(known) or None
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as 45 s, 12 min, 3 h 05 min."""
+    if seconds is None:
+        return "-"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def in_plotly(text: str) -> str:
+    """Escape text for Plotly, which reads a subset of HTML (b, i, a, br ...) in every label and hover."""
+    return html.escape(text, quote=False)
+
+
+def in_markdown(text: str) -> str:
+    """Escape text for Streamlit's Markdown, where links, images, HTML, $math$ and :directives: would be live."""
+    return re.sub(r"([\\`*_{}\[\]()<>#+\-.!|$:~^&@])", r"\\\1", " ".join(text.split()))

@@ -1,0 +1,93 @@
+"""The app's first page in Streamlit's own test runner, on studies that have little or nothing to show."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+import dashboards
+from study.results import StudyResults
+from tests.dashboards.synthetic import SyntheticStudy
+
+APP = Path(dashboards.__file__).with_name("app.py")
+
+
+def shown(directory: Path, monkeypatch: pytest.MonkeyPatch) -> AppTest:
+    monkeypatch.setattr(sys, "argv", ["app.py", str(directory)])
+    app = AppTest.from_file(APP, default_timeout=60).run()
+    assert not app.exception
+    return app
+
+
+def test_a_finished_study_shows_its_best_trial_with_both_errors(
+    finished: StudyResults, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = shown(finished.directory, monkeypatch)
+    assert finished.best is not None
+    score = finished.best.evaluations[-1].scores[0]
+    assert app.metric[0].value == f"{100 * score.accuracy:.1f} %"
+    assert (
+        app.metric[0].delta
+        == f"± {100 * score.sampling_error:.1f} sampling, ± {100 * score.problem_error:.1f} problems"
+    )
+    assert app.metric[3].value == "12 of 12"
+
+
+def test_a_directory_without_a_study_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = shown(tmp_path, monkeypatch)
+    assert app.title[0].value == "No study to show yet"
+
+
+def test_a_study_without_trials_says_that_it_has_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    SyntheticStudy(tmp_path / "new")
+    assert "begun" in shown(tmp_path / "new", monkeypatch).info[0].value
+
+
+def test_running_trials_without_an_evaluation_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    SyntheticStudy(tmp_path / "new").begin()
+    assert "running" in shown(tmp_path / "new", monkeypatch).info[0].value
+
+
+def test_a_study_whose_trials_all_failed_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = SyntheticStudy(tmp_path / "bad")
+    study.fail(study.begin(), "loss is not finite at step 1")
+    app = shown(tmp_path / "bad", monkeypatch)
+    assert "1 failed" in app.error[0].value
+    assert app.dataframe[0].value["fail_reason"].to_list() == ["loss is not finite at step 1"]
+
+
+def test_before_any_trial_completes_there_is_no_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = SyntheticStudy(tmp_path / "young")
+    study.run(study.begin(), until=12)
+    app = shown(tmp_path / "young", monkeypatch)
+    assert app.metric[0].value == "none yet"
+
+
+def test_a_torn_last_line_is_survived(finished: StudyResults, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    copy = shutil.copytree(finished.directory, tmp_path / "torn")
+    lines = copy / "trials" / "0001" / "evaluations.jsonl"
+    text = lines.read_text(encoding="utf-8").splitlines(keepends=True)
+    lines.write_text("".join(text[:3]) + text[3][:40], encoding="utf-8")
+    assert shown(copy, monkeypatch).metric[3].value == "12 of 12"
+
+
+def test_an_accuracy_that_is_nan_is_survived(
+    finished: StudyResults, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = shutil.copytree(finished.directory, tmp_path / "nan")
+    lines = copy / "trials" / "0001" / "evaluations.jsonl"
+    text = re.sub(r'"accuracy": [^,]+', '"accuracy": NaN', lines.read_text(encoding="utf-8"))
+    lines.write_text(text, encoding="utf-8")
+    assert shown(copy, monkeypatch).metric[3].value == "12 of 12"
+
+
+def test_markup_in_a_control_name_stays_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = SyntheticStudy(tmp_path / "hostile", control="[x](http://x)<img src=x>")
+    study.run(study.begin())
+    app = shown(tmp_path / "hostile", monkeypatch)
+    assert not any("<img" in each.value or "](http" in each.value for each in [*app.markdown, *app.caption, *app.title])

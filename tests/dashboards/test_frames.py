@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import polars as pl
+import pytest
+
+from dashboards import frames
+from study.results import StudyResults
+
+
+def with_trials(results: StudyResults, **changes: Any) -> StudyResults:
+    """The same study with `changes` made to its first trial, which is all that is left of it."""
+    return dataclasses.replace(results, trials=(dataclasses.replace(results.trials[0], **changes),))
+
+
+def test_trials_have_one_row_each_in_order_with_the_sampled_parameters(finished: StudyResults) -> None:
+    frame = frames.trials(finished)
+    assert frame["trial"].to_list() == [trial.number for trial in finished.trials]
+    for row, trial in zip(frame.iter_rows(named=True), finished.trials, strict=True):
+        assert row["state"] == trial.state
+        assert {key: row[key] for key in trial.params} == pytest.approx(trial.params)
+
+
+def test_the_control_is_labelled_and_the_others_are_numbered(finished: StudyResults) -> None:
+    assert frames.trials(finished)["label"].to_list()[:2] == ["DAPO (#0)", "#1"]
+
+
+@pytest.mark.parametrize(
+    ("given", "derived", "value", "expected"),
+    [
+        ("fipo.half_life", "fipo.gamma", 32.0, 2 ** (-1 / 32)),
+        ("fipo.gamma", "fipo.half_life", 0.5, 1.0),
+        ("fipo.gamma", "fipo.half_life", 1.0, None),
+        ("fipo.gamma", "fipo.half_life", 0.0, None),
+    ],
+)
+def test_gamma_and_half_life_are_both_columns(
+    finished: StudyResults, given: str, derived: str, value: float, expected: float | None
+) -> None:
+    frame = frames.trials(with_trials(finished, params={given: value}))
+    assert frame[derived][0] == (None if expected is None else pytest.approx(expected))
+
+
+def test_a_parameter_of_words_and_switches_becomes_text(finished: StudyResults) -> None:
+    first, second = finished.trials[:2]
+    results = dataclasses.replace(
+        finished,
+        trials=(
+            dataclasses.replace(first, params={"fipo.filtering": True}),
+            dataclasses.replace(second, params={"fipo.filtering": "other"}),
+        ),
+    )
+    assert frames.trials(results)["fipo.filtering"].to_list() == ["True", "other"]
+
+
+def test_parameters_lists_only_what_varies_with_the_discount_first(finished: StudyResults) -> None:
+    frame = frames.trials(finished).with_columns(pl.lit(0.5).alias("reward.overlong_penalty"))
+    assert frames.parameters(frame) == [
+        "fipo.half_life", "fipo.gamma", "fipo.epsilon_f_low", "fipo.epsilon_f_high", "optimizer.learning_rate",
+    ]  # fmt: skip
+
+
+def test_evaluations_repeat_the_records(finished: StudyResults) -> None:
+    frame = frames.evaluations(finished)
+    trial = finished.trials[3]
+    expected = [(e.step, s.name, s.accuracy, s.mean_length) for e in trial.evaluations for s in e.scores]
+    own = frame.filter(pl.col("trial") == trial.number).select("step", "set", "accuracy", "mean_length")
+    assert own.rows() == expected
+
+
+def test_the_selecting_set_comes_first(finished: StudyResults) -> None:
+    assert frames.sets(frames.evaluations(finished)) == ["sums_select", "sums_report"]
+
+
+def test_curves_run_in_step_order_and_mark_the_newest_point(finished: StudyResults) -> None:
+    shuffled = frames.evaluations(finished).sample(fraction=1.0, shuffle=True, seed=1)
+    points = frames.curves(frames.trials(finished), shuffled, set_name="sums_select")
+    for (_,), own in points.group_by("trial"):
+        assert own["step"].is_sorted()
+        assert own["last"].to_list() == [False] * (len(own) - 1) + [True]
+
+
+def test_curves_drop_points_that_are_not_finite(finished: StudyResults) -> None:
+    evaluations = frames.evaluations(finished).with_columns(
+        pl.when(pl.col("step") == 5).then(float("nan")).otherwise("accuracy").alias("accuracy")
+    )
+    points = frames.curves(frames.trials(finished), evaluations, set_name="sums_select")
+    assert 5 not in points["step"]
+    assert points["accuracy"].is_finite().all()
+
+
+def test_curves_take_the_chosen_length_error_colour_and_trials(finished: StudyResults) -> None:
+    trials, evaluations = frames.trials(finished), frames.evaluations(finished)
+    options = {"length": "upper quartile", "error": "across problems", "colour": "fipo.epsilon_f_high", "only": [1, 2]}
+    points = frames.curves(trials, evaluations, set_name="sums_select", **options)
+    source = evaluations.filter((pl.col("set") == "sums_select") & pl.col("trial").is_in([1, 2]))
+    assert points["length"].to_list() == source["length_q75"].to_list()
+    assert points["error"].to_list() == source["problem_error"].to_list()
+    assert points.filter(pl.col("trial") == 1)["colour"].unique().to_list() == [
+        finished.trials[1].params["fipo.epsilon_f_high"]
+    ]
+
+
+def test_no_error_bars_are_nulls(finished: StudyResults) -> None:
+    points = frames.curves(frames.trials(finished), frames.evaluations(finished), set_name="sums_select", error=None)
+    assert points["error"].null_count() == len(points)
+
+
+def test_growth_is_relative_to_the_trials_own_base_model(finished: StudyResults) -> None:
+    row = frames.newest(frames.evaluations(finished), "sums_select").row(0, named=True)
+    own = finished.trials[0].evaluations
+    assert row["growth"] == pytest.approx(own[-1].scores[0].mean_length / own[0].scores[0].mean_length)
+
+
+def test_the_summary_puts_the_best_finished_trial_first(finished: StudyResults) -> None:
+    frame = frames.summary(frames.trials(finished), frames.evaluations(finished), set_name="sums_select")
+    assert finished.best is not None
+    assert frame["trial"][0] == finished.best.number
+    assert frame.height == len(finished.trials)
+
+
+def test_pruning_saves_the_steps_that_were_not_run() -> None:
+    trials = pl.DataFrame({"state": ["COMPLETE", "PRUNED", "RUNNING"], "pruned_at": [None, 10, None]})
+    assert frames.saved_by_pruning(trials, steps=40) == pytest.approx(30 / 80)
+    assert frames.saved_by_pruning(trials.filter(pl.col("state") == "RUNNING"), steps=40) is None
+
+
+def test_time_left_shares_the_remaining_trials_among_the_concurrent() -> None:
+    trials = pl.DataFrame({"seconds": [10.0, 30.0, None]})
+    assert frames.seconds_left(trials, planned=6, concurrency=2) == pytest.approx(4 * 20 / 2)
+    assert frames.seconds_left(trials.clear(), planned=6, concurrency=2) is None
+
+
+def test_an_empty_study_gives_empty_frames(finished: StudyResults) -> None:
+    empty = dataclasses.replace(finished, trials=())
+    trials, evaluations = frames.trials(empty), frames.evaluations(empty)
+    assert trials.is_empty() and evaluations.is_empty()
+    assert frames.parameters(trials) == frames.sets(evaluations) == []
+    assert frames.curves(trials, evaluations, set_name="sums_select").is_empty()
+
+
+def test_a_value_that_is_not_finite_is_no_value(finished: StudyResults) -> None:
+    assert frames.trials(with_trials(finished, value=math.nan))["value"].to_list() == [None]

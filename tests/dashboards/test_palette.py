@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from dashboards import palette
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance of an rgb() or hex colour (WCAG 2)."""
+    if colour.startswith("#"):
+        channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    else:
+        channels = [float(each) / 255 for each in re.findall(r"[\d.]+", colour)[:3]]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one: str, other: str) -> float:
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize(("dark", "page"), [(False, "#FFFFFF"), (True, "#171714")])
+def test_every_step_of_the_scale_can_be_told_from_the_page(dark: bool, page: str) -> None:
+    assert min(contrast(colour, page) for colour in palette.sequential(dark)) > 1.4
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_lightness_rises_along_the_scale(dark: bool) -> None:
+    steps = [luminance(colour) for colour in palette.sequential(dark)]
+    assert steps == sorted(steps)
+
+
+def test_states_differ_by_shape_as_well_as_by_colour() -> None:
+    assert len(set(palette.STATE_SYMBOLS.values())) == len(set(palette.STATE_COLOURS.values())) == 5
+
+
+def test_more_than_a_decade_is_spread_by_the_logarithm() -> None:
+    scale = palette.scale([1e-5, 1e-3, None, float("nan")], dark=False)
+    assert scale is not None and scale.log
+    assert scale.bounds == pytest.approx((-5, -3))
+    assert scale.ticks == pytest.approx([1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3])
+
+
+def test_values_through_zero_stay_linear() -> None:
+    scale = palette.scale([0.0, 0.4], dark=False)
+    assert scale is not None and not scale.log
+    assert scale.ticks == pytest.approx([0, 0.1, 0.2, 0.3, 0.4])
+
+
+def test_no_value_gives_no_scale() -> None:
+    assert palette.scale([None, float("nan")], dark=False) is None

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import pytest
+
+from dashboards import text
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(32.0, "32"), (0.3, "0.3"), (0.978572, "0.979"), (1.5e-4, "1.50e-04"), (20480, "20,480"), (0.0, "0"), (None, "-"),
+     (True, "True"), ("token-mean", "token-mean")],
+)  # fmt: skip
+def test_numbers_have_three_significant_digits(value: object, shown: str) -> None:
+    assert text.number(value) == shown
+
+
+def test_accuracy_is_per_cent_with_its_error() -> None:
+    assert text.accuracy(0.9125, 0.0214) == "91.2 ± 2.1 %"
+    assert text.accuracy(0.9125) == "91.2 %"
+    assert text.accuracy(None) == "-"
+
+
+def test_an_error_that_cannot_be_estimated_is_left_out() -> None:
+    assert text.errors(0.021, 0.044) == "± 2.1 sampling, ± 4.4 problems"
+    assert text.errors(None, 0.044) == "± 4.4 problems"
+    assert text.errors(None, None) is None
+
+
+@pytest.mark.parametrize(("seconds", "shown"), [(45, "45 s"), (720, "12 min"), (11_100, "3 h 05 min"), (None, "-")])
+def test_durations_are_short(seconds: float | None, shown: str) -> None:
+    assert text.duration(seconds) == shown
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    ["<img src=x onerror=alert(1)>", "[x](http://x)", "![x](http://x)", "$x$", ":material/home:", "# x", "`x`"],
+)
+def test_markdown_is_escaped_character_by_character(hostile: str) -> None:
+    escaped = text.in_markdown(hostile)
+    assert escaped.replace("\\", "") == hostile
+    for special in "<>[]()!$:`#":
+        assert escaped.count("\\" + special) == hostile.count(special)
+
+
+def test_plotly_markup_is_escaped() -> None:
+    assert text.in_plotly("<b>&</b>") == "&lt;b&gt;&amp;&lt;/b&gt;"

@@ -1,0 +1,206 @@
+"""The dashboard as a person meets it: a served process, a real Chromium, finished, running and broken studies."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from tests.dashboards.synthetic import SyntheticStudy, write_study
+
+pytestmark = pytest.mark.browser
+
+CHROMIUM = os.environ.get("CHROMIUM", shutil.which("chromium") or "/usr/bin/chromium")
+ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+             "--disable-background-networking", "--disable-component-update", "--disable-sync"]  # fmt: skip
+PAGES = {"Overview": "", "Length-accuracy": "length-accuracy"}
+
+
+class Served:
+    """A dashboard process and the address it printed."""
+
+    def __init__(self, directory: Path, *options: str) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        command = [sys.executable, "-m", "dashboards.serve", str(directory), "--port", str(self.port), *options]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        found = re.search(r"http://\S+", line)
+        assert found, f"the dashboard printed {line!r} instead of its address"
+        self.address = found.group()
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(timeout=20)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def serve(request: pytest.FixtureRequest) -> object:
+    def start(directory: Path, *options: str) -> Served:
+        served = Served(directory, *options)
+        request.addfinalizer(served.stop)
+        return served
+
+    return start
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    served = Served(write_study(tmp_path_factory.mktemp("studies") / "finished"))
+    yield served
+    served.stop()
+
+
+def watched(browser: Browser, **options: object) -> tuple[Page, list[str]]:
+    """A page, and the list that collects its console errors, failures and requests to other hosts."""
+    page = browser.new_page(viewport={"width": 1400, "height": 1000}, **options)  # type: ignore[arg-type]
+    trouble: list[str] = []
+    page.on("console", lambda message: trouble.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: trouble.append(str(error)))
+    page.on("request", lambda request: trouble.append(request.url) if not _own(request.url) else None)
+    return page, trouble
+
+
+def _own(url: str) -> bool:
+    return re.match(r"(https?|wss?)://(127\.0\.0\.1|localhost|\[::1\])[:/]|data:|blob:", url) is not None
+
+
+def expect_sound(page: Page, trouble: list[str]) -> None:
+    """No exception on the page, and nothing but Streamlit's own search for its base path in the console."""
+    expect(page.get_by_test_id("stException")).to_have_count(0)
+    expect(page.get_by_text("could not be drawn")).to_have_count(0)
+    # On a deep link Streamlit asks for /<page>/_stcore/health before /_stcore/health: two 404s by design.
+    assert [each for each in trouble if "404" not in each] == []
+
+
+def points(page: Page) -> int:
+    """Points that Plotly drew on the page's first chart, the legend's samples not counted."""
+    return page.locator(".js-plotly-plot").first.locator(".scatterlayer .points path").count()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("title", list(PAGES))
+def test_every_page_of_a_finished_study_draws_without_an_error(
+    finished: Served, browser: Browser, title: str, scheme: str
+) -> None:
+    page, trouble = watched(browser, color_scheme=scheme)
+    page.goto(finished.address)
+    page.get_by_role("link", name=title).click()
+    expect(page.locator(".js-plotly-plot .main-svg").first).to_be_visible(timeout=30_000)
+    expect(page.get_by_role("progressbar").first).to_be_visible()
+    expect_sound(page, trouble)
+    page.close()
+
+
+def test_settings_live_in_the_address_and_open_again(finished: Served, browser: Browser) -> None:
+    page, trouble = watched(browser)
+    page.goto(f"{finished.address}length-accuracy")
+    page.get_by_role("combobox", name="Colour").click()
+    page.get_by_role("option", name="learning rate").click()
+    page.wait_for_url("**/length-accuracy?colour=learning+rate")
+    expect(page.get_by_text("learning rate", exact=True).first).to_be_visible()
+    other, _ = watched(browser)
+    other.goto(page.url)
+    expect(other.get_by_role("combobox", name="Colour")).to_have_value("learning rate", timeout=30_000)
+    expect_sound(page, trouble)
+    page.close()
+    other.close()
+
+
+def test_new_evaluations_appear_within_five_seconds_and_settings_stay(tmp_path: Path, serve, browser: Browser) -> None:
+    study = SyntheticStudy(tmp_path / "live")
+    trial = study.begin()
+    study.run(trial, until=10)
+    page, trouble = watched(browser)
+    page.goto(f"{serve(study.directory).address}length-accuracy?colour=trial+state")
+    expect(page.locator(".js-plotly-plot .main-svg").first).to_be_visible(timeout=30_000)
+    page.get_by_role("combobox", name="Length").click()
+    page.get_by_role("option", name="median").click()
+    page.wait_for_url("**length=median**")
+    expect(page.get_by_text("median response length (tokens)")).to_be_visible()
+    before = points(page)
+    study.run(trial, after=10, until=20)
+    page.wait_for_function(
+        "n => document.querySelectorAll('.js-plotly-plot .scatterlayer .points path').length >= n",
+        arg=before + 2,
+        timeout=5_000,
+    )
+    expect(page.get_by_role("combobox", name="Length")).to_have_value("median")
+    expect(page.get_by_role("combobox", name="Colour")).to_have_value("trial state")
+    expect_sound(page, trouble)
+    page.close()
+
+
+def test_an_empty_directory_fills_by_itself_when_a_study_begins(tmp_path: Path, serve, browser: Browser) -> None:
+    study = SyntheticStudy(tmp_path / "young")
+    page, trouble = watched(browser)
+    page.goto(serve(study.directory).address)
+    expect(page.get_by_text("its first trial has not")).to_be_visible(timeout=30_000)
+    study.run(study.begin(), until=5)
+    expect(page.locator(".js-plotly-plot .main-svg").first).to_be_visible(timeout=10_000)
+    expect_sound(page, trouble)
+    page.close()
+
+
+def test_a_broken_study_shows_a_sentence_on_every_page(tmp_path: Path, serve, browser: Browser) -> None:
+    directory = write_study(tmp_path / "broken", trials=2)
+    served = serve(directory)
+    (directory / "study.yaml").write_text("name: [", encoding="utf-8")
+    page, trouble = watched(browser)
+    for path in PAGES.values():
+        page.goto(served.address + path)
+        expect(page.get_by_text("No study to show yet")).to_be_visible(timeout=30_000)
+        expect(page.get_by_text("is not valid YAML")).to_be_visible()
+    expect_sound(page, trouble)
+    page.close()
+
+
+def test_markup_in_a_name_runs_nothing(tmp_path: Path, serve, browser: Browser) -> None:
+    hostile = "<img src=x onerror=\"document.title='owned'\"><a href='http://example.org'>x</a> [y](http://example.org)"
+    study = SyntheticStudy(tmp_path / "hostile", control=hostile)
+    study.run(study.begin())
+    study.fail(study.begin(), hostile)
+    page, trouble = watched(browser)
+    page.goto(serve(study.directory).address)
+    expect(page.locator(".js-plotly-plot .main-svg").first).to_be_visible(timeout=30_000)
+    assert page.locator("img[src='x'], a[href*='example.org']").count() == 0
+    assert page.title() != "owned"
+    expect_sound(page, trouble)
+    page.close()
+
+
+def test_beyond_loopback_only_the_token_opens_the_page(
+    finished: Served, tmp_path: Path, serve, browser: Browser
+) -> None:
+    served = serve(write_study(tmp_path / "shared", trials=2), "--host", "0.0.0.0")
+    token = served.address.split("?token=")[1]
+    page, trouble = watched(browser)
+    answer = page.goto(f"http://127.0.0.1:{served.port}/")
+    assert answer is not None and answer.status == 401
+    trouble.clear()  # the refusal itself is logged as an error
+    page.goto(f"http://127.0.0.1:{served.port}/?token={token}")
+    expect(page.locator(".js-plotly-plot .main-svg").first).to_be_visible(timeout=30_000)
+    page.get_by_role("link", name="Length-accuracy").click()
+    expect(page.get_by_role("heading", name="Length-accuracy")).to_be_visible()
+    page.reload()
+    expect(page.get_by_role("heading", name="Length-accuracy")).to_be_visible(timeout=30_000)
+    expect_sound(page, trouble)
+    page.close()
