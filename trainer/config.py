@@ -45,7 +45,7 @@ class RolloutConfig(Frozen):
 
 class RewardConfig(Frozen):
     overlong_buffer: int = Field(default=0, ge=0)
-    """Soft overlong punishment (DAPO eq. 13): the reward falls linearly over this many tokens before the limit; 0 is off."""
+    """Soft overlong punishment (DAPO eq. 13): the reward falls over this many tokens before the limit; 0 is off."""
     overlong_penalty: float = Field(default=1.0, ge=0)
     """The largest soft punishment, reached at `rollout.max_response_length`."""
 
@@ -62,7 +62,7 @@ class FipoConfig(Frozen):
     safety_threshold: float = Field(default=3.0, ge=1)
     """Ratio above which a token with negative advantage keeps a weight of at most 1 (Table 2: 10, Table 3: 3)."""
     filtering: bool = True
-    """Leave tokens whose ratio exceeds `dual_clip` out of the future KL (the mask M of paper eq. 8; off in Figure 9)."""
+    """Leave tokens whose ratio exceeds `dual_clip` out of the future KL (the mask M of paper eq. 8, Figure 9)."""
     clip_low: float = Field(default=0.2, ge=0, le=1)
     """Policy ratio clip from below, 1 - clip_low. GRPO is clip_low = clip_high."""
     clip_high: float = Field(default=0.28, ge=0)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
@@ -103,7 +104,7 @@ def score(
     device = policy.model.device
     lengths = [len(each.prompt) + len(each.tokens) for each in responses]
     counts = torch.tensor([len(each.tokens) for each in responses])
-    tokens = torch.tensor([token for each in responses for token in each.prompt + each.tokens])
+    tokens = torch.from_numpy(np.concatenate([part for each in responses for part in (each.prompt, each.tokens)]))
     ends = torch.tensor(lengths).cumsum(0)
     row = torch.arange(len(responses)).repeat_interleave(counts)
     slot = torch.arange(len(row)) - (counts.cumsum(0) - counts).repeat_interleave(counts)

@@ -1,4 +1,4 @@
-r"""Grading a response: the last answer it commits to, compared exactly when it is a number, by math-verify otherwise."""
+r"""Grading: the last answer a response commits to, compared exactly when it is a number, by math-verify otherwise."""
 
 from __future__ import annotations
 

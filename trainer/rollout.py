@@ -20,15 +20,15 @@ class Request:
     seed: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Response:
     """What was drawn for a request."""
 
     prompt: tuple[int, ...]
-    tokens: tuple[int, ...]
-    """Response tokens; the last one is the end-of-sequence token if the response finished."""
-    log_probs: tuple[float, ...]
-    """Log-probability of each token under the sampling distribution at full top-p."""
+    tokens: np.ndarray
+    """int32; the last one is the end-of-sequence token if the response finished."""
+    log_probs: np.ndarray
+    """float32; of each token under the sampling distribution at full top-p."""
     finished: bool
     """False when the response was cut at the length limit."""
 
@@ -156,8 +156,8 @@ def _collect(
     return [
         Response(
             prompt=request.prompt,
-            tokens=tuple(drawn[row, :length].tolist()),
-            log_probs=tuple(log_probs[row, :length].tolist()),
+            tokens=drawn[row, :length].numpy().astype(np.int32),
+            log_probs=log_probs[row, :length].numpy().astype(np.float32),
             finished=bool(finished[row]),
         )
         for row, (request, length) in enumerate(zip(requests, lengths.tolist(), strict=True))

@@ -22,7 +22,7 @@ from trainer.update import score_old, update
 
 
 def train(config: TrainerConfig, directory: Path) -> Iterator[Evaluation]:
-    """Train, writing `metrics.jsonl` and `evaluations.jsonl` into `directory`; yield each evaluation when it is written.
+    """Train, writing `metrics.jsonl` and `evaluations.jsonl` into `directory`; yield each evaluation once written.
 
     The base model is evaluated first (step 0), then each set after every `every` steps, and all sets after the last.
     Closing the generator stops the run. The same config, machine and number of ranks give the same numbers.

@@ -84,7 +84,7 @@ def score_old(policy: Policy, batch: Batch, config: TrainerConfig) -> OldScores:
 def _rollout_log_probs(responses: Sequence[Response], like: Tensor) -> Tensor:
     table = torch.zeros_like(like)
     for row, response in enumerate(responses):
-        table[row, : len(response.log_probs)] = torch.tensor(response.log_probs)
+        table[row, : len(response.log_probs)] = torch.from_numpy(response.log_probs)
     return table
 
 

@@ -17,7 +17,7 @@ def test_avg_at_k_is_the_mean() -> None:
 
 
 def test_errors_cover_what_they_say() -> None:
-    """Over many draws, the spread of avg@k is the stated error: of samples at fixed problems, of problems altogether."""
+    """Over many draws, the spread of avg@k is the stated error: samples at fixed problems, problems altogether."""
     rng = np.random.default_rng(0)
     p = rng.beta(0.5, 1.0, size=30)
     fixed = [rng.random((30, 8)) < p[:, None] for _ in range(3000)]

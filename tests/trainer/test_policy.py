@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -24,7 +25,9 @@ def policy(random_model: Path) -> Policy:
 
 responses = st.lists(
     st.builds(
-        lambda prompt, tokens: Response(tuple(prompt), tuple(tokens), (), True),
+        lambda prompt, tokens: Response(
+            tuple(prompt), np.array(tokens, np.int32), np.zeros(len(tokens), np.float32), True
+        ),
         st.lists(st.integers(2, 15), min_size=1, max_size=9),
         st.lists(st.integers(1, 15), min_size=1, max_size=20),
     ),
@@ -35,7 +38,7 @@ responses = st.lists(
 
 def score_alone(policy: Policy, response: Response) -> torch.Tensor:
     """The plain way: one sequence, transformers' own forward and logits."""
-    tokens = torch.tensor([response.prompt + response.tokens])
+    tokens = torch.tensor([[*response.prompt, *response.tokens.tolist()]])
     log_p = torch.log_softmax(policy.model(tokens).logits[0], -1)
     first = len(response.prompt)
     return log_p[first - 1 : -1].gather(1, tokens[0, first:, None]).squeeze(1)
@@ -58,7 +61,7 @@ def test_packing_leaves_log_probs_and_gradients_unchanged(policy: Policy, batch:
 
 
 def test_bfloat16_scores_are_close_to_float32(policy: Policy) -> None:
-    batch = [Response((2, 7, 8), tuple(range(2, 14)), (), True)]
+    batch = [Response((2, 7, 8), np.arange(2, 14, dtype=np.int32), np.zeros(12, np.float32), True)]
     policy.model.float()
     exact, _, _ = score(policy, batch, temperature=1.0, dtype=torch.float32)
     rough, _, _ = score(policy, batch, temperature=1.0, dtype=torch.bfloat16)

@@ -19,7 +19,8 @@ from trainer.rewards import extract, grade, normalise
         r"12+13=25 \boxed{25}", r"\boxed{025}", r"\boxed{25.}", r"\boxed{25.0}", r"\boxed{$25$}", r"\boxed{ 25 }",
         r"\boxed{\frac{50}{2}}", r"\boxed{\dfrac{50}{2}}", r"$\boxed{25}$.", r"\boxed{\text{25}}", "Answer: 25",
         "**Answer:** 25", "Answer: $25$.", "answer is 25", "some text\nAnswer: 24\nAnswer: 25\n", r"\boxed{\boxed{25}}",
-        r"\boxed{24} no, \boxed{25}", r"\boxed {25}", r"\boxed{+25}", r"a set \{ and \boxed{25}", r"\boxed{\mathrm{25}}",
+        r"\boxed{24} no, \boxed{25}", r"\boxed {25}",
+        r"\boxed{+25}", r"a set \{ and \boxed{25}", r"\boxed{\mathrm{25}}",
         r"Answer: \boxed{25}", r"Answer: 7 \boxed{25}",
     ],
 )  # fmt: skip

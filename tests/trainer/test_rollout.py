@@ -34,14 +34,14 @@ def test_greedy_equals_transformers_generate(policy: Policy, sampler: Transforme
         theirs = policy.model.generate(
             prompt, attention_mask=torch.ones_like(prompt), do_sample=False, max_new_tokens=30
         )
-        assert list(response.tokens) == theirs[0, len(response.prompt) :].tolist()
+        assert response.tokens.tolist() == theirs[0, len(response.prompt) :].tolist()
 
 
 def test_a_sample_depends_on_its_own_seed_only(policy: Policy, sampler: TransformersSampler) -> None:
     together = sampler.sample(requests(policy), temperature=1.0, top_p=1.0, max_tokens=20)
     alone = [sampler.sample([each], temperature=1.0, top_p=1.0, max_tokens=20)[0] for each in requests(policy)]
     backwards = sampler.sample(requests(policy)[::-1], temperature=1.0, top_p=1.0, max_tokens=20)[::-1]
-    assert [r.tokens for r in together] == [r.tokens for r in alone] == [r.tokens for r in backwards]
+    assert [list(r.tokens) for r in together] == [list(r.tokens) for r in alone] == [list(r.tokens) for r in backwards]
 
 
 def test_responses_end_at_the_first_end_token_or_at_the_limit(policy: Policy, sampler: TransformersSampler) -> None:
@@ -61,7 +61,7 @@ def test_its_log_probs_are_the_trainers(policy: Policy, sampler: TransformersSam
     log_probs, entropy, mask = score(policy, drawn, temperature=temperature, dtype=torch.float32)
     for row, response in enumerate(drawn):
         torch.testing.assert_close(
-            log_probs[row, : len(response.tokens)], torch.tensor(response.log_probs), rtol=1e-4, atol=1e-4
+            log_probs[row, : len(response.tokens)], torch.from_numpy(response.log_probs), rtol=1e-4, atol=1e-4
         )
         assert mask[row].sum() == len(response.tokens)
     assert (log_probs * (1 - mask)).abs().sum() == 0
