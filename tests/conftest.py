@@ -1,7 +1,73 @@
-"""One torch thread everywhere: the same numbers on every run, and no fight over two cores."""
+"""A random policy and a few problems: enough to run every path of the trainer in seconds, without a base model.
+
+One torch thread everywhere: the same numbers on every run, and no fight over two cores.
+"""
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
+import pytest
 import torch
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+
+from trainer.config import TrainerConfig
 
 torch.set_num_threads(1)
+
+SYMBOLS = ["<pad>", "<eos>", "\\boxed{", "}", "+", "=", *"0123456789"]
+
+
+def save_random_model(directory: Path, *, seed: int = 0) -> Path:
+    """A Qwen2 model with random weights and a character tokenizer, in Hugging Face format."""
+    torch.manual_seed(seed)
+    config = Qwen2Config(
+        vocab_size=len(SYMBOLS), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=1, max_position_embeddings=256, tie_word_embeddings=True, eos_token_id=1, pad_token_id=0,
+    )  # fmt: skip
+    model = Qwen2ForCausalLM(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(3.0)  # a random net is nearly uniform; this gives it opinions to be wrong about
+    model.save_pretrained(directory)
+    tokenizer = Tokenizer(models.WordLevel({symbol: index for index, symbol in enumerate(SYMBOLS)}, unk_token="="))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"\\boxed\{|."), behavior="isolated")
+    tokenizer.decoder = decoders.Fuse()
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<eos>").save_pretrained(directory)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def random_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_random_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="session")
+def problems_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One-digit answers, so that a random policy is right now and then and groups are informative."""
+    path = tmp_path_factory.mktemp("problems") / "problems.jsonl"
+    rows = [{"problem": f"{a}+{b}=", "answer": str(a + b)} for a in range(5) for b in range(5)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.fixture
+def small_config(random_model: Path, problems_file: Path) -> TrainerConfig:
+    """Two steps of a real run on the random policy."""
+    return TrainerConfig.model_validate(
+        {
+            "steps": 2,
+            "model": {"path": str(random_model)},
+            "data": {"train": str(problems_file)},
+            "rollout": {"prompts_per_step": 8, "group_size": 4, "max_response_length": 12},
+            "optimizer": {"prompts_per_minibatch": 4, "micro_batch_tokens": 200, "learning_rate": 1e-2},
+            "evaluation": {
+                "sets": [
+                    {"name": "select", "path": str(problems_file), "samples": 2, "every": 1},
+                    {"name": "report", "path": str(problems_file), "samples": 2, "every": None},
+                ]
+            },
+        }
+    )

@@ -21,6 +21,10 @@ class ModelConfig(Frozen):
     """`embedded` (the tiny base model this project makes itself), a local directory, or a hub name."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Arithmetic of the forward pass. Master weights and optimizer state are always float32."""
+    activation_checkpointing: bool = False
+    """Recompute each layer's activations in the backward pass: less memory, about a third more time."""
+    cpu_offload: bool = False
+    """Keep parameters and optimizer state in the memory of the host between uses; needs several ranks."""
 
 
 class DataConfig(Frozen):
@@ -139,6 +143,13 @@ class EvaluationConfig(Frozen):
         return self
 
 
+class CheckpointConfig(Frozen):
+    every: int | None = Field(default=5, ge=1)
+    """Training steps between checkpoints; null keeps only the one after the last step."""
+    keep: int = Field(default=1, ge=1)
+    """Newest checkpoints kept."""
+
+
 class TrainerConfig(Frozen):
     """Everything that decides a run's numbers: the same config, seed and machine give the same metrics."""
 
@@ -155,6 +166,9 @@ class TrainerConfig(Frozen):
     fipo: FipoConfig = FipoConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    rank_timeout: float = Field(default=1800.0, gt=0)
+    """Seconds after which a rank that does not answer ends the run."""
 
     @model_validator(mode="after")
     def _minibatches(self) -> TrainerConfig:

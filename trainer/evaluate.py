@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from trainer.config import EvaluationConfig, EvaluationSet
+from trainer.graded import sample_graded
+from trainer.policy import Policy
 from trainer.problems import Problem
+from trainer.ranks import Ranks
 from trainer.records import SetScore
-from trainer.rewards import Grade, grade
+from trainer.rewards import Grade, normalise
 from trainer.rollout import Request, Response, Sampler, request_seed
 
 Array = np.ndarray
@@ -82,17 +85,11 @@ def cons_at_k(predictions: Sequence[Sequence[str | None]], answers: Sequence[str
 
 
 def score_set(
-    each: EvaluationSet,
-    problems: Sequence[Problem],
-    responses: Sequence[Response],
-    decode: Callable[[Sequence[int]], str],
+    each: EvaluationSet, problems: Sequence[Problem], responses: Sequence[Response], grades: Sequence[Grade]
 ) -> SetScore:
-    """Grade `responses` (k per problem, problem by problem) and sum them up."""
-    grades: list[list[Grade]] = []
-    for index, problem in enumerate(problems):
-        own = responses[index * each.samples : (index + 1) * each.samples]
-        grades.append([grade(decode(response.tokens), problem.answer) for response in own])
-    correct = np.array([[one.correct for one in row] for row in grades])
+    """Sum up k graded responses per problem, given problem by problem."""
+    correct = np.array([one.correct for one in grades]).reshape(len(problems), each.samples)
+    predictions = np.array([one.prediction for one in grades], dtype=object).reshape(correct.shape)
     lengths = np.array([len(response.tokens) for response in responses])
     return SetScore(
         name=each.name,
@@ -101,7 +98,7 @@ def score_set(
         accuracy=avg_at_k(correct),
         sampling_error=sampling_error(correct),
         problem_error=problem_error(correct),
-        cons=cons_at_k([[one.prediction for one in row] for row in grades], [p.answer for p in problems]),
+        cons=cons_at_k(predictions.tolist(), [normalise(problem.answer) for problem in problems]),
         pass_at_k=pass_at_k(correct, each.samples),
         mean_length=float(lengths.mean()),
         length_quantiles=tuple(float(q) for q in np.quantile(lengths, [0, 0.25, 0.5, 0.75, 1])),
@@ -109,30 +106,36 @@ def score_set(
     )
 
 
-def evaluation_requests(
-    prompts: Sequence[Sequence[int]], each: EvaluationSet, config: EvaluationConfig, *, step: int
-) -> list[Request]:
-    """k requests per prompt. Seeds leave the trial out, so that trials are compared on common random numbers."""
-    name_seed = int.from_bytes(each.name.encode()[:8], "little")
-    return [
-        Request(tuple(prompt), request_seed(config.seed, name_seed, step, problem, sample))
-        for problem, prompt in enumerate(prompts)
-        for sample in range(each.samples)
-    ]
-
-
 def evaluate_set(
     sampler: Sampler,
+    policy: Policy,
+    ranks: Ranks,
     each: EvaluationSet,
     problems: Sequence[Problem],
     *,
     config: EvaluationConfig,
     step: int,
     max_tokens: int,
-    encode: Callable[[str], Sequence[int]],
-    decode: Callable[[Sequence[int]], str],
 ) -> SetScore:
-    """Sample k responses to every problem in one call and score them."""
-    requests = evaluation_requests([encode(problem.prompt) for problem in problems], each, config, step=step)
-    responses = sampler.sample(requests, temperature=config.temperature, top_p=config.top_p, max_tokens=max_tokens)
-    return score_set(each, problems, responses, decode)
+    """Sample k responses to every problem in one call and score them.
+
+    Seeds leave the trial out, so that trials are compared on common random numbers.
+    """
+    name_seed = int.from_bytes(each.name.encode(), "little")
+    prompts = [tuple(policy.encode(problem.prompt)) for problem in problems]
+    requests = [
+        Request(prompt, request_seed(config.seed, name_seed, step, index, sample))
+        for index, prompt in enumerate(prompts)
+        for sample in range(each.samples)
+    ]
+    responses, grades = sample_graded(
+        sampler,
+        policy,
+        ranks,
+        requests,
+        [problem.answer for problem in problems for _ in range(each.samples)],
+        temperature=config.temperature,
+        top_p=config.top_p,
+        max_tokens=max_tokens,
+    )
+    return score_set(each, problems, responses, grades)

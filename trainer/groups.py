@@ -9,9 +9,10 @@ import numpy as np
 
 from trainer.advantages import group_advantages, informative, rewards
 from trainer.config import TrainerConfig
+from trainer.graded import sample_graded
 from trainer.policy import Policy
 from trainer.problems import Problem
-from trainer.rewards import grade
+from trainer.ranks import Ranks
 from trainer.rollout import Request, Response, Sampler, request_seed
 
 
@@ -47,7 +48,9 @@ class Batch:
     sampled_length: float
 
 
-def sample_batch(sampler: Sampler, stream: ProblemStream, policy: Policy, config: TrainerConfig, *, step: int) -> Batch:
+def sample_batch(
+    sampler: Sampler, stream: ProblemStream, policy: Policy, ranks: Ranks, config: TrainerConfig, *, step: int
+) -> Batch:
     """Sample groups until `rollout.prompts_per_step` of them are informative, or the bound on batches is reached.
 
     Groups whose responses are all right or all wrong have no advantage and are dropped (DAPO 3.2). With the bound
@@ -64,17 +67,19 @@ def sample_batch(sampler: Sampler, stream: ProblemStream, policy: Policy, config
             for sample in range(rollout.group_size)
         ]
         # No top-p here: the ratio of the loss is only right when the policy sampled from its whole distribution.
-        responses = sampler.sample(
-            requests, temperature=rollout.temperature, top_p=1.0, max_tokens=rollout.max_response_length
+        responses, grades = sample_graded(
+            sampler,
+            policy,
+            ranks,
+            requests,
+            [problem.answer for problem in problems for _ in range(rollout.group_size)],
+            temperature=rollout.temperature,
+            top_p=1.0,
+            max_tokens=rollout.max_response_length,
         )
         size = rollout.group_size
         groups = [responses[start : start + size] for start in range(0, len(responses), size)]
-        correct = np.array(
-            [
-                [grade(policy.decode(one.tokens), problem.answer).correct for one in group]
-                for problem, group in zip(problems, groups, strict=True)
-            ]
-        )
+        correct = np.array([one.correct for one in grades]).reshape(-1, size)
         lengths = np.array([[len(one.tokens) for one in group] for group in groups])
         values = rewards(
             correct.ravel(),

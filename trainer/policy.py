@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MethodType
 
 import numpy as np
 import torch
@@ -15,7 +16,9 @@ from trainer.attention import attention_implementation, packing_arguments
 from trainer.base_model import ensure_base_model
 from trainer.config import ModelConfig
 from trainer.errors import UserError
+from trainer.ranks import ALONE, Ranks
 from trainer.rollout import Response
+from trainer.sharding import shard
 from trainer.token_scores import token_scores
 
 
@@ -27,6 +30,8 @@ class Policy:
     tokenizer: PreTrainedTokenizerBase
     end_tokens: tuple[int, ...]
     pad_token: int
+    device: torch.device
+    """Where the forward pass runs; offloaded parameters rest elsewhere."""
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a prompt."""
@@ -37,8 +42,8 @@ class Policy:
         return self.tokenizer.decode(list(tokens), skip_special_tokens=True)
 
 
-def load_policy(config: ModelConfig) -> Policy:
-    """Load `config.path` with float32 master weights.
+def load_policy(config: ModelConfig, ranks: Ranks = ALONE) -> Policy:
+    """Load `config.path` with float32 master weights, sharded when there are several ranks.
 
     Raises:
         UserError: nothing loadable there.
@@ -61,33 +66,39 @@ def load_policy(config: ModelConfig) -> Policy:
             f"model.path = {path}: cannot be loaded ({reason});"
             " give a directory in Hugging Face format, a hub name, or 'embedded'"
         ) from None
-    if torch.cuda.is_available():
-        model.to("cuda")
+    if config.activation_checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    model.to(ranks.device)
+    model.scores = MethodType(_scores, model)
+    if ranks.size > 1:
+        shard(model, config)
     ends = model.generation_config.eos_token_id if model.generation_config else None
     ends = ends if ends is not None else tokenizer.eos_token_id
     end_tokens = tuple(ends) if isinstance(ends, list) else (ends,)
     if None in end_tokens:
         raise UserError(f"model.path = {path}: the model has no end-of-sequence token; set eos_token_id in its config")
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else end_tokens[0]
-    return Policy(model, tokenizer, end_tokens, pad)
+    return Policy(model, tokenizer, end_tokens, pad, ranks.device)
 
 
-def micro_batches(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
+def micro_batches(lengths: Sequence[int], max_tokens: int, *, ranks: int = 1) -> list[list[int]]:
     """Indices into `lengths`, each list at most `max_tokens` tokens (or one longer sequence), the lists evenly filled.
 
-    The longest sequence goes first, each into the emptiest list that has room for it.
+    The longest sequence goes first, each into the emptiest list that has room for it. The number of lists is a
+    multiple of `ranks`, since sharded layers need every rank to take part; with few sequences some lists are empty.
     """
-    batches: list[list[int]] = [[] for _ in range(max(1, -(-sum(lengths) // max_tokens)))]
+    least_count = max(1, -(-sum(lengths) // max_tokens))
+    batches: list[list[int]] = [[] for _ in range(-(-least_count // ranks) * ranks)]
     filled = [0] * len(batches)
     for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
         least = min(range(len(batches)), key=filled.__getitem__)
         if batches[least] and filled[least] + lengths[index] > max_tokens:
-            batches.append([])
-            filled.append(0)
-            least = len(batches) - 1
+            least = len(batches)
+            batches += [[] for _ in range(ranks)]
+            filled += [0] * ranks
         batches[least].append(index)
         filled[least] += lengths[index]
-    return [each for each in batches if each]
+    return batches
 
 
 def score(
@@ -101,7 +112,7 @@ def score(
         log_probs [B, L] with gradient (when enabled), entropy [B, L] without, mask [B, L]; L is the longest response,
         padding is 0 in all three.
     """
-    device = policy.model.device
+    device = policy.device
     lengths = [len(each.prompt) + len(each.tokens) for each in responses]
     counts = torch.tensor([len(each.tokens) for each in responses])
     tokens = torch.from_numpy(np.concatenate([part for each in responses for part in (each.prompt, each.tokens)]))
@@ -110,16 +121,18 @@ def score(
     slot = torch.arange(len(row)) - (counts.cumsum(0) - counts).repeat_interleave(counts)
     place = (ends - counts).repeat_interleave(counts) + slot  # where each response token stands in the packed row
     row, slot, place, tokens = (each.to(device) for each in (row, slot, place, tokens))
-
     with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
-        hidden = policy.model.base_model(
-            input_ids=tokens[None], use_cache=False, **packing_arguments(lengths, device)
-        ).last_hidden_state[0]
+        log_probs, entropy = policy.model.scores(
+            tokens, place, packing_arguments(lengths, device), temperature=temperature
+        )
+    empty = torch.zeros((len(responses), int(counts.max())), dtype=log_probs.dtype, device=device)
+    return tuple(empty.index_put((row, slot), values) for values in (log_probs, entropy, torch.ones_like(entropy)))
+
+
+def _scores(
+    model: PreTrainedModel, tokens: Tensor, place: Tensor, packing: dict[str, object], *, temperature: float
+) -> tuple[Tensor, Tensor]:
+    """Scores of the tokens at `place` [N] of the packed row `tokens` [T]. The model's method, so that FSDP sees it."""
+    hidden = model.base_model(input_ids=tokens[None], use_cache=False, **packing).last_hidden_state[0]
     # The hidden state before a token predicts it.
-    log_probs, entropy = token_scores(
-        hidden[place - 1], policy.model.get_output_embeddings().weight, tokens[place], temperature=temperature
-    )
-    shape = (len(responses), int(counts.max()))
-    empty = torch.zeros(shape, dtype=log_probs.dtype, device=device)
-    mask = torch.ones_like(entropy)
-    return tuple(empty.index_put((row, slot), values) for values in (log_probs, entropy, mask))
+    return token_scores(hidden[place - 1], model.get_output_embeddings().weight, tokens[place], temperature=temperature)

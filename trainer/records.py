@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -35,6 +36,18 @@ class SetScore(BaseModel):
     truncated: float
     """Fraction of responses cut at `rollout.max_response_length`."""
 
+    def __str__(self) -> str:
+        """Accuracy with its k and both errors, then the rest."""
+        errors = "".join(
+            f" ±{value:.3f} ({name})"
+            for name, value in (("sampling", self.sampling_error), ("problems", self.problem_error))
+            if value is not None
+        )
+        return (
+            f"{self.name}  avg@{self.samples} {self.accuracy:.3f}{errors}  cons@{self.samples} {self.cons:.3f}"
+            f"  pass@{self.samples} {self.pass_at_k:.3f}  length {self.mean_length:.1f} tokens"
+        )
+
 
 class Evaluation(BaseModel):
     """All sets evaluated after training step `step` (0 is the base model). The first score is the one that selects."""
@@ -48,12 +61,9 @@ class Evaluation(BaseModel):
     """Training tokens sampled so far."""
     scores: tuple[SetScore, ...]
 
-
-def append_line(path: Path, record: dict[str, object]) -> None:
-    """Append one JSON line, non-finite floats as null. `read_lines` skips a torn last line, left by a crash."""
-    clean = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in record.items()}
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(clean, allow_nan=False) + "\n")
+    def __str__(self) -> str:
+        """One line for each set."""
+        return "\n".join(f"step {self.step:>4}  {score}" for score in self.scores)
 
 
 def read_lines(path: Path) -> list[dict[str, object]]:
@@ -67,3 +77,49 @@ def read_lines(path: Path) -> list[dict[str, object]]:
 def read_evaluations(directory: Path) -> list[Evaluation]:
     """The evaluations of the run in `directory`, in the order of their steps."""
     return [Evaluation.model_validate(line) for line in read_lines(directory / "evaluations.jsonl")]
+
+
+class Journal:
+    """The files of one run: `metrics.jsonl`, `evaluations.jsonl`, `checkpoints/`. Only rank 0 writes."""
+
+    def __init__(self, directory: Path, *, writes: bool) -> None:
+        self.metrics, self.evaluations = directory / "metrics.jsonl", directory / "evaluations.jsonl"
+        self.checkpoints = directory / "checkpoints"
+        self.writes = writes
+        if writes:
+            directory.mkdir(parents=True, exist_ok=True)
+
+    def write_metrics(self, metrics: dict[str, float]) -> None:
+        """Append one step."""
+        self._append(self.metrics, metrics)
+
+    def write_evaluation(self, evaluation: Evaluation) -> None:
+        """Append one evaluation."""
+        self._append(self.evaluations, evaluation.model_dump(mode="json"))
+
+    def rewind(self, step: int) -> list[Evaluation]:
+        """Forget everything after `step`, the last one whose weights were saved; the evaluations up to it."""
+        kept = [each for each in read_evaluations(self.evaluations.parent) if each.step <= step]
+        if self.writes:
+            for path in (self.metrics, self.evaluations):
+                lines = [json.dumps(line) + "\n" for line in read_lines(path) if line["step"] <= step]
+                if path.exists():
+                    write_atomic(path, "".join(lines))
+        return kept
+
+    def _append(self, path: Path, record: dict[str, object]) -> None:
+        """One JSON line, non-finite floats as null. A crash may tear the last line; `read_lines` leaves that out."""
+        if self.writes:
+            clean = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in record.items()}
+            with path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(clean, allow_nan=False) + "\n")
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Replace `path` by `text` in one go: temporary file, fsync, rename."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

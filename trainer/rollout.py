@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
+from trainer.sharding import gathered
+
 
 @dataclass(frozen=True)
 class Request:
@@ -51,8 +53,17 @@ def request_seed(*parts: int) -> int:
 class TransformersSampler:
     """Draws with the training model itself, so that there are no weights to copy."""
 
-    def __init__(self, model: PreTrainedModel, *, end_tokens: Sequence[int], pad_token: int, max_rows: int = 1024):
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        *,
+        end_tokens: Sequence[int],
+        pad_token: int,
+        device: torch.device,
+        max_rows: int = 1024,
+    ) -> None:
         self.model = model
+        self.device = device
         self.end_tokens = torch.tensor(sorted(set(end_tokens)))
         self.pad_token = pad_token
         self.max_rows = max_rows
@@ -66,17 +77,18 @@ class TransformersSampler:
         responses: dict[int, Response] = {}
         was_training = self.model.training
         self.model.eval()
-        for start in range(0, len(order), self.max_rows):
-            rows = order[start : start + self.max_rows]
-            drawn = self._sample_batch([requests[row] for row in rows], temperature, top_p, max_tokens)
-            responses.update(zip(rows, drawn, strict=True))
+        with gathered(self.model):
+            for start in range(0, len(order), self.max_rows):
+                rows = order[start : start + self.max_rows]
+                drawn = self._sample_batch([requests[row] for row in rows], temperature, top_p, max_tokens)
+                responses.update(zip(rows, drawn, strict=True))
         self.model.train(was_training)
         return [responses[index] for index in range(len(requests))]
 
     def _sample_batch(
         self, requests: list[Request], temperature: float, top_p: float, max_tokens: int
     ) -> list[Response]:
-        device = self.model.device
+        device = self.device
         end_tokens = self.end_tokens.to(device)
         # A table of uniforms, one row per request: rows that finish can be taken out of the batch without a trace.
         draws = np.stack([np.random.default_rng(r.seed).random(max_tokens, dtype=np.float32) for r in requests])

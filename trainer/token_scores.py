@@ -18,7 +18,7 @@ class _TokenScores(torch.autograd.Function):
     """d log p(y) / d logit_v = ([v = y] - p_v) / temperature, so a chunk of the backward needs only its own logits."""
 
     @staticmethod
-    def forward(ctx, hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float, rows: int):  # noqa: ANN001
+    def forward(ctx, hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float, rows: int):
         log_probs = torch.empty(len(targets), dtype=_wide(hidden.dtype), device=hidden.device)
         entropy = torch.empty_like(log_probs)
         for start in range(0, len(targets), rows):
@@ -35,7 +35,7 @@ class _TokenScores(torch.autograd.Function):
         return log_probs, entropy
 
     @staticmethod
-    def backward(ctx, grad_log_probs: Tensor, _grad_entropy: Tensor | None):  # noqa: ANN001
+    def backward(ctx, grad_log_probs: Tensor, _grad_entropy: Tensor | None):
         hidden, weight, targets = ctx.saved_tensors
         grad_hidden = torch.empty_like(hidden)
         grad_weight = torch.zeros_like(weight, dtype=_wide(weight.dtype)) if ctx.needs_input_grad[1] else None

@@ -4,80 +4,95 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import torch
 
+from trainer.checkpoint import Position, load_newest, save
 from trainer.config import TrainerConfig
 from trainer.errors import UserError
 from trainer.evaluate import evaluate_set
-from trainer.groups import Batch, ProblemStream, sample_batch
+from trainer.groups import ProblemStream, sample_batch
+from trainer.metrics import Clock, batch_metrics, score_metrics
 from trainer.policy import Policy, load_policy
 from trainer.problems import Problem, load_problems
-from trainer.records import Evaluation, SetScore, append_line
+from trainer.ranks import Ranks, start_ranks
+from trainer.records import Evaluation, Journal, SetScore
 from trainer.rollout import Sampler, TransformersSampler
 from trainer.update import score_old, update
 
 
-def train(config: TrainerConfig, directory: Path) -> Iterator[Evaluation]:
+def train(config: TrainerConfig, directory: Path, *, resume: bool = False) -> Iterator[Evaluation]:
     """Train, writing `metrics.jsonl` and `evaluations.jsonl` into `directory`; yield each evaluation once written.
 
     The base model is evaluated first (step 0), then each set after every `every` steps, and all sets after the last.
-    Closing the generator stops the run. The same config, machine and number of ranks give the same numbers.
+    Closing the generator stops the run. The same config, machine and number of ranks give the same numbers, also
+    when the run was cut and resumed. Under torchrun every rank calls this, and every rank is given the evaluations.
+
+    Args:
+        config: the run.
+        directory: where it is written, and where its checkpoints lie.
+        resume: go on from the newest checkpoint in `directory`, yielding the evaluations up to there again; without
+            a checkpoint start over. When false, a directory that holds a run is refused.
 
     Raises:
         UserError: data, model or directory cannot be used.
         TrainingDiverged: a loss or gradient is not finite.
     """
-    started = time.monotonic()
+    if not resume and (directory / "metrics.jsonl").exists():
+        raise UserError(f"{directory}: already holds a run (metrics.jsonl); give a new directory, or resume it")
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
-    directory.mkdir(parents=True, exist_ok=True)
-    if (directory / "metrics.jsonl").exists():
-        raise UserError(f"{directory}: already holds a run (metrics.jsonl); give a new directory")
+    with start_ranks(timeout=config.rank_timeout) as ranks:
+        yield from _train(config, directory, ranks)
 
-    policy = load_policy(config.model)
+
+def _train(config: TrainerConfig, directory: Path, ranks: Ranks) -> Iterator[Evaluation]:
+    policy = load_policy(config.model, ranks)
     stream = ProblemStream(fitting_problems(config, policy), seed=config.seed)
     sets = {each.name: load_problems(each.path) for each in config.evaluation.sets}
-    sampler = TransformersSampler(policy.model, end_tokens=policy.end_tokens, pad_token=policy.pad_token)
+    sampler = TransformersSampler(
+        policy.model, end_tokens=policy.end_tokens, pad_token=policy.pad_token, device=policy.device
+    )
     optimizer = torch.optim.AdamW(
         policy.model.parameters(), lr=config.optimizer.learning_rate, weight_decay=config.optimizer.weight_decay
     )
-    tokens = 0
-    for step in range(config.steps + 1):
+    journal = Journal(directory, writes=ranks.rank == 0)
+    reached = load_newest(journal.checkpoints, policy, optimizer, ranks)
+    yield from journal.rewind(reached.step if reached else -1)
+    stream.position, tokens, seconds = (
+        (reached.problems_taken, reached.tokens, reached.seconds) if reached else (0, 0, 0.0)
+    )
+    started = time.monotonic() - seconds
+    for step in range(reached.step + 1 if reached else 0, config.steps + 1):
         clock = Clock()
         metrics: dict[str, float] = {"step": step}
         if step > 0:
             with clock.phase("rollout"):
-                batch = sample_batch(sampler, stream, policy, config, step=step)
+                batch = sample_batch(sampler, stream, policy, ranks, config, step=step)
             tokens += batch.sampled_tokens
             metrics |= batch_metrics(batch)
             if batch.groups:
                 with clock.phase("score"):
-                    old = score_old(policy, batch, config)
+                    old = score_old(policy, ranks, batch, config)
+                metrics |= old.metrics
                 with clock.phase("update"):
-                    set_learning_rate(optimizer, config, step)
-                    metrics |= update(policy, optimizer, old, config, step=step)
-                metrics |= {
-                    "entropy": old.entropy,
-                    "advantage/length_weighted_mean": old.length_weighted_advantage,
-                    "rollout_gap/mean": old.rollout_gap,
-                    "future_kl/noise_floor": old.noise_floor,
-                    "learning_rate": optimizer.param_groups[0]["lr"],
-                }
+                    metrics["learning_rate"] = set_learning_rate(optimizer, config, step)
+                    metrics |= update(policy, ranks, optimizer, old, config, step=step)
         with clock.phase("evaluation"):
-            scores = evaluate(config, sampler, policy, sets, step)
+            scores = evaluate(config, sampler, policy, ranks, sets, step)
         for score in scores:
             metrics |= score_metrics(score)
-        metrics |= clock.metrics() | {"tokens": tokens}
-        if step > 0:
-            metrics["tokens_per_second"] = batch.sampled_tokens / max(metrics["seconds/step"], 1e-9)
-        append_line(directory / "metrics.jsonl", metrics)
+        metrics |= clock.metrics(tokens=batch.sampled_tokens if step else 0) | {"tokens": tokens}
+        journal.write_metrics(metrics)
+        seconds = time.monotonic() - started
         if scores:
-            evaluation = Evaluation(step=step, seconds=time.monotonic() - started, tokens=tokens, scores=tuple(scores))
-            append_line(directory / "evaluations.jsonl", evaluation.model_dump(mode="json"))
+            evaluation = Evaluation(step=step, seconds=seconds, tokens=tokens, scores=tuple(scores))
+            journal.write_evaluation(evaluation)
+        if step == config.steps or (config.checkpoint.every and step and step % config.checkpoint.every == 0):
+            position = Position(step, stream.position, tokens, seconds)
+            save(journal.checkpoints, policy, optimizer, position, ranks, keep=config.checkpoint.keep)
+        if scores:
             yield evaluation
 
 
@@ -93,81 +108,30 @@ def fitting_problems(config: TrainerConfig, policy: Policy) -> list[Problem]:
     return fitting
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, config: TrainerConfig, step: int) -> None:
-    """Linear warm-up over `optimizer.warmup_steps` training steps, then constant."""
+def set_learning_rate(optimizer: torch.optim.Optimizer, config: TrainerConfig, step: int) -> float:
+    """Linear warm-up over `optimizer.warmup_steps` training steps, then constant; returns the rate."""
     warmup = config.optimizer.warmup_steps
+    rate = config.optimizer.learning_rate * (min(1.0, step / warmup) if warmup else 1.0)
     for group in optimizer.param_groups:
-        group["lr"] = config.optimizer.learning_rate * (min(1.0, step / warmup) if warmup else 1.0)
+        group["lr"] = rate
+    return rate
 
 
 def evaluate(
-    config: TrainerConfig, sampler: Sampler, policy: Policy, sets: dict[str, list[Problem]], step: int
+    config: TrainerConfig, sampler: Sampler, policy: Policy, ranks: Ranks, sets: dict[str, list[Problem]], step: int
 ) -> list[SetScore]:
     """The scores of the sets that are due at `step`. The set that selects comes first, whenever it is due."""
     return [
         evaluate_set(
             sampler,
+            policy,
+            ranks,
             each,
             sets[each.name],
             config=config.evaluation,
             step=step,
             max_tokens=config.rollout.max_response_length,
-            encode=policy.encode,
-            decode=policy.decode,
         )
         for each in config.evaluation.sets
         if step in (0, config.steps) or (each.every and step % each.every == 0)
     ]
-
-
-def batch_metrics(batch: Batch) -> dict[str, float]:
-    """Lengths and rewards over the responses trained on, as the paper plots them, and the accuracy of all sampled."""
-    metrics = {
-        "sampled_batches": float(batch.sampled_batches),
-        "groups_kept": float(len(batch.groups)),
-        "rollout/accuracy": batch.sampled_accuracy,
-        "rollout/length_mean": batch.sampled_length,
-    }
-    if batch.groups:
-        responses = [one for group in batch.groups for one in group]
-        lengths = [len(one.tokens) for one in responses]
-        quantiles = np.quantile(lengths, [0, 0.25, 0.5, 0.75, 1])
-        names = ("min", "q25", "median", "q75", "max")
-        metrics |= {f"response_length/{name}": float(value) for name, value in zip(names, quantiles, strict=True)}
-        metrics["response_length/mean"] = float(np.mean(lengths))
-        metrics["response_length/truncated"] = float(np.mean([not one.finished for one in responses]))
-        metrics["reward/mean"] = float(np.mean(batch.rewards))
-    return metrics
-
-
-def score_metrics(score: SetScore) -> dict[str, float]:
-    """An evaluation under the paper's names, for example `aime_2024/avg@32`."""
-    return {
-        f"{score.name}/avg@{score.samples}": score.accuracy,
-        f"{score.name}/cons@{score.samples}": score.cons,
-        f"{score.name}/pass@{score.samples}": score.pass_at_k,
-        f"{score.name}/length_mean": score.mean_length,
-    }
-
-
-class Clock:
-    """Wall seconds of the phases of one step."""
-
-    def __init__(self) -> None:
-        self.started = time.perf_counter()
-        self.phases: dict[str, float] = {}
-
-    @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        """Add the time spent inside to `name`."""
-        start = time.perf_counter()
-        yield
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        self.phases[name] = self.phases.get(name, 0.0) + time.perf_counter() - start
-
-    def metrics(self) -> dict[str, float]:
-        """`seconds/<phase>` and `seconds/step`."""
-        return {f"seconds/{name}": value for name, value in self.phases.items()} | {
-            "seconds/step": time.perf_counter() - self.started
-        }

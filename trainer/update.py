@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 from trainer.config import FipoConfig, TrainerConfig
 from trainer.errors import TrainingDiverged
 from trainer.groups import Batch, minibatches
 from trainer.losses import fipo_loss_sum, future_kl
 from trainer.policy import Policy, micro_batches, score
+from trainer.ranks import Ranks
 from trainer.rollout import Response
 
 
@@ -34,18 +38,14 @@ class OldScores:
     """The batch under the policy that sampled it."""
 
     minibatches: list[list[MicroBatch]]
-    entropy: float
-    """Mean over response tokens, nats."""
-    rollout_gap: float
-    """Mean |log-prob in training - log-prob in the rollout| per token."""
-    noise_floor: float
-    """Mean |FutureKL| that this gap alone would cause, without any update."""
-    length_weighted_advantage: float
-    """Mean of the advantage over response tokens (paper Figure 4c)."""
+    metrics: dict[str, float]
+    """Means over response tokens: `entropy` in nats; `rollout_gap/mean`, |log-prob here - log-prob in the rollout|;
+    `future_kl/noise_floor`, the |FutureKL| that this gap alone makes, without any update (both 0 in exact arithmetic);
+    `advantage/length_weighted_mean` (paper Figure 4c)."""
 
 
-def score_old(policy: Policy, batch: Batch, config: TrainerConfig) -> OldScores:
-    """Recompute the log-probabilities of every response with the training model, before anything moves."""
+def score_old(policy: Policy, ranks: Ranks, batch: Batch, config: TrainerConfig) -> OldScores:
+    """Recompute the log-probabilities of this rank's responses with the training model, before anything moves."""
     dtype = getattr(torch, config.model.dtype)
     result: list[list[MicroBatch]] = []
     sums = dict.fromkeys(("tokens", "entropy", "gap", "floor", "advantage"), 0.0)
@@ -54,16 +54,18 @@ def score_old(policy: Policy, batch: Batch, config: TrainerConfig) -> OldScores:
         advantages = [value for group in groups for value in batch.advantages[group]]
         lengths = [len(one.prompt) + len(one.tokens) for one in responses]
         parts = []
-        for rows in micro_batches(lengths, config.optimizer.micro_batch_tokens):
+        for own in ranks.share(micro_batches(lengths, config.optimizer.micro_batch_tokens, ranks=ranks.size)):
+            rows = own or [0]  # a rank without work runs along with nothing that counts
             chosen = [responses[row] for row in rows]
-            advantage = torch.tensor([[advantages[row]] for row in rows], device=policy.model.device)
             with torch.no_grad():
                 old, entropy, mask = score(policy, chosen, temperature=config.rollout.temperature, dtype=dtype)
+            mask = mask * bool(own)
+            advantage = torch.tensor([[advantages[row]] for row in rows], dtype=old.dtype, device=policy.device)
             gap = (old - _rollout_log_probs(chosen, old)) * mask
             floor = future_kl(gap, mask, gamma=config.fipo.discount) * mask
             for name, value in (
                 ("tokens", mask),
-                ("entropy", entropy),
+                ("entropy", entropy * mask),
                 ("gap", gap.abs()),
                 ("floor", floor.abs()),
                 ("advantage", advantage * mask),
@@ -71,14 +73,15 @@ def score_old(policy: Policy, batch: Batch, config: TrainerConfig) -> OldScores:
                 sums[name] += float(value.sum())
             parts.append(MicroBatch(chosen, advantage, old, mask))
         result.append(parts)
+    sums = ranks.sum(sums)
     tokens = max(sums["tokens"], 1.0)
-    return OldScores(
-        minibatches=result,
-        entropy=sums["entropy"] / tokens,
-        rollout_gap=sums["gap"] / tokens,
-        noise_floor=sums["floor"] / tokens,
-        length_weighted_advantage=sums["advantage"] / tokens,
-    )
+    names = {
+        "entropy": "entropy",
+        "rollout_gap/mean": "gap",
+        "future_kl/noise_floor": "floor",
+        "advantage/length_weighted_mean": "advantage",
+    }
+    return OldScores(result, {name: sums[key] / tokens for name, key in names.items()})
 
 
 def _rollout_log_probs(responses: Sequence[Response], like: Tensor) -> Tensor:
@@ -89,7 +92,7 @@ def _rollout_log_probs(responses: Sequence[Response], like: Tensor) -> Tensor:
 
 
 def update(
-    policy: Policy, optimizer: torch.optim.Optimizer, old: OldScores, config: TrainerConfig, *, step: int
+    policy: Policy, ranks: Ranks, optimizer: torch.optim.Optimizer, old: OldScores, config: TrainerConfig, *, step: int
 ) -> dict[str, float]:
     """One optimizer step per minibatch.
 
@@ -99,16 +102,15 @@ def update(
     Raises:
         TrainingDiverged: the loss or the gradient is not finite; the weights are left as they were.
     """
-    totals: dict[str, float] = {}
-    losses, norms, smallest, largest, first_gap = [], [], [], [], 0.0
-    tokens = sequences = 0.0
+    dtype = getattr(torch, config.model.dtype)
+    totals: dict[str, float] = defaultdict(float)
+    losses, norms, first_gap = [], [], 0.0
+    smallest, largest = float("inf"), float("-inf")
     for index, minibatch in enumerate(old.minibatches):
         optimizer.zero_grad(set_to_none=True)
-        total, count = 0.0, 0.0
+        loss_sum, count = 0.0, 0.0
         for part in minibatch:
-            log_probs, _, _ = score(
-                policy, part.responses, temperature=config.rollout.temperature, dtype=getattr(torch, config.model.dtype)
-            )
+            log_probs, _, _ = score(policy, part.responses, temperature=config.rollout.temperature, dtype=dtype)
             if index == 0:
                 first_gap = max(first_gap, float((log_probs.detach() - part.old_log_probs).abs().max()))
             result = fipo_loss_sum(
@@ -118,28 +120,26 @@ def update(
                 part.mask,
                 **loss_settings(config.fipo),
             )
-            # The sum is differentiated and divided below by the count of the whole minibatch: the gradient does not
-            # depend on how the minibatch was cut.
+            # The sum is differentiated, and the gradient divided below by the count of the whole minibatch over all
+            # ranks: it does not depend on how the minibatch was cut.
             result.total.backward()
-            total, count = total + float(result.total.detach()), count + float(result.count)
-            for name, value in result.sums.items():
-                totals[name] = totals.get(name, 0.0) + float(value)
-            tokens, sequences = tokens + float(result.tokens), sequences + float(result.sequences)
-            smallest.append(float(result.smallest_weight))
-            largest.append(float(result.largest_weight))
-        loss = total / max(count, 1.0)
-        if not torch.isfinite(torch.tensor(loss)):
+            loss_sum, count = loss_sum + float(result.total.detach()), count + float(result.count)
+            for name, value in (*result.sums.items(), ("tokens", result.tokens), ("sequences", result.sequences)):
+                totals[name] += float(value)
+            smallest = min(smallest, float(result.smallest_weight))
+            largest = max(largest, float(result.largest_weight))
+        whole = ranks.sum({"loss": loss_sum, "count": count})
+        losses.append(whole["loss"] / max(whole["count"], 1.0))
+        if not math.isfinite(losses[-1]):
             raise TrainingDiverged(step, "loss")
-        for parameter in policy.model.parameters():
-            if parameter.grad is not None:
-                parameter.grad.div_(max(count, 1.0))
-        norm = torch.nn.utils.clip_grad_norm_(policy.model.parameters(), config.optimizer.grad_clip)
-        if not torch.isfinite(norm):
+        norms.append(_clip_gradient(policy, divisor=max(whole["count"], 1.0), limit=config.optimizer.grad_clip))
+        if not math.isfinite(norms[-1]):
             raise TrainingDiverged(step, "gradient norm")
         optimizer.step()
-        losses.append(loss)
-        norms.append(float(norm))
     optimizer.zero_grad(set_to_none=True)
+    totals = ranks.sum(totals)
+    smallest, largest = ranks.extremes(smallest, largest)
+    tokens, sequences = totals["tokens"], totals["sequences"]
     return {
         "loss": sum(losses) / len(losses),
         "grad_norm": sum(norms) / len(norms),
@@ -147,13 +147,22 @@ def update(
         "dual_clip_fraction": totals["dual_clip_fraction"] / tokens,
         "policy_kl": totals["policy_kl"] / tokens,
         "influence_weight/mean": totals["influence_weight_mean"] / tokens,
-        "influence_weight/min": min(smallest),
-        "influence_weight/max": max(largest),
+        "influence_weight/min": smallest,
+        "influence_weight/max": largest,
         "influence_weight/clip_fraction": totals["influence_weight_clip_fraction"] / tokens,
         "future_kl/mean": totals["future_kl_mean"] / tokens,
         "dropped_sequence_fraction": totals["dropped_sequence_fraction"] / sequences,
         "first_minibatch_log_ratio_max": first_gap,
     }
+
+
+def _clip_gradient(policy: Policy, *, divisor: float, limit: float) -> float:
+    """Divide the gradient by `divisor`, clip its norm at `limit`; returns the norm before clipping."""
+    parameters = [each for each in policy.model.parameters() if each.grad is not None]
+    for parameter in parameters:
+        parameter.grad.div_(divisor)
+    norm = torch.nn.utils.clip_grad_norm_(parameters, limit)
+    return float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
 
 
 def loss_settings(fipo: FipoConfig) -> dict[str, object]:

@@ -19,7 +19,9 @@ def policy(random_model: Path) -> Policy:
 
 @pytest.fixture(scope="module")
 def sampler(policy: Policy) -> TransformersSampler:
-    return TransformersSampler(policy.model, end_tokens=policy.end_tokens, pad_token=policy.pad_token)
+    return TransformersSampler(
+        policy.model, end_tokens=policy.end_tokens, pad_token=policy.pad_token, device=policy.device
+    )
 
 
 def requests(policy: Policy, count: int = 12) -> list[Request]:

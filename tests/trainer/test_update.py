@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from trainer.config import ModelConfig, TrainerConfig
 from trainer.errors import TrainingDiverged
 from trainer.groups import Batch, minibatches
 from trainer.policy import Policy, load_policy, micro_batches
+from trainer.ranks import ALONE
 from trainer.rollout import Request, TransformersSampler, request_seed
 from trainer.update import score_old, update
 
@@ -24,7 +26,9 @@ def policy(random_model: Path) -> Policy:
 
 def batch_of(policy: Policy, groups: int = 8, size: int = 4) -> Batch:
     """Sampled responses with made-up rewards: the update does not ask where rewards come from."""
-    sampler = TransformersSampler(policy.model, end_tokens=policy.end_tokens, pad_token=policy.pad_token)
+    sampler = TransformersSampler(
+        policy.model, end_tokens=policy.end_tokens, pad_token=policy.pad_token, device=policy.device
+    )
     prompts = [tuple(policy.encode(f"{'1' * (1 + g % 5)}+{g}=")) for g in range(groups)]
     wanted = [Request(prompts[g], request_seed(g, s)) for g in range(groups) for s in range(size)]
     drawn = sampler.sample(wanted, temperature=1.0, top_p=1.0, max_tokens=16)
@@ -37,9 +41,9 @@ def batch_of(policy: Policy, groups: int = 8, size: int = 4) -> Batch:
 
 
 def run_update(policy: Policy, batch: Batch, config: TrainerConfig) -> tuple[dict[str, float], torch.Tensor]:
-    fresh = Policy(copy.deepcopy(policy.model), policy.tokenizer, policy.end_tokens, policy.pad_token)
+    fresh = dataclasses.replace(policy, model=copy.deepcopy(policy.model))
     optimizer = torch.optim.SGD(fresh.model.parameters(), lr=config.optimizer.learning_rate)
-    metrics = update(fresh, optimizer, score_old(fresh, batch, config), config, step=1)
+    metrics = update(fresh, ALONE, optimizer, score_old(fresh, ALONE, batch, config), config, step=1)
     return metrics, torch.cat([p.detach().flatten() for p in fresh.model.parameters()])
 
 
@@ -96,9 +100,9 @@ def test_a_loss_that_is_not_finite_names_its_step(policy: Policy, small_config: 
     batch.advantages[0][0] = float("nan")
     before = torch.cat([p.detach().flatten().clone() for p in policy.model.parameters()])
     optimizer = torch.optim.SGD(policy.model.parameters(), lr=1.0)
-    old = score_old(policy, batch, small_config)
+    old = score_old(policy, ALONE, batch, small_config)
     with pytest.raises(TrainingDiverged, match=r"loss is not finite at step 7"):
-        update(policy, optimizer, old, small_config, step=7)
+        update(policy, ALONE, optimizer, old, small_config, step=7)
     assert torch.equal(before, torch.cat([p.detach().flatten() for p in policy.model.parameters()]))
 
 

@@ -1,0 +1,63 @@
+"""The files of a run survive torn lines and are cut back to the last saved step."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from trainer.records import Evaluation, Journal, SetScore, read_evaluations, read_lines
+
+
+def evaluation(step: int) -> Evaluation:
+    score = SetScore(
+        name="select", samples=2, solved=(1, 2), accuracy=0.75, sampling_error=0.25, problem_error=0.25, cons=1.0,
+        pass_at_k=1.0, mean_length=10.5, length_quantiles=(1, 2, 3, 4, 5), truncated=0.0,
+    )  # fmt: skip
+    return Evaluation(step=step, seconds=1.5, tokens=100, scores=(score,))
+
+
+def filled(directory: Path, steps: int = 4) -> Journal:
+    journal = Journal(directory, writes=True)
+    for step in range(steps):
+        journal.write_metrics({"step": step, "loss": 0.1 * step})
+        journal.write_evaluation(evaluation(step))
+    return journal
+
+
+def test_evaluations_read_back_equal(tmp_path: Path) -> None:
+    filled(tmp_path)
+    assert read_evaluations(tmp_path) == [evaluation(step) for step in range(4)]
+
+
+def test_a_torn_last_line_is_left_out(tmp_path: Path) -> None:
+    journal = filled(tmp_path)
+    with journal.metrics.open("a") as file:
+        file.write('{"step": 4, "lo')
+    assert [line["step"] for line in read_lines(journal.metrics)] == [0, 1, 2, 3]
+
+
+def test_rewind_forgets_what_was_not_saved(tmp_path: Path) -> None:
+    journal = filled(tmp_path)
+    with journal.metrics.open("a") as file:
+        file.write('{"torn')
+    assert [each.step for each in journal.rewind(1)] == [0, 1]
+    journal.write_metrics({"step": 2})
+    assert [line["step"] for line in read_lines(journal.metrics)] == [0, 1, 2]
+    assert [each.step for each in read_evaluations(tmp_path)] == [0, 1]
+
+
+def test_values_that_are_not_finite_become_null(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, writes=True)
+    journal.write_metrics({"step": 1, "a": math.nan, "b": math.inf, "c": 1.0})
+    assert read_lines(journal.metrics) == [{"step": 1, "a": None, "b": None, "c": 1.0}]
+
+
+def test_other_ranks_write_nothing(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "run", writes=False)
+    journal.write_metrics({"step": 1})
+    journal.rewind(0)
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_accuracy_is_printed_with_its_k_and_errors() -> None:
+    assert "avg@2 0.750 ±0.250 (sampling) ±0.250 (problems)" in str(evaluation(3))

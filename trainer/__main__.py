@@ -1,0 +1,36 @@
+"""`torchrun --nproc-per-node 8 -m trainer CONFIG --out DIR [--resume]`: one run on several ranks."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from trainer.config import TrainerConfig
+from trainer.errors import TrainingDiverged, UserError, read_yaml, validate
+from trainer.train import train
+
+
+def main() -> int:
+    """Train, printing every evaluation on rank 0. Exit code 2 for bad input, 1 for a run that diverged."""
+    parser = argparse.ArgumentParser(prog="python -m trainer", description=__doc__)
+    parser.add_argument("config", type=Path, help="trainer config (YAML), for example from `fipo export`")
+    parser.add_argument("--out", type=Path, required=True, help="directory of the run")
+    parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint in --out")
+    arguments = parser.parse_args()
+    first = os.environ.get("RANK", "0") == "0"
+    try:
+        config = validate(TrainerConfig, read_yaml(arguments.config), source=str(arguments.config))
+        for evaluation in train(config, arguments.out, resume=arguments.resume):
+            if first:
+                print(evaluation, flush=True)
+    except (UserError, TrainingDiverged) as error:
+        if first:
+            print(error, file=sys.stderr)
+        return 2 if isinstance(error, UserError) else 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

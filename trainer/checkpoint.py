@@ -1,0 +1,87 @@
+"""Checkpoints of a run: torch.distributed.checkpoint, whole or not there, loadable by any number of ranks."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+import torch.distributed.checkpoint as dcp
+from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
+from transformers import PreTrainedModel
+
+from trainer.errors import UserError
+from trainer.policy import Policy
+from trainer.ranks import Ranks
+
+_MARKER = "run.json"
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a run stands. Samples are seeded by step, so there is no random state to keep."""
+
+    step: int
+    problems_taken: int
+    tokens: int
+    seconds: float
+
+
+def save(
+    directory: Path, policy: Policy, optimizer: torch.optim.Optimizer, position: Position, ranks: Ranks, *, keep: int
+) -> None:
+    """Write `directory/step-<n>` under a temporary name, the marker last, then rename; keep the newest `keep`."""
+    final = directory / f"step-{position.step:06d}"
+    partial = directory / f".{final.name}.partial"
+    if ranks.rank == 0:
+        shutil.rmtree(partial, ignore_errors=True)
+        directory.mkdir(parents=True, exist_ok=True)
+    ranks.barrier()
+    model_state, optimizer_state = get_state_dict(policy.model, optimizer)
+    dcp.save({"model": model_state, "optimizer": optimizer_state}, checkpoint_id=partial, no_dist=ranks.size == 1)
+    if ranks.rank == 0:
+        with (partial / _MARKER).open("w") as file:
+            json.dump(asdict(position) | {"shapes": _shapes(policy.model)}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        if final.exists():
+            shutil.rmtree(final)
+        partial.rename(final)
+        for old in complete(directory)[:-keep]:
+            shutil.rmtree(old)
+    ranks.barrier()
+
+
+def complete(directory: Path) -> list[Path]:
+    """The whole checkpoints below `directory`, oldest first."""
+    return sorted(path.parent for path in directory.glob(f"step-*/{_MARKER}"))
+
+
+def load_newest(directory: Path, policy: Policy, optimizer: torch.optim.Optimizer, ranks: Ranks) -> Position | None:
+    """Load the newest checkpoint that can be read into model and optimizer; None when there is none.
+
+    Raises:
+        UserError: the newest readable checkpoint is of another architecture.
+    """
+    for path in reversed(complete(directory)):
+        marker = json.loads((path / _MARKER).read_text())
+        if marker.pop("shapes") != _shapes(policy.model):
+            raise UserError(
+                f"{path}: is a checkpoint of another architecture than model.path; give its model or a new directory"
+            )
+        model_state, optimizer_state = get_state_dict(policy.model, optimizer)
+        state = {"model": model_state, "optimizer": optimizer_state}
+        try:
+            dcp.load(state, checkpoint_id=path, no_dist=ranks.size == 1)
+        except (dcp.CheckpointException, OSError, EOFError, ValueError, RuntimeError):
+            continue  # damaged on disk: the one before it will do
+        set_state_dict(policy.model, optimizer, model_state_dict=state["model"], optim_state_dict=state["optimizer"])
+        return Position(**marker)
+    return None
+
+
+def _shapes(model: PreTrainedModel) -> dict[str, list[int]]:
+    return {name: list(parameter.shape) for name, parameter in model.named_parameters()}

@@ -1,0 +1,56 @@
+"""Splitting a policy over ranks with FSDP2, and putting it together for sampling."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch.distributed.fsdp import (
+    CPUOffloadPolicy,
+    FSDPModule,
+    MixedPrecisionPolicy,
+    OffloadPolicy,
+    fully_shard,
+    register_fsdp_forward_method,
+)
+from transformers import PreTrainedModel
+
+from trainer.config import ModelConfig
+
+
+def shard(model: PreTrainedModel, config: ModelConfig) -> None:
+    """Shard `model` in place over all ranks, each decoder layer on its own (`fully_shard`).
+
+    Parameters, gradients and optimizer state are float32 shards; layers are gathered in `config.dtype` as they are
+    used. Needs an initialised process group.
+    """
+    precision = MixedPrecisionPolicy(param_dtype=getattr(torch, config.dtype), reduce_dtype=torch.float32)
+    settings = {"mp_policy": precision, "offload_policy": CPUOffloadPolicy() if config.cpu_offload else OffloadPolicy()}
+    layers = [each for each in model.modules() if isinstance(each, torch.nn.ModuleList)]
+    for layer in max(layers, key=len):
+        fully_shard(layer, **settings)
+    fully_shard(model, **settings)
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            # Our losses are sums, divided by a count over all ranks: gradients are added up, not averaged.
+            module.set_gradient_divide_factor(1.0)
+    register_fsdp_forward_method(model, "scores")
+
+
+@contextmanager
+def gathered(model: PreTrainedModel) -> Iterator[None]:
+    """The whole model on every rank while inside, so that ranks may run it a different number of times.
+
+    A sampling loop ends earlier on one rank than on another; with sharded layers the others would wait for ever.
+    """
+    modules = [module for module in model.modules() if isinstance(module, FSDPModule)]
+    for module in modules:
+        module.unshard()
+        module.set_reshard_after_forward(False, recurse=False)
+    try:
+        yield
+    finally:
+        for module in modules:
+            module.reshard()
+            module.set_reshard_after_forward(module is not model, recurse=False)
