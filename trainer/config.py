@@ -29,7 +29,11 @@ class ModelConfig(Frozen):
 
 class DataConfig(Frozen):
     train: str = "embedded:train"
-    """Training problems: `embedded:train` (generated sums), or a local JSONL file with `problem` and `answer`."""
+    """Training problems: `embedded:train` (generated sums), a local JSONL, JSON, CSV or parquet file, or a hub name."""
+    template: Literal["plain", "boxed", "answer"] = "plain"
+    """What is asked around a problem: nothing, the answer in a box, or DAPO's line `Answer: ...`."""
+    chat: bool = False
+    """Put the prompt into the tokenizer's chat format."""
     max_prompt_length: int = Field(default=64, ge=1)
     """Prompts longer than this many tokens are dropped and counted (paper Table 2: 2048)."""
 
@@ -43,6 +47,8 @@ class RolloutConfig(Frozen):
     """Tokens after which a response is cut (Table 2: 20480)."""
     temperature: float = Field(default=1.0, gt=0)
     """Sampling temperature. It divides the logits when sampling and when scoring alike."""
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    """Must be 1 in training (Table 2: 1.0): a truncated distribution makes every ratio of the loss wrong."""
     max_sampled_batches: int = Field(default=1, ge=1)
     """Dynamic sampling (DAPO 3.2): at most this many batches are drawn to replace groups with equal rewards."""
 
@@ -73,6 +79,9 @@ class FipoConfig(Frozen):
     """Policy ratio clip from above, 1 + clip_high (DAPO's clip-higher)."""
     dual_clip: float = Field(default=10.0, gt=1)
     """c of dual-clip PPO (arXiv 1912.09729): bounds the loss of tokens with negative advantage."""
+    kl_coef: float = Field(default=0.0, ge=0)
+    """Weight of the k3 estimate of KL(policy || base model) per token in the loss (Table 2: 0). Above 0 the base model
+    stays in memory beside the policy."""
     aggregation: Literal["token-mean", "seq-mean-token-sum", "seq-mean-token-mean"] = "token-mean"
     """How token losses become one number; DAPO and the paper use token-mean."""
 
@@ -96,7 +105,9 @@ class FipoConfig(Frozen):
 
 class OptimizerConfig(Frozen):
     learning_rate: float = Field(default=1.5e-4, ge=0)
-    """AdamW, constant after warm-up (Table 2: 1e-6)."""
+    """AdamW's rate after warm-up (Table 2: 1e-6)."""
+    schedule: Literal["constant", "cosine"] = "constant"
+    """After warm-up: the same rate to the end (Table 2), or falling to 0 along a cosine."""
     warmup_steps: int = Field(default=0, ge=0)
     """Training steps over which the learning rate rises linearly (Table 2: 10)."""
     weight_decay: float = Field(default=0.1, ge=0)
@@ -113,7 +124,7 @@ class EvaluationSet(Frozen):
     name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9_.-]+$")
     """Names the set in every metric, for example `aime_2024`."""
     path: str
-    """`embedded:select`, `embedded:report`, or a local JSONL file with `problem` and `answer` (an integer 0 to 999)."""
+    """`embedded:select`, `embedded:report`, a file or a hub name. Sets named aime... must have integer answers."""
     samples: int = Field(default=8, ge=1)
     """k: responses per problem (paper: 32)."""
     every: int | None = Field(default=5, ge=1)
@@ -183,6 +194,11 @@ class TrainerConfig(Frozen):
             raise ValueError(
                 f"optimizer.prompts_per_minibatch = {mini} does not divide rollout.prompts_per_step = {rollout};"
                 f" choose a divisor of {rollout}"
+            )
+        if self.rollout.top_p < 1:
+            raise ValueError(
+                f"rollout.top_p = {self.rollout.top_p} cuts off part of the policy that sampled, so the ratios of the"
+                " loss would be wrong; only 1.0 is allowed in training, evaluation.top_p is free"
             )
         if self.reward.overlong_buffer >= self.rollout.max_response_length:
             raise ValueError(

@@ -88,6 +88,8 @@ class LossSum(NamedTuple):
     largest_weight: Tensor
     weights: Tensor
     """[B, L] influence weights, for reading."""
+    kept: Tensor
+    """[B, L] mask of the tokens that are in the loss."""
 
 
 def fipo_loss_sum(
@@ -150,15 +152,11 @@ def fipo_loss_sum(
         }
 
     # where, not times: a dropped sequence may hold infinities, and inf * 0 is nan.
-    per_sequence = torch.where(kept_mask > 0, token_loss, 0.0).sum(1)
-    count = (kept * has_tokens).sum()
-    if aggregation == "token-mean":
-        count = kept_mask.sum()
-    elif aggregation == "seq-mean-token-mean":
-        per_sequence = per_sequence / mask.sum(1).clamp(min=1.0)
+    total = _aggregate(torch.where(kept_mask > 0, token_loss, 0.0), kept_mask, aggregation)
+    count = kept_mask.sum() if aggregation == "token-mean" else (kept * has_tokens).sum()
     valid = mask > 0
     return LossSum(
-        total=per_sequence.sum(),
+        total=total,
         count=count,
         sums=sums,
         tokens=mask.sum(),
@@ -166,7 +164,33 @@ def fipo_loss_sum(
         smallest_weight=torch.where(valid, weights, torch.inf).amin(),
         largest_weight=torch.where(valid, weights, -torch.inf).amax(),
         weights=weights,
+        kept=kept_mask,
     )
+
+
+def _aggregate(token_values: Tensor, kept: Tensor, aggregation: Aggregation) -> Tensor:
+    """Sum over tokens, or over sequences of token sums or token means; `token_values` is 0 outside `kept`."""
+    per_sequence = token_values.sum(1)
+    if aggregation == "seq-mean-token-mean":
+        per_sequence = per_sequence / kept.sum(1).clamp(min=1.0)
+    return per_sequence.sum()
+
+
+def reference_kl_sum(
+    log_probs: Tensor, reference_log_probs: Tensor, kept: Tensor, *, aggregation: Aggregation
+) -> Tensor:
+    """k3 estimate of KL(policy || reference) of the kept tokens, r - 1 - log r with r = reference / policy.
+
+    Summed like the loss, so that both are divided by the same count. Source: http://joschu.net/blog/kl-approx.html,
+    used so in GRPO (arXiv 2402.03300, eq. 4).
+
+    Args:
+        log_probs: [B, L], with gradient.
+        reference_log_probs: [B, L].
+        kept: [B, L], `LossSum.kept`.
+    """
+    log_r = (reference_log_probs - log_probs).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
+    return _aggregate(torch.where(kept > 0, log_r.exp() - 1.0 - log_r, 0.0), kept, aggregation)
 
 
 def fipo_loss(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,6 +50,7 @@ def train(config: TrainerConfig, directory: Path, *, resume: bool = False) -> It
 
 def _train(config: TrainerConfig, directory: Path, ranks: Ranks) -> Iterator[Evaluation]:
     policy = load_policy(config.model, ranks)
+    reference = load_policy(config.model, ranks) if config.fipo.kl_coef else None
     stream = ProblemStream(fitting_problems(config, policy), seed=config.seed)
     sets = {each.name: load_problems(each.path) for each in config.evaluation.sets}
     sampler = TransformersSampler(
@@ -74,7 +76,7 @@ def _train(config: TrainerConfig, directory: Path, ranks: Ranks) -> Iterator[Eva
             metrics |= batch_metrics(batch)
             if batch.groups:
                 with clock.phase("score"):
-                    old = score_old(policy, ranks, batch, config)
+                    old = score_old(policy, reference, ranks, batch, config)
                 metrics |= old.metrics
                 with clock.phase("update"):
                     metrics["learning_rate"] = set_learning_rate(optimizer, config, step)
@@ -109,9 +111,14 @@ def fitting_problems(config: TrainerConfig, policy: Policy) -> list[Problem]:
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, config: TrainerConfig, step: int) -> float:
-    """Linear warm-up over `optimizer.warmup_steps` training steps, then constant; returns the rate."""
-    warmup = config.optimizer.warmup_steps
-    rate = config.optimizer.learning_rate * (min(1.0, step / warmup) if warmup else 1.0)
+    """Linear warm-up over `optimizer.warmup_steps` training steps, then `optimizer.schedule`; returns the rate."""
+    settings = config.optimizer
+    rate = settings.learning_rate
+    if step < settings.warmup_steps:
+        rate *= step / settings.warmup_steps
+    elif settings.schedule == "cosine":
+        done = (step - settings.warmup_steps) / max(config.steps - settings.warmup_steps, 1)
+        rate *= 0.5 * (1 + math.cos(math.pi * done))
     for group in optimizer.param_groups:
         group["lr"] = rate
     return rate

@@ -14,7 +14,7 @@ from torch.distributed.tensor import DTensor
 from trainer.config import FipoConfig, TrainerConfig
 from trainer.errors import TrainingDiverged
 from trainer.groups import Batch, minibatches
-from trainer.losses import fipo_loss_sum, future_kl
+from trainer.losses import fipo_loss_sum, future_kl, reference_kl_sum
 from trainer.policy import Policy, micro_batches, score
 from trainer.ranks import Ranks
 from trainer.rollout import Response
@@ -31,6 +31,8 @@ class MicroBatch:
     """[B, L]"""
     mask: Tensor
     """[B, L]"""
+    reference_log_probs: Tensor | None
+    """[B, L] under the base model; None while `fipo.kl_coef` is 0."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,12 @@ class OldScores:
     `advantage/length_weighted_mean` (paper Figure 4c)."""
 
 
-def score_old(policy: Policy, ranks: Ranks, batch: Batch, config: TrainerConfig) -> OldScores:
-    """Recompute the log-probabilities of this rank's responses with the training model, before anything moves."""
+def score_old(policy: Policy, reference: Policy | None, ranks: Ranks, batch: Batch, config: TrainerConfig) -> OldScores:
+    """Recompute the log-probabilities of this rank's responses with the training model, before anything moves.
+
+    Args:
+        reference: the base model, when the loss has a KL term.
+    """
     dtype = getattr(torch, config.model.dtype)
     result: list[list[MicroBatch]] = []
     sums = dict.fromkeys(("tokens", "entropy", "gap", "floor", "advantage"), 0.0)
@@ -59,6 +65,9 @@ def score_old(policy: Policy, ranks: Ranks, batch: Batch, config: TrainerConfig)
             chosen = [responses[row] for row in rows]
             with torch.no_grad():
                 old, entropy, mask = score(policy, chosen, temperature=config.rollout.temperature, dtype=dtype)
+                base = None
+                if reference is not None:
+                    base, _, _ = score(reference, chosen, temperature=config.rollout.temperature, dtype=dtype)
             mask = mask * bool(own)
             advantage = torch.tensor([[advantages[row]] for row in rows], dtype=old.dtype, device=policy.device)
             gap = (old - _rollout_log_probs(chosen, old)) * mask
@@ -71,7 +80,7 @@ def score_old(policy: Policy, ranks: Ranks, batch: Batch, config: TrainerConfig)
                 ("advantage", advantage * mask),
             ):
                 sums[name] += float(value.sum())
-            parts.append(MicroBatch(chosen, advantage, old, mask))
+            parts.append(MicroBatch(chosen, advantage, old, mask, base))
         result.append(parts)
     sums = ranks.sum(sums)
     tokens = max(sums["tokens"], 1.0)
@@ -122,8 +131,14 @@ def update(
             )
             # The sum is differentiated, and the gradient divided below by the count of the whole minibatch over all
             # ranks: it does not depend on how the minibatch was cut.
-            result.total.backward()
-            loss_sum, count = loss_sum + float(result.total.detach()), count + float(result.count)
+            total = result.total
+            if part.reference_log_probs is not None:
+                divergence = reference_kl_sum(
+                    log_probs, part.reference_log_probs, result.kept, aggregation=config.fipo.aggregation
+                )
+                total = total + config.fipo.kl_coef * divergence
+            total.backward()
+            loss_sum, count = loss_sum + float(total.detach()), count + float(result.count)
             for name, value in (*result.sums.items(), ("tokens", result.tokens), ("sequences", result.sequences)):
                 totals[name] += float(value)
             smallest = min(smallest, float(result.smallest_weight))

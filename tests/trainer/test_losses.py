@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainer.losses import fipo_loss, fipo_loss_sum, future_kl, influence_weights
+from trainer.losses import fipo_loss, fipo_loss_sum, future_kl, influence_weights, reference_kl_sum
 
 CASES = json.loads((Path(__file__).parent / "data" / "fipo_policy_loss.json").read_text())["cases"]
 FIPO = {"gamma": 2 ** (-1 / 32), "epsilon_f_low": 0.2, "epsilon_f_high": 0.2, "safety_threshold": 3.0}
@@ -201,3 +201,16 @@ def test_padding_changes_nothing(seed: int, extra: int) -> None:
     after, padded_metrics = fipo_loss(*padded, **FIPO)
     assert after.item() == pytest.approx(before.item(), rel=1e-9, abs=1e-12)
     assert padded_metrics == pytest.approx(metrics, rel=1e-9, abs=1e-12)
+
+
+def test_reference_kl_estimates_the_divergence_and_is_zero_at_the_reference() -> None:
+    generator = torch.Generator().manual_seed(0)
+    policy, reference = torch.randn(2, 12, generator=generator, dtype=torch.float64).log_softmax(-1)
+    exact = (policy.exp() * (policy - reference)).sum()
+    drawn = torch.multinomial(policy.exp(), 400_000, replacement=True, generator=generator)
+    ones = torch.ones(1, len(drawn), dtype=torch.float64)
+    estimate = reference_kl_sum(policy[drawn][None], reference[drawn][None], ones, aggregation="token-mean") / len(
+        drawn
+    )
+    assert estimate.item() == pytest.approx(exact.item(), rel=0.01)
+    assert reference_kl_sum(policy[None], policy[None], torch.ones(1, 12), aggregation="token-mean").item() == 0

@@ -43,7 +43,14 @@ def batch_of(policy: Policy, groups: int = 8, size: int = 4) -> Batch:
 def run_update(policy: Policy, batch: Batch, config: TrainerConfig) -> tuple[dict[str, float], torch.Tensor]:
     fresh = dataclasses.replace(policy, model=copy.deepcopy(policy.model))
     optimizer = torch.optim.SGD(fresh.model.parameters(), lr=config.optimizer.learning_rate)
-    metrics = update(fresh, ALONE, optimizer, score_old(fresh, ALONE, batch, config), config, step=1)
+    metrics = update(
+        fresh,
+        ALONE,
+        optimizer,
+        score_old(fresh, policy if config.fipo.kl_coef else None, ALONE, batch, config),
+        config,
+        step=1,
+    )
     return metrics, torch.cat([p.detach().flatten() for p in fresh.model.parameters()])
 
 
@@ -82,7 +89,8 @@ def test_order_within_the_minibatch_leaves_the_update_unchanged(policy: Policy, 
 @pytest.mark.parametrize(
     ("name", "value"),
     [("gamma", 0.3), ("epsilon_f_low", 0.0), ("epsilon_f_high", 0.0), ("clip_high", 0.01), ("clip_low", 0.01),
-     ("filtering", False), ("safety_threshold", 1.0), ("dual_clip", 1.1), ("aggregation", "seq-mean-token-sum")],
+     ("filtering", False), ("safety_threshold", 1.0), ("dual_clip", 1.1), ("aggregation", "seq-mean-token-sum"),
+     ("kl_coef", 1.0)],
 )  # fmt: skip
 def test_every_fipo_field_reaches_the_weights(
     policy: Policy, small_config: TrainerConfig, name: str, value: object
@@ -100,7 +108,7 @@ def test_a_loss_that_is_not_finite_names_its_step(policy: Policy, small_config: 
     batch.advantages[0][0] = float("nan")
     before = torch.cat([p.detach().flatten().clone() for p in policy.model.parameters()])
     optimizer = torch.optim.SGD(policy.model.parameters(), lr=1.0)
-    old = score_old(policy, ALONE, batch, small_config)
+    old = score_old(policy, None, ALONE, batch, small_config)
     with pytest.raises(TrainingDiverged, match=r"loss is not finite at step 7"):
         update(policy, ALONE, optimizer, old, small_config, step=7)
     assert torch.equal(before, torch.cat([p.detach().flatten() for p in policy.model.parameters()]))
