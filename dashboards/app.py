@@ -8,12 +8,16 @@ from pathlib import Path
 import streamlit as st
 
 from dashboards import source, states
-from dashboards.views import length_accuracy, overview
+from dashboards.views import compare, length_accuracy, overview, parameters, pruning, training
 from trainer.errors import UserError
 
 PAGES = (
     (overview, "Overview", "", ":material/dashboard:"),
     (length_accuracy, "Length-accuracy", "length-accuracy", ":material/show_chart:"),
+    (training, "Training dynamics", "training", ":material/monitoring:"),
+    (parameters, "Hyperparameters", "hyperparameters", ":material/tune:"),
+    (pruning, "Pruning", "pruning", ":material/content_cut:"),
+    (compare, "Compare", "compare", ":material/compare_arrows:"),
 )
 
 

@@ -13,6 +13,7 @@ import polars as pl
 
 if TYPE_CHECKING:
     from study.results import StudyResults
+    from trainer.records import SetScore
 
 LENGTHS = {
     "mean": "mean_length",
@@ -192,6 +193,28 @@ def saved_by_pruning(trials: pl.DataFrame, *, steps: int) -> float | None:
         return None
     pruned = finished.filter(pl.col("state") == "PRUNED")
     return float((steps - pruned["pruned_at"].fill_null(steps)).sum()) / (steps * finished.height)
+
+
+def pruned(trials: pl.DataFrame, *, steps: int) -> pl.DataFrame:
+    """The pruned trials: label, pruned_at, spared_steps, spared_seconds (at the trial's own time per step)."""
+    rate = pl.col("seconds") / pl.col("pruned_at")
+    spared = steps - pl.col("pruned_at")
+    own = trials.filter((pl.col("state") == "PRUNED") & (pl.col("pruned_at") > 0))
+    return own.select("label", "pruned_at", spared.alias("spared_steps"), (spared * rate).alias("spared_seconds"))
+
+
+def latest_common(
+    results: StudyResults, set_name: str, first: int, second: int
+) -> tuple[int, SetScore, SetScore] | None:
+    """The last step at which both trials evaluated the set, with both scores; None where there is none."""
+    one, other = (_scores(results, set_name, number) for number in (first, second))
+    common = one.keys() & other.keys()
+    return (max(common), one[max(common)], other[max(common)]) if common else None
+
+
+def _scores(results: StudyResults, set_name: str, number: int) -> dict[int, SetScore]:
+    evaluations = next((trial.evaluations for trial in results.trials if trial.number == number), ())
+    return {each.step: score for each in evaluations for score in each.scores if score.name == set_name}
 
 
 def seconds_left(trials: pl.DataFrame, *, planned: int, concurrency: int) -> float | None:

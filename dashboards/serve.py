@@ -6,6 +6,7 @@ import argparse
 import ipaddress
 import os
 import secrets
+import signal
 import socket
 import subprocess
 import sys
@@ -42,12 +43,14 @@ def serve(directory: Path, *, host: str = "127.0.0.1", port: int = 8501, open_br
     token = "" if is_loopback(host) else secrets.token_urlsafe(24)
     shown = f"[{host}]" if ":" in host else host
     address = f"http://{shown}:{port}/" + (f"?token={token}" if token else "")
-    command = [sys.executable, "-m", "streamlit", "run", str(Path(__file__).with_name("server.py"))]
+    # -P: a click.py in the directory where the user stands must not be taken for the library.
+    command = [sys.executable, "-P", "-m", "streamlit", "run", str(Path(__file__).with_name("server.py"))]
     command += [f"--{name}={value}" for name, value in OPTIONS.items()]
     command += [f"--server.address={host}", f"--server.port={port}", "--", str(directory.resolve())]
     root = str(Path(__file__).resolve().parents[1])
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "FIPO_DASHBOARD_TOKEN": token, "PYTHONPATH": os.pathsep.join(paths)}
+    signal.signal(signal.SIGTERM, _interrupt)  # the server must not outlive this process
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
     try:
         if _wait_until_listening(process, host, port):
@@ -60,6 +63,10 @@ def serve(directory: Path, *, host: str = "127.0.0.1", port: int = 8501, open_br
     finally:
         process.terminate()
         process.wait()
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def is_loopback(host: str) -> bool:

@@ -20,12 +20,20 @@ def label(key: str) -> str:
 
 
 def number(value: object) -> str:
-    """Three significant digits: 0.3 -> 0.3, 0.00015 -> 1.50e-04, 32.0 -> 32, 20480.0 -> 20,480."""
+    """Three significant digits: 0.3 -> 0.3, 0.00015 -> 1.5e-4, 32.0 -> 32, 20480.0 -> 20,480."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return "-" if value is None else str(value)
     if abs(value) >= 1000:
         return f"{value:,.0f}"
-    return f"{value:.3g}" if value == 0 or abs(value) >= 1e-3 else f"{value:.2e}"
+    if value == 0 or abs(value) >= 1e-3:
+        return f"{value:.3g}"
+    mantissa, exponent = f"{value:.2e}".split("e")
+    return f"{float(mantissa):g}e{int(exponent)}"
+
+
+def probability(p: float) -> str:
+    """A p value for a sentence: p = 0.03, or p < 0.001."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
 
 
 def accuracy(value: float | None, error: float | None = None) -> str:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import streamlit as st
 
 from dashboards import frames, text
 from dashboards.figures.length_accuracy import length_accuracy
 from dashboards.source import Study
 from dashboards.views.trials import trials_table
+from dashboards.views.widgets import IN_URL, choose_trials, is_dark
 
 STATE = "trial state"
-IN_URL: Any = {"bind": "query-params", "persist_state": "session"}
 SET_HELP = "The first set steers selection and pruning; report what you choose on another one."
 ERROR_HELP = """sampling: from drawing k responses of these very problems; compares trials of this study.
 across problems: from drawing these problems too; says what other problems would give."""
@@ -29,15 +27,7 @@ def render(study: Study) -> None:
     bars = last.selectbox(
         "Error bars, ± one standard error", [*frames.ERRORS, "none"], key="error", help=ERROR_HELP, **IN_URL
     )
-    labels = dict(study.trials.select("trial", "label").iter_rows())
-    only = st.multiselect(
-        "Trials",
-        list(labels),
-        key="trials",
-        format_func=lambda number: labels[number],
-        placeholder="all trials",
-        **IN_URL,
-    )
+    only = choose_trials(study)
     draw(
         study,
         set_name=set_name,
@@ -60,7 +50,7 @@ def draw(study: Study, *, set_name: str, colour: str | None, length: str = "mean
         return
     best = study.results.best
     figure = length_accuracy(points, colour=colour, length=length, error=error, best=best.number if best else None,
-                             dark=st.context.theme.type == "dark")  # fmt: skip
+                             dark=is_dark())  # fmt: skip
     figure.update_layout(height=height)
     st.plotly_chart(figure, key="length-accuracy", config={"displaylogo": False},
                     alt="Accuracy against response length, one curve per trial")  # fmt: skip

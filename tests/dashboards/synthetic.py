@@ -15,7 +15,7 @@ import yaml
 
 from study.spec import Control, Plugin, StudySpec
 from study.storage import create_optuna_study, driving
-from trainer.records import Evaluation, SetScore, append_line
+from trainer.records import Evaluation, Journal, SetScore
 
 SPACE: dict[str, dict[str, Any]] = {
     "fipo.half_life": {"type": "log-uniform", "low": 4, "high": 64},
@@ -79,7 +79,7 @@ class SyntheticStudy:
             accuracy, length, fallen = self._curve(trial, step, rng)
             tokens = int(256 * 25 * step)
             if step and self.metrics:
-                append_line(self.folder(trial) / "metrics.jsonl", _metrics(step, length, accuracy, fallen, tokens, rng))
+                self._journal(trial).write_metrics(_metrics(step, length, accuracy, fallen, tokens, rng))
             if step % self.every and step != self.steps:
                 continue
             value = self._evaluate(trial, step, accuracy, length, tokens, rng)
@@ -94,6 +94,9 @@ class SyntheticStudy:
         """Tell Optuna that the trial failed."""
         trial.set_user_attr("fail_reason", reason)
         self.study.tell(trial, state=optuna.trial.TrialState.FAIL)
+
+    def _journal(self, trial: optuna.Trial) -> Journal:
+        return Journal(self.folder(trial), writes=True)
 
     def _curve(self, trial: optuna.Trial, step: int, rng: np.random.Generator) -> tuple[float, float, float]:
         """Accuracy, mean length, and how far a collapse has gone (0..1)."""
@@ -111,7 +114,7 @@ class SyntheticStudy:
         sets = SETS if step in (0, self.steps) else SETS[:1]
         scores = tuple(_score(name, accuracy, length, difficulty[i], self.samples, rng) for i, name in enumerate(sets))
         evaluation = Evaluation(step=step, seconds=0.6 * step + 1, tokens=tokens, scores=scores)
-        append_line(self.folder(trial) / "evaluations.jsonl", evaluation.model_dump(mode="json"))
+        self._journal(trial).write_evaluation(evaluation)
         trial.report(scores[0].accuracy, step)
         return scores[0].accuracy
 
@@ -144,7 +147,7 @@ def _score(
 
 def _metrics(
     step: int, length: float, accuracy: float, fallen: float, tokens: int, rng: np.random.Generator
-) -> dict[str, object]:
+) -> dict[str, float]:
     def noisy(value: float, share: float = 0.05) -> float:
         return float(value * (1 + share * rng.normal()))
 

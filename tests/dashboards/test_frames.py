@@ -128,6 +128,24 @@ def test_pruning_saves_the_steps_that_were_not_run() -> None:
     assert frames.saved_by_pruning(trials.filter(pl.col("state") == "RUNNING"), steps=40) is None
 
 
+def test_what_a_pruned_trial_would_have_cost_is_its_own_pace_over_the_steps_it_did_not_run() -> None:
+    trials = pl.DataFrame(
+        {"label": ["#1", "#2"], "state": ["PRUNED", "COMPLETE"], "pruned_at": [10, None], "seconds": [5.0, 20.0]}
+    )
+    assert frames.pruned(trials, steps=40).rows() == [("#1", 10, 30, 15.0)]
+
+
+def test_the_latest_common_evaluation_is_where_the_earlier_of_two_trials_ended(finished: StudyResults) -> None:
+    pruned = next(trial for trial in finished.trials if trial.state == "PRUNED")
+    common = frames.latest_common(finished, "sums_select", 0, pruned.number)
+    assert common is not None
+    step, first, second = common
+    assert step == pruned.pruned_at
+    assert second == pruned.evaluations[-1].scores[0]
+    assert first == next(each for each in finished.trials[0].evaluations if each.step == step).scores[0]
+    assert frames.latest_common(finished, "no such set", 0, 1) is None
+
+
 def test_time_left_shares_the_remaining_trials_among_the_concurrent() -> None:
     trials = pl.DataFrame({"seconds": [10.0, 30.0, None]})
     assert frames.seconds_left(trials, planned=6, concurrency=2) == pytest.approx(4 * 20 / 2)

@@ -7,7 +7,7 @@ from dashboards import text
 
 @pytest.mark.parametrize(
     ("value", "shown"),
-    [(32.0, "32"), (0.3, "0.3"), (0.978572, "0.979"), (1.5e-4, "1.50e-04"), (20480, "20,480"), (0.0, "0"), (None, "-"),
+    [(32.0, "32"), (0.3, "0.3"), (0.978572, "0.979"), (1.5e-4, "1.5e-4"), (20480, "20,480"), (0.0, "0"), (None, "-"),
      (True, "True"), ("token-mean", "token-mean")],
 )  # fmt: skip
 def test_numbers_have_three_significant_digits(value: object, shown: str) -> None:
@@ -18,6 +18,11 @@ def test_accuracy_is_per_cent_with_its_error() -> None:
     assert text.accuracy(0.9125, 0.0214) == "91.2 ± 2.1 %"
     assert text.accuracy(0.9125) == "91.2 %"
     assert text.accuracy(None) == "-"
+
+
+def test_a_probability_is_never_zero() -> None:
+    assert text.probability(1e-12) == "p < 0.001"
+    assert text.probability(0.0312) == "p = 0.031"
 
 
 def test_an_error_that_cannot_be_estimated_is_left_out() -> None:

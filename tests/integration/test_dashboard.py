@@ -21,7 +21,8 @@ pytestmark = pytest.mark.browser
 CHROMIUM = os.environ.get("CHROMIUM", shutil.which("chromium") or "/usr/bin/chromium")
 ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
              "--disable-background-networking", "--disable-component-update", "--disable-sync"]  # fmt: skip
-PAGES = {"Overview": "", "Length-accuracy": "length-accuracy"}
+PAGES = {"Overview": "", "Length-accuracy": "length-accuracy", "Training dynamics": "training",
+         "Hyperparameters": "hyperparameters", "Pruning": "pruning", "Compare": "compare"}  # fmt: skip
 
 
 class Served:
@@ -108,6 +109,13 @@ def test_every_page_of_a_finished_study_draws_without_an_error(
     expect(page.get_by_role("progressbar").first).to_be_visible()
     expect_sound(page, trouble)
     page.close()
+
+
+def test_the_server_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
+    served = Served(write_study(tmp_path / "short", trials=1))
+    served.stop()
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", served.port)) != 0
 
 
 def test_settings_live_in_the_address_and_open_again(finished: Served, browser: Browser) -> None:

@@ -1,0 +1,70 @@
+"""Whether trials differ by more than chance: over all complete trials, and between two of them problem by problem."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import polars as pl
+from scipy.stats import chi2
+
+if TYPE_CHECKING:
+    from trainer.records import SetScore
+
+LEVEL = 0.05
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A test that all trials have one accuracy and differ only by which responses were drawn."""
+
+    trials: int
+    p: float
+    """Chance of differences at least this large if there were none. Knows nothing of training seeds."""
+
+    @property
+    def beyond_sampling(self) -> bool:
+        """Whether the differences exceed sampling noise at the 5 % level."""
+        return self.p < LEVEL
+
+
+def spread(scores: pl.DataFrame) -> Spread | None:
+    """Test equality of `accuracy` given `sampling_error` (one row per trial): sum((a - mean)^2 / error^2) ~ chi2.
+
+    None with fewer than two trials, or where an error is missing or zero (one response per problem, all solved).
+    """
+    known = scores.filter(pl.col("accuracy").is_finite() & (pl.col("sampling_error") > 0))
+    if known.height < 2 or known.height < scores.height:
+        return None
+    accuracy, weight = known["accuracy"].to_numpy(), 1 / known["sampling_error"].to_numpy() ** 2
+    mean = (weight * accuracy).sum() / weight.sum()
+    statistic = (weight * (accuracy - mean) ** 2).sum()
+    return Spread(known.height, float(chi2.sf(statistic, known.height - 1)))
+
+
+@dataclass(frozen=True)
+class Paired:
+    """One trial minus another on the same problems."""
+
+    difference: float
+    """Of avg@k, as a fraction."""
+    error: float | None
+    """One standard error over problems; None for a single problem."""
+    problems: int
+
+
+def paired(first: SetScore, second: SetScore) -> Paired:
+    """Compare two scores of one set. Raises ValueError when they are not over the same number of problems."""
+    if len(first.solved) != len(second.solved):
+        raise ValueError(f"{first.name}: {len(first.solved)} and {len(second.solved)} problems cannot be paired")
+    gaps = per_problem(first, second)["difference"]
+    error = float(gaps.std()) / math.sqrt(len(gaps)) if len(gaps) > 1 else None  # type: ignore[arg-type]
+    return Paired(float(gaps.mean()), error, len(gaps))  # type: ignore[arg-type]
+
+
+def per_problem(first: SetScore, second: SetScore) -> pl.DataFrame:
+    """Columns problem (from 1), first, second (solved of k) and difference (of the solved fractions)."""
+    columns = {"problem": range(1, len(first.solved) + 1), "first": first.solved, "second": second.solved}
+    gap = pl.col("first") / first.samples - pl.col("second") / second.samples
+    return pl.DataFrame(columns).with_columns(gap.alias("difference"))

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+
+from dashboards import differences
+from study.results import StudyResults
+
+
+def scores(accuracy: list[float], error: list[float | None]) -> pl.DataFrame:
+    return pl.DataFrame(
+        {"accuracy": accuracy, "sampling_error": error}, schema_overrides={"sampling_error": pl.Float64}
+    )
+
+
+def test_equal_trials_seldom_look_different() -> None:
+    rng = np.random.default_rng(0)
+    flagged = 0
+    for _ in range(400):
+        spread = differences.spread(scores(list(0.5 + 0.03 * rng.normal(size=8)), [0.03] * 8))
+        assert spread is not None
+        flagged += spread.beyond_sampling
+    # 5 % of 400 is 20 with a standard deviation of 4.4; the seed is fixed.
+    assert 8 <= flagged <= 33
+
+
+def test_a_collapsed_trial_makes_them_differ() -> None:
+    spread = differences.spread(scores([0.8, 0.81, 0.05], [0.02] * 3))
+    assert spread is not None and spread.trials == 3 and spread.beyond_sampling
+
+
+@pytest.mark.parametrize(
+    "frame", [scores([0.8], [0.02]), scores([], []), scores([0.8, 0.7], [None, 0.02]), scores([0.8, 1.0], [0.02, 0.0])]
+)
+def test_without_an_error_for_every_trial_nothing_is_judged(frame: pl.DataFrame) -> None:
+    assert differences.spread(frame) is None
+
+
+def test_a_trial_minus_itself_is_zero_without_error(finished: StudyResults) -> None:
+    score = finished.trials[0].evaluations[-1].scores[0]
+    assert differences.paired(score, score) == differences.Paired(0.0, 0.0, len(score.solved))
+
+
+def test_the_paired_difference_is_the_difference_of_the_accuracies(finished: StudyResults) -> None:
+    first, second = (finished.trials[i].evaluations[0].scores[0] for i in (0, 1))
+    gap = differences.paired(first, second)
+    assert gap.difference == pytest.approx(first.accuracy - second.accuracy)
+    rates = (np.array(first.solved) - np.array(second.solved)) / first.samples
+    assert gap.error == pytest.approx(rates.std(ddof=1) / np.sqrt(len(rates)))
+
+
+def test_scores_over_different_problems_are_refused(finished: StudyResults) -> None:
+    score = finished.trials[0].evaluations[0].scores[0]
+    with pytest.raises(ValueError, match="29 problems"):
+        differences.paired(score, score.model_copy(update={"solved": score.solved[1:]}))
+
+
+def test_the_per_problem_table_counts_solved_responses(finished: StudyResults) -> None:
+    first, second = (finished.trials[i].evaluations[0].scores[0] for i in (0, 1))
+    table = differences.per_problem(first, second)
+    assert table["problem"].to_list() == list(range(1, 31))
+    assert tuple(table["first"]) == first.solved and tuple(table["second"]) == second.solved
