@@ -53,7 +53,7 @@ def training_dynamics(
             )
     _legend(figure, labels, colours, references, dark)
     figure.update_xaxes(zeroline=False)
-    figure.update_yaxes(zeroline=False, nticks=5)
+    figure.update_yaxes(zeroline=False, nticks=5, exponentformat="e")
     for column in range(1, columns + 1):
         figure.update_xaxes(title_text="training step", row=rows, col=column)
     figure.update_annotations(font_size=13)

@@ -2,32 +2,36 @@
 
 from __future__ import annotations
 
+import polars as pl
 import streamlit as st
 
-from dashboards import frames, text
+from dashboards import fits, frames, paper, text
+from dashboards.figures import overlays
 from dashboards.figures.length_accuracy import length_accuracy
 from dashboards.source import Study
 from dashboards.views.trials import trials_table
 from dashboards.views.widgets import IN_URL, choose_trials, is_dark
 
 STATE = "trial state"
+FITS, FRONT, PAPER = "stage fits", "Pareto front", {"paper: FIPO 32B": "fipo", "paper: DAPO 32B": "dapo"}
 SET_HELP = "The first set steers selection and pruning; report what you choose on another one."
-ERROR_HELP = """sampling: from drawing k responses of these very problems; compares trials of this study.
-across problems: from drawing these problems too; says what other problems would give."""
+ERROR_HELP = """One standard error. sampling: from drawing k responses of these very problems; compares trials of this
+study. across problems: from drawing these problems too; says what other problems would give."""
 
 
 def render(study: Study) -> None:
-    """Controls, the chart, and the table of the trials in it."""
+    """Controls, the chart with its overlays, and the table of the trials in it."""
     st.title("Length-accuracy")
-    sets, keys = study.sets, frames.parameters(study.trials)
     left, middle, right, last = st.columns(4)
-    set_name = left.selectbox("Evaluation set", sets, key="set", help=SET_HELP, **IN_URL)
-    colour = middle.selectbox("Colour", [*keys, STATE], key="colour", format_func=text.label, **IN_URL)
+    set_name = left.selectbox("Evaluation set", study.sets, key="set", help=SET_HELP, **IN_URL)
+    colours = [*frames.parameters(study.trials), STATE]
+    colour = middle.selectbox("Colour", colours, key="colour", format_func=text.label, **IN_URL)
     length = right.selectbox("Length", list(frames.LENGTHS), key="length", **IN_URL)
-    bars = last.selectbox(
-        "Error bars, ± one standard error", [*frames.ERRORS, "none"], key="error", help=ERROR_HELP, **IN_URL
-    )
-    only = choose_trials(study)
+    bars = last.selectbox("Error bars", [*frames.ERRORS, "none"], key="error", help=ERROR_HELP, **IN_URL)
+    left, right = st.columns([1, 1])
+    with left:
+        only = choose_trials(study)
+    over = right.pills("Overlays", [FITS, FRONT, *PAPER], selection_mode="multi", key="over", **IN_URL)
     draw(
         study,
         set_name=set_name,
@@ -35,22 +39,68 @@ def render(study: Study) -> None:
         length=length,
         error=None if bars == "none" else bars,
         only=only,
+        over=over,
     )
     trials_table(study, set_name)
 
 
-def draw(study: Study, *, set_name: str, colour: str | None, length: str = "mean", error: str | None = "sampling",
-         only: list[int] | None = None, height: int = 560) -> None:  # fmt: skip
+def draw(
+    study: Study,
+    *,
+    set_name: str,
+    colour: str | None,
+    length: str = "mean",
+    error: str | None = "sampling",
+    only: list[int] | None = None,
+    over: list[str] | None = None,
+    height: int = 560,
+) -> None:
     """The chart, or a sentence when the chosen trials have no point on the set."""
-    points = frames.curves(
-        study.trials, study.evaluations, set_name=set_name, length=length, error=error, colour=colour, only=only or ()
-    )
+    choice = {"set_name": set_name, "length": length, "error": error, "colour": colour, "only": only or ()}
+    points = frames.curves(study.trials, study.evaluations, **choice)
     if points.is_empty():
         st.info("The chosen trials have no evaluation of this set yet.")
         return
-    best = study.results.best
-    figure = length_accuracy(points, colour=colour, length=length, error=error, best=best.number if best else None,
-                             dark=is_dark())  # fmt: skip
+    best = study.results.best.number if study.results.best else None
+    figure = length_accuracy(points, colour=colour, length=length, error=error, best=best, dark=is_dark())
+    over = over or []
+    lines = _fits(points) if FITS in over else None
+    if lines is not None:
+        overlays.add_fits(figure, lines, dark=is_dark())
+    if FRONT in over:
+        overlays.add_front(figure, fits.pareto_front(points))
+    runs = [run for name, run in PAPER.items() if name in over]
+    if runs:
+        overlays.add_paper(figure, paper.length_accuracy().filter(pl.col("run").is_in(runs)))
     figure.update_layout(height=height)
-    st.plotly_chart(figure, key="length-accuracy", config={"displaylogo": False},
-                    alt="Accuracy against response length, one curve per trial")  # fmt: skip
+    alt = "Accuracy against response length, one curve per trial"
+    st.plotly_chart(figure, key="length-accuracy", config={"displaylogo": False}, alt=alt)
+    if runs:
+        st.caption("Paper: arXiv 2603.19835, Figures 1 and 3, digitised; AIME 2024 at 32B, its lengths are its own.")
+    if lines is not None:
+        _fit_table(lines)
+
+
+def _fits(points: pl.DataFrame) -> pl.DataFrame:
+    narrow, _ = st.columns([1, 3])
+    stages = narrow.select_slider("Stages of training, of equal steps", [1, 2, 3, 4], value=2, key="stages", **IN_URL)
+    return fits.stage_fits(points, stages=stages)
+
+
+def _fit_table(lines: pl.DataFrame) -> None:
+    table = lines.select(
+        "stage",
+        pl.format("{} to {}", "first_step", "last_step").alias("steps"),
+        "points",
+        pl.col("slope", "slope_error") * 100,
+        "r2",
+    )
+    columns = {
+        "slope": st.column_config.NumberColumn("slope (points of accuracy per token)", format="%.3g"),
+        "slope_error": st.column_config.NumberColumn("± one standard error, at least", format="%.2g"),
+        "r2": st.column_config.NumberColumn("R²", format="%.2f"),
+    }
+    st.dataframe(table, column_config=columns, hide_index=True, key="fits", alt="Regressions by stage of training")
+    st.caption(
+        "All points of the chosen trials pooled. Points of one trial depend on each other: the error is too small."
+    )

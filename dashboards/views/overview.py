@@ -24,7 +24,9 @@ def render(study: Study) -> None:
     if study.results.best:
         params = study.results.best.params
         values = (
-            f"{text.label(key)} **{text.in_markdown(text.number(params[key]))}**" for key in keys if key in params
+            f"{text.in_markdown(text.label(key))} **{text.in_markdown(text.number(params[key]))}**"
+            for key in keys
+            if key in params
         )
         st.markdown(f"Best configuration (#{study.results.best.number}): " + " · ".join(values))
     draw(study, set_name=study.sets[0], colour=keys[0] if keys else None, height=460)
