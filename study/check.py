@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-from pydantic import BaseModel
-
 from study import pruners, samplers
-from study.space import Choice, contains, describe, grid_values
-from study.spec import Control, Plugin, StudySpec, get_dotted, set_dotted
+from study.keys import check_key, leaves
+from study.overrides import apply_set
+from study.space import Choice, LogUniform, Uniform, contains, describe, grid_values
+from study.spec import Control, Plugin, StudySpec, get_dotted
 from trainer.config import TrainerConfig
 from trainer.errors import UserError, read_yaml, validate
 
@@ -30,7 +28,7 @@ def load_spec(path: Path, *, sets: Sequence[str] = ()) -> StudySpec:
     """
     data = read_yaml(path)
     for assignment in sets:
-        _apply_set(data, assignment)
+        apply_set(data, assignment)
     spec = validate(StudySpec, data, source=str(path))
     try:
         return _complete(spec)
@@ -55,8 +53,13 @@ def trainer_configs(spec: StudySpec) -> Iterable[TrainerConfig]:
 
 
 def _complete(spec: StudySpec) -> StudySpec:
-    for key in spec.space:
+    for key, distribution in spec.space.items():
         _check_swept(key, "space")
+        if leaves(TrainerConfig)[key] is int and isinstance(distribution, Uniform | LogUniform):
+            raise UserError(
+                f"space.{key}.type = {distribution.type!r} gives fractions and {key} is a whole number;"
+                " set the type to int"
+            )
     if "fipo.gamma" in spec.space and "fipo.half_life" in spec.space:
         raise UserError("space has fipo.gamma and fipo.half_life, which are the same quantity; keep one of them")
     configs = iter(trainer_configs(spec))
@@ -69,14 +72,33 @@ def _complete(spec: StudySpec) -> StudySpec:
     pruner = Plugin(name=pruner.name, **pruners.complete(pruner.name, pruner.options))
     spec = spec.model_copy(update={"sampler": sampler, "pruner": pruner})
     _check_grid(spec)
-    samplers.make_sampler(spec)
-    pruners.make_pruner(pruner.name, pruner.options)
+    _rehearse(spec)
     labels = [control.label for control in spec.enqueue]
     if len(set(labels)) != len(labels):
         raise UserError(f"enqueue has the labels {', '.join(labels)}; each may stand once, rename one")
     if len(labels) > spec.trials:
         raise UserError(f"trials = {spec.trials} is fewer than the {len(labels)} controls in enqueue; raise it")
     return spec.model_copy(update={"enqueue": tuple(_checked_control(spec, control) for control in spec.enqueue)})
+
+
+def _rehearse(spec: StudySpec) -> None:
+    """Two trials without training: some samplers and pruners refuse their options only at work."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    sampler, pruner = samplers.make_sampler(spec), pruners.make_pruner(spec.pruner.name, spec.pruner.options)
+    study = optuna.create_study(storage=optuna.storages.InMemoryStorage(), sampler=sampler, pruner=pruner)
+    try:
+        for _ in range(2):
+            trial = study.ask({key: each.optuna() for key, each in spec.space.items()})
+            trial.report(0.0, 1)
+            trial.should_prune()
+            study.tell(trial, 0.0)
+    except (ValueError, TypeError, ImportError) as error:
+        line = " ".join(str(error).split()).rstrip(".")
+        raise UserError(
+            f"sampler {spec.sampler.name} with pruner {spec.pruner.name}: {line}; change that option"
+        ) from None
 
 
 def _config(spec: StudySpec, values: dict[str, Any]) -> TrainerConfig:
@@ -160,69 +182,9 @@ def _checked_control(spec: StudySpec, control: Control) -> Control:
 
 
 def _check_swept(key: str, where: str) -> None:
-    _check_key(key, where)
+    check_key(key, where)
     if key.split(".")[0] in _SHARED:
         raise UserError(
             f"{where}: {key} cannot differ between trials, they would no longer be comparable at equal steps;"
             " fix it under trainer"
         )
-
-
-def _check_key(key: str, where: str) -> None:
-    known = list(_leaves(TrainerConfig))
-    if key in known:
-        return
-    inside = [name for name in known if name.startswith(key + ".")]
-    if inside:
-        raise UserError(f"{where}: {key} is a group of keys; name one of {', '.join(inside)}")
-    same_leaf = [name for name in known if name.split(".")[-1] == key.split(".")[-1]]
-    close = same_leaf or difflib.get_close_matches(key, known, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
-    raise UserError(f"{where}: {key} is not a known trainer key; {hint}")
-
-
-def _leaves(model: type[BaseModel], prefix: str = "") -> Iterable[str]:
-    for name, field in model.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from _leaves(field.annotation, f"{prefix}{name}.")
-        else:
-            yield prefix + name
-
-
-def _apply_set(data: dict[str, Any], assignment: str) -> None:
-    """Set a spec key (``trials=8``) or a trainer key (``fipo.gamma=0.9``), which is then no longer sampled."""
-    key, equals, text = assignment.partition("=")
-    key = key.strip()
-    if not equals or not key:
-        raise UserError(f"--set {assignment}: write key=value, for example --set trials=8 or --set fipo.half_life=32")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise UserError(f"--set {assignment}: {text} is not a YAML value; quote it") from None
-    head, _, rest = key.partition(".")
-    if head == "space" and rest:
-        data["space"] = {**(data.get("space") or {}), rest: value}
-    elif head in StudySpec.model_fields and head != "trainer":
-        set_dotted(data, key, value)
-    else:
-        key = rest if head == "trainer" else key
-        _check_key(key, "--set")
-        set_dotted(data, f"trainer.{key}", value)
-        if isinstance(data.get("space"), dict):
-            data["space"] = {name: each for name, each in data["space"].items() if name != key}
-        data["enqueue"] = [
-            each for control in data.get("enqueue") or [] if (each := _without(control, key, value)) is not None
-        ]
-
-
-def _without(control: Any, key: str, value: Any) -> Any:
-    """A control less a key that `--set` fixed, None when nothing is left of it.
-
-    Its label then tells of the change: it is no longer what its name promised.
-    """
-    values = control.get("values") if isinstance(control, dict) else None
-    if not isinstance(values, dict) or key not in values:
-        return control
-    kept = {name: each for name, each in values.items() if name != key}
-    label = control.get("label") if values[key] == value else f"{control.get('label')} with {key}={value}"
-    return {**control, "label": label, "values": kept} if kept else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Iterator
 from importlib.resources import as_file, files
@@ -46,8 +47,9 @@ def launch(
     else:
         checked = load_spec(spec, sets=assignments)
     directory = out or free_directory(checked.name)
-    display = Display(_console())
-    with _stoppable(f"Look at what was finished: fipo status {directory}"):
+    # Of its own file: launch sends what Ray and the trials print to the study's driver.log.
+    display = Display(Console(file=os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")))
+    with _stoppable(directory):
         try:
             with terminated_as_interrupt():
                 results = launch(checked, directory, display)
@@ -115,10 +117,12 @@ def train(
     out: Annotated[Path | None, typer.Option(help="Run directory. Default: ./runs/NAME, the next free one.")] = None,
 ) -> None:
     """Train one config in this process, without Ray or Optuna."""
-    from study.single import run
+    from study.single import DEFAULT_PARENT, run
+    from study.storage import free_directory
 
-    with _stoppable("What was trained so far is kept."):
-        for line in run(config, out):
+    directory = out or free_directory(config.stem, DEFAULT_PARENT)
+    with _stoppable(directory):
+        for line in run(config, directory):
             typer.echo(line)
 
 
@@ -148,12 +152,13 @@ def main() -> None:
 
 
 @contextlib.contextmanager
-def _stoppable(hint: str) -> Iterator[None]:
-    """Ctrl-C ends a long command with a word and exit code 130."""
+def _stoppable(directory: Path) -> Iterator[None]:
+    """Ctrl-C ends a long command with a word on what is left in `directory`, and exit code 130."""
     try:
         yield
     except KeyboardInterrupt:
-        _complain(f"Interrupted. {hint}")
+        kept = f"what was finished is kept in {directory}" if directory.exists() else "nothing had been started"
+        _complain(f"Interrupted; {kept}")
         raise typer.Exit(130) from None
 
 

@@ -76,7 +76,8 @@ class Display:
 
     def _print_changes(self, results: StudyResults, shown: dict[int, str], started: float) -> None:
         for trial in results.trials:
-            if trial.state == "WAITING" or shown.get(trial.number) == trial.state:
+            sampled = len(trial.params) == len(results.spec.space)  # not yet in the moment it is asked for
+            if trial.state == "WAITING" or not sampled or shown.get(trial.number) == trial.state:
                 continue
             shown[trial.number] = trial.state
             line = one_line(results, trial)

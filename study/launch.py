@@ -83,7 +83,7 @@ def _check_model(path: str) -> None:
 
 
 def _run(spec: StudySpec, directory: Path, watcher: Watcher, concurrency: int, scratch: Path) -> StudyResults:
-    from study.trial import bundles, make_trainable
+    from study.trial import StudyTrial
     from study.tuner import StudyAborted, run_trials
 
     with driving(spec, directory) as study:
@@ -95,9 +95,7 @@ def _run(spec: StudySpec, directory: Path, watcher: Watcher, concurrency: int, s
         watcher.running(directory, snapshot, concurrency)
         reason = "the study ended before this trial did"
         try:
-            run_trials(
-                bridge, make_trainable(spec), bundles=bundles(spec.resources), concurrency=concurrency, scratch=scratch
-            )
+            run_trials(bridge, StudyTrial, concurrency=concurrency, scratch=scratch)
         except KeyboardInterrupt:
             reason = "interrupted"
             raise

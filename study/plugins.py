@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -56,8 +57,12 @@ def complete_options(kind: str, name: str, cls: type, options: dict[str, Any]) -
 
 def build(kind: str, name: str, cls: type, options: dict[str, Any]) -> Any:
     """Construct `cls`. Raises UserError with Optuna's own words when it refuses a value."""
+    from optuna.exceptions import ExperimentalWarning
+
     try:
-        return cls(**options)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            return cls(**options)
     except (ValueError, TypeError) as error:
         raise UserError(f"{kind} {name}: {str(error).rstrip('.')}; change that option") from None
     except ImportError as error:

@@ -7,22 +7,21 @@ from pathlib import Path
 
 import yaml
 
-from study.storage import free_directory, write_atomically
+from study.storage import write_atomically
 from trainer.config import TrainerConfig
 from trainer.errors import UserError, read_yaml, validate
 
 DEFAULT_PARENT = Path("runs")
 
 
-def run(path: Path, out: Path | None) -> Iterator[str]:
-    """Train the config in `path` and yield one line for each evaluated set, as soon as it is evaluated.
+def run(path: Path, directory: Path) -> Iterator[str]:
+    """Train the config in `path` into `directory` and yield one line per evaluated set, when it is evaluated.
 
     Raises:
-        UserError: the config is not valid, `out` exists, or something it names is missing.
+        UserError: the config is not valid, `directory` exists, or something it names is missing.
         TrainingDiverged: a loss or gradient is not finite.
     """
     config = validate(TrainerConfig, read_yaml(path), source=str(path))
-    directory = out or free_directory(path.stem, DEFAULT_PARENT)
     if directory.exists():
         raise UserError(
             f"--out {directory} exists; choose another directory, or leave --out away for the next free name"

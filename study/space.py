@@ -37,8 +37,8 @@ class Uniform(Frozen):
         return FloatDistribution(self.low, self.high)
 
     def ends(self) -> tuple[Value, ...]:
-        """The values that stand for all others in checks; a key of whole numbers refuses the middle one."""
-        return (self.low, self.high, self.low + 0.37 * (self.high - self.low))
+        """The values that stand for all others in checks."""
+        return (self.low, self.high)
 
 
 class LogUniform(Frozen):
@@ -61,8 +61,8 @@ class LogUniform(Frozen):
         return FloatDistribution(self.low, self.high, log=True)
 
     def ends(self) -> tuple[Value, ...]:
-        """The values that stand for all others in checks; a key of whole numbers refuses the middle one."""
-        return (self.low, self.high, self.low + 0.37 * (self.high - self.low))
+        """The values that stand for all others in checks."""
+        return (self.low, self.high)
 
 
 class Int(Frozen):

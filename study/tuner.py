@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from ray import tune
+from ray.tune.logger import JsonLoggerCallback
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from study.bridge import Bridge
+from study.spec import Resources
 
 
 class StudyAborted(BaseException):
@@ -54,11 +56,7 @@ class BridgeSearcher(Searcher):
         if assignment is None:
             return Searcher.FINISHED
         self._numbers[trial_id] = assignment.number
-        return {
-            "number": assignment.number,
-            "directory": str(assignment.directory),
-            "config": assignment.config.model_dump(mode="json"),
-        }
+        return {"number": assignment.number, "directory": str(assignment.directory)}
 
     @_aborts
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
@@ -71,7 +69,8 @@ class BridgeSearcher(Searcher):
 class BridgeScheduler(FIFOScheduler):
     """Passes results to the bridge and stops the trials it decides against.
 
-    A result is ``{"step", "value"}``, or ``{"failed": reason, "user_error": bool}`` as a trial's last words.
+    A result is ``{"step", "value"}``, or ``{"failed": reason, "user_error": bool}`` as a trial's last words. One with
+    ``"done"`` does not come here: Tune stops the trial without asking.
     """
 
     def __init__(self, bridge: Bridge) -> None:
@@ -94,9 +93,7 @@ class BridgeScheduler(FIFOScheduler):
 
     @_aborts
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        self._bridge.fail(
-            trial.config["number"], "the trial's head process died (killed, or out of memory); see driver.log"
-        )
+        self._bridge.fail(trial.config["number"], "the trial's head process raised or died; see driver.log")
 
     def _refuse_hopeless(self, line: str) -> None:
         """A user error before any trial has trained, or the same one twice, will hit every trial."""
@@ -105,31 +102,43 @@ class BridgeScheduler(FIFOScheduler):
         self._user_errors.add(line)
 
 
-def run_trials(
-    bridge: Bridge,
-    trainable: Callable[[dict[str, Any]], None],
-    *,
-    bundles: list[dict[str, float]],
-    concurrency: int,
-    scratch: Path,
-) -> None:
-    """Run all trials of the bridge's study, `concurrency` at a time, each in a placement group of `bundles`.
+def run_trials(bridge: Bridge, trainable: type[tune.Trainable], *, concurrency: int, scratch: Path) -> None:
+    """Run all trials of the bridge's study, `concurrency` at a time, each in a placement group of its own.
 
     Args:
+        trainable: its results are what `BridgeScheduler` takes.
         scratch: where Tune keeps its own files; nothing in it is needed afterwards.
     Raises:
         StudyAborted: something that would hit every trial.
     """
+    resources = bridge.spec.resources
     # The head bundle is the trainable itself, which only waits: without CPUs it cannot starve the workers.
-    resources = tune.PlacementGroupFactory([{"CPU": 0}, *bundles])
+    group = tune.PlacementGroupFactory([{"CPU": 0}, *bundles(resources)])
     tuner = tune.Tuner(
-        tune.with_resources(trainable, resources),
+        tune.with_resources(trainable, group),
         tune_config=tune.TuneConfig(
             search_alg=BridgeSearcher(bridge),
             scheduler=BridgeScheduler(bridge),
             num_samples=bridge.spec.trials,
             max_concurrent_trials=concurrency,
+            # A new process imports for about 7 CPU seconds. With a GPU it starts clean, for the memory's sake.
+            reuse_actors=resources.gpus_per_worker == 0,
         ),
-        run_config=tune.RunConfig(name="tune", storage_path=str(scratch), verbose=0),
+        # Tune reads its own record of each trial at the end and complains in the log without one.
+        run_config=tune.RunConfig(
+            name="tune",
+            storage_path=str(scratch),
+            verbose=0,
+            callbacks=[JsonLoggerCallback()],
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+        ),
     )
     tuner.fit()
+
+
+def bundles(resources: Resources) -> list[dict[str, float]]:
+    """The bundles of a trial's placement group, one for each worker."""
+    bundle = {"CPU": resources.cpus_per_worker}
+    if resources.gpus_per_worker:
+        bundle["GPU"] = resources.gpus_per_worker
+    return [bundle] * resources.workers

@@ -1,0 +1,36 @@
+"""The dotted keys of a trainer config, as a study's space and `--set` name them."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+from pydantic import BaseModel
+
+from trainer.config import TrainerConfig
+from trainer.errors import UserError
+
+
+def check_key(key: str, where: str) -> None:
+    """Raise UserError unless `key` can be set; `where` begins the line."""
+    known = leaves(TrainerConfig)
+    if key in known:
+        return
+    inside = [name for name in known if name.startswith(key + ".")]
+    if inside:
+        raise UserError(f"{where}: {key} is a group of keys; name one of {', '.join(inside)}")
+    same_leaf = [name for name in known if name.split(".")[-1] == key.split(".")[-1]]
+    close = same_leaf or difflib.get_close_matches(key, known, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
+    raise UserError(f"{where}: {key} is not a known trainer key; {hint}")
+
+
+def leaves(model: type[BaseModel], prefix: str = "") -> dict[str, Any]:
+    """Type by dotted key of everything that can be set."""
+    types: dict[str, Any] = {}
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            types |= leaves(field.annotation, f"{prefix}{name}.")
+        else:
+            types[prefix + name] = field.annotation
+    return types

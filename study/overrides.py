@@ -1,0 +1,55 @@
+"""`--set key=value`: the last word over a study spec."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from study.keys import check_key
+from study.spec import StudySpec, set_dotted
+from trainer.errors import UserError
+
+_TWINS = {"fipo.gamma": "fipo.half_life", "fipo.half_life": "fipo.gamma"}  # two names of one quantity
+
+
+def apply_set(data: dict[str, Any], assignment: str) -> None:
+    """Set a spec key (``trials=8``) or a trainer key (``fipo.gamma=0.9``), which is then no longer sampled."""
+    key, equals, text = assignment.partition("=")
+    key = key.strip()
+    if not equals or not key:
+        raise UserError(f"--set {assignment}: write key=value, for example --set trials=8 or --set fipo.half_life=32")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise UserError(f"--set {assignment}: {text} is not a YAML value; quote it") from None
+    head, _, rest = key.partition(".")
+    if head == "space" and rest:
+        data["space"] = {**(data.get("space") or {}), rest: value}
+    elif head in StudySpec.model_fields and head != "trainer":
+        set_dotted(data, key, value)
+    else:
+        key = rest if head == "trainer" else key
+        check_key(key, "--set")
+        set_dotted(data, f"trainer.{key}", value)
+        for gone in (key, _TWINS.get(key)):
+            if isinstance(data.get("space"), dict):
+                data["space"] = {name: each for name, each in data["space"].items() if name != gone}
+            if isinstance(data.get("enqueue"), list):
+                controls = [_without(control, gone, f"{key}={value}", value) for control in data["enqueue"]]
+                data["enqueue"] = [control for control in controls if control is not None]
+        if key in _TWINS:
+            set_dotted(data, f"trainer.{_TWINS[key]}", None)
+
+
+def _without(control: Any, key: str | None, change: str, value: Any) -> Any:
+    """A control less `key`, which `--set` fixed; None when nothing is left of it.
+
+    Its label tells of the change, since it is no longer what its name promised.
+    """
+    values = control.get("values") if isinstance(control, dict) else None
+    if not isinstance(values, dict) or key not in values:
+        return control
+    kept = {name: each for name, each in values.items() if name != key}
+    label = control.get("label") if values[key] == value else f"{control.get('label')} with {change}"
+    return {**control, "label": label, "values": kept} if kept else None

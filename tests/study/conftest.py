@@ -1,0 +1,62 @@
+"""Specs and storages for the tests of the study package. Optuna, SQLite and Ray are the real ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from study.bridge import Bridge
+from study.check import load_spec
+from study.spec import StudySpec
+from study.storage import create_optuna_study, driving
+
+RATE = "optimizer.learning_rate"
+
+
+@pytest.fixture
+def spec_file(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a small valid spec with the given keys replaced."""
+
+    def write(**changes: Any) -> Path:
+        spec = {
+            "name": "unit",
+            "trials": 4,
+            "sampler": {"name": "random"},
+            "space": {RATE: {"type": "log-uniform", "low": 1e-5, "high": 1e-2}},
+            "trainer": {"steps": 20},
+        } | changes
+        path = tmp_path / "spec.yaml"
+        path.write_text(yaml.safe_dump(spec, sort_keys=False), encoding="utf-8")
+        return path
+
+    return write
+
+
+@pytest.fixture
+def make_spec(spec_file: Callable[..., Path]) -> Callable[..., StudySpec]:
+    """A checked spec with the given keys replaced."""
+    return lambda **changes: load_spec(spec_file(**changes))
+
+
+@pytest.fixture
+def make_bridge(tmp_path: Path, make_spec: Callable[..., StudySpec]) -> Iterator[Callable[..., Bridge]]:
+    """A bridge over a real SQLite study in ``tmp_path / "study"``."""
+    opened = []
+
+    def make(**changes: Any) -> Bridge:
+        spec = make_spec(**changes)
+        directory = tmp_path / "study"
+        (directory / "trials").mkdir(parents=True)
+        (directory / "study.yaml").write_text(spec.to_yaml(), encoding="utf-8")
+        create_optuna_study(spec, directory)
+        study = driving(spec, directory)
+        opened.append(study)
+        return Bridge(study.__enter__(), spec, directory)
+
+    yield make
+    for study in opened:
+        study.__exit__(None, None, None)

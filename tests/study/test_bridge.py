@@ -1,0 +1,178 @@
+"""What the bridge tells Optuna, read back by plain Optuna from the SQLite file."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import optuna
+import pytest
+import yaml
+from optuna.trial import TrialState
+
+from trainer.config import TrainerConfig
+
+MEDIAN = {"name": "median", "n_startup_trials": 2}
+
+
+def reopened(directory: Path) -> list[optuna.trial.FrozenTrial]:
+    return optuna.load_study(study_name="unit", storage=f"sqlite:///{directory / 'optuna.db'}").trials
+
+
+def run(bridge, values: list[float], every: int = 5) -> int:
+    """A trial that reports `values` at steps 0, every, 2 every, ... until it is stopped."""
+    assignment = bridge.ask()
+    for index, value in enumerate(values):
+        if bridge.report(assignment.number, index * every, value):
+            break
+    bridge.finish(assignment.number)
+    return assignment.number
+
+
+def test_a_finished_trial_is_complete_with_its_last_value_and_all_steps(make_bridge):
+    bridge = make_bridge()
+    run(bridge, [0.1, 0.5, 0.9, 0.4, 0.3])
+    (trial,) = reopened(bridge.directory)
+    assert trial.state is TrialState.COMPLETE
+    assert trial.value == 0.3
+    assert trial.intermediate_values == {0: 0.1, 5: 0.5, 10: 0.9, 15: 0.4, 20: 0.3}
+    assert trial.user_attrs["directory"] == "trials/0000"
+
+
+def test_the_written_config_is_complete_and_holds_the_sampled_value(make_bridge):
+    bridge = make_bridge()
+    assignment = bridge.ask()
+    written = yaml.safe_load((assignment.directory / "config.yaml").read_text())
+    assert TrainerConfig.model_validate(written) == assignment.config
+    (trial,) = reopened(bridge.directory)
+    assert written["optimizer"]["learning_rate"] == trial.params["optimizer.learning_rate"]
+    assert set(written) == set(TrainerConfig.model_fields)
+
+
+def test_the_median_pruner_stops_the_trial_below_the_median_and_no_other(make_bridge):
+    bridge = make_bridge(pruner=MEDIAN)
+    good = [0.2, 0.3, 0.4, 0.5, 0.6]
+    run(bridge, good)
+    run(bridge, [0.2, 0.4, 0.5, 0.6, 0.7])
+    bad = run(bridge, [0.2, 0.2, 0.1, 0.1, 0.1])
+    kept = run(bridge, [0.2, 0.5, 0.6, 0.7, 0.8])
+    trials = reopened(bridge.directory)
+    assert [trial.state.name for trial in trials] == ["COMPLETE", "COMPLETE", "PRUNED", "COMPLETE"]
+    assert trials[bad].user_attrs["pruned_at"] == 5
+    assert trials[bad].intermediate_values == {0: 0.2, 5: 0.2}
+    assert "pruned_at" not in trials[kept].user_attrs
+
+
+def test_a_trial_is_never_pruned_at_its_last_step(make_bridge):
+    bridge = make_bridge(pruner=MEDIAN)
+    for _ in range(2):
+        run(bridge, [0.2, 0.3, 0.4, 0.5, 0.6])
+    last = run(bridge, [0.9, 0.9, 0.9, 0.9, 0.0])
+    worse = run(bridge, [0.2, 0.3, 0.4, 0.5, 0.0])
+    trials = reopened(bridge.directory)
+    assert trials[last].state is TrialState.COMPLETE
+    assert trials[worse].state is TrialState.COMPLETE
+    assert trials[worse].value == 0.0
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_value_that_is_not_finite_fails_the_trial_with_its_step(make_bridge, value):
+    bridge = make_bridge()
+    run(bridge, [0.2, 0.3, value, 0.4, 0.5])
+    (trial,) = reopened(bridge.directory)
+    assert trial.state is TrialState.FAIL
+    assert trial.user_attrs["fail_reason"] == f"avg@k is {value} at step 10"
+    assert trial.intermediate_values == {0: 0.2, 5: 0.3}
+
+
+def test_a_trial_that_ends_early_without_a_reason_fails(make_bridge):
+    bridge = make_bridge()
+    run(bridge, [0.2, 0.3])
+    (trial,) = reopened(bridge.directory)
+    assert trial.state is TrialState.FAIL
+    assert trial.user_attrs["fail_reason"] == "ended after step 5 of 20"
+
+
+def test_failed_trials_count_toward_the_cap(make_bridge):
+    bridge = make_bridge(trials=3)
+    for _ in range(3):
+        assignment = bridge.ask()
+        bridge.fail(assignment.number, "boom")
+        bridge.finish(assignment.number)
+    assert bridge.ask() is None
+    assert [trial.state.name for trial in reopened(bridge.directory)] == ["FAIL"] * 3
+
+
+def test_the_first_reason_of_a_failure_stays_and_is_one_line(make_bridge):
+    bridge = make_bridge()
+    number = bridge.ask().number
+    bridge.fail(number, "loss is not\nfinite")
+    bridge.fail(number, "the process ended")
+    bridge.finish(number)
+    (trial,) = reopened(bridge.directory)
+    assert trial.user_attrs["fail_reason"] == "loss is not finite"
+
+
+def test_a_repeated_step_is_ignored(make_bridge):
+    bridge = make_bridge()
+    number = bridge.ask().number
+    bridge.report(number, 5, 0.5)
+    bridge.report(number, 5, 0.1)
+    bridge.report(number, 0, 0.1)
+    assert reopened(bridge.directory)[0].intermediate_values == {5: 0.5}
+
+
+def test_settling_leaves_no_trial_running_and_touches_no_other(make_bridge):
+    bridge = make_bridge()
+    run(bridge, [0.1, 0.2, 0.3, 0.4, 0.5])
+    bridge.ask()
+    bridge.ask()
+    bridge.settle("interrupted")
+    trials = reopened(bridge.directory)
+    assert [trial.state.name for trial in trials] == ["COMPLETE", "FAIL", "FAIL"]
+    assert trials[2].user_attrs["fail_reason"] == "interrupted"
+
+
+def test_controls_come_first_with_their_label_and_their_values(make_bridge):
+    bridge = make_bridge(
+        enqueue=[{"label": "DAPO", "values": {"fipo.epsilon_f_low": 0, "fipo.epsilon_f_high": 0}}],
+        sampler={"name": "random"},
+    )
+    assert [trial.state.name for trial in reopened(bridge.directory)] == ["WAITING"]
+    config = bridge.ask().config
+    assert (config.fipo.epsilon_f_low, config.fipo.epsilon_f_high) == (0, 0)
+    (trial,) = reopened(bridge.directory)
+    assert trial.user_attrs["control"] == "DAPO"
+    assert bridge.ask().config.fipo.epsilon_f_high == TrainerConfig().fipo.epsilon_f_high
+
+
+def test_the_grid_is_covered_once_beside_its_controls(make_bridge):
+    bridge = make_bridge(
+        trials=7,
+        sampler={"name": "grid"},
+        space={
+            "fipo.half_life": {"type": "grid", "values": [8, 32, 128]},
+            "fipo.filtering": {"type": "grid", "values": [True, False]},
+        },
+        enqueue=[{"label": "DAPO", "values": {"fipo.half_life": 32, "fipo.filtering": True, "fipo.epsilon_f_low": 0}}],
+    )
+    for _ in range(7):
+        run(bridge, [0.1, 0.2, 0.3, 0.4, 0.5])
+    points = [tuple(trial.params.values()) for trial in reopened(bridge.directory)[1:]]
+    assert sorted(points) == sorted((tau, keep) for tau in (8, 32, 128) for keep in (True, False))
+
+
+def test_the_same_seed_samples_the_same_points(make_spec, tmp_path):
+    from study.bridge import Bridge
+    from study.storage import create_optuna_study, driving
+
+    spec = make_spec(seed=3)
+    seen = []
+    for name in ("a", "b"):
+        directory = tmp_path / name
+        (directory / "trials").mkdir(parents=True)
+        create_optuna_study(spec, directory)
+        with driving(spec, directory) as study:
+            bridge = Bridge(study, spec, directory)
+            seen.append([bridge.ask().config.optimizer.learning_rate for _ in range(3)])
+    assert seen[0] == seen[1]
