@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from trainer import attention
 from trainer.config import ModelConfig
 from trainer.errors import UserError
 from trainer.policy import Policy, load_policy, score
@@ -45,8 +46,9 @@ def score_alone(policy: Policy, response: Response) -> torch.Tensor:
 
 
 @settings(deadline=None, max_examples=30)
-@given(responses)
-def test_packing_leaves_log_probs_and_gradients_unchanged(policy: Policy, batch: list[Response]) -> None:
+@given(responses, st.sampled_from([0, 1000]))
+def test_packing_leaves_log_probs_and_gradients_unchanged(policy: Policy, batch: list[Response], short: int) -> None:
+    attention.SHORT = short  # both ways through: one sequence at a time, and padded side by side
     parameters = list(policy.model.parameters())
     log_probs, _, mask = score(policy, batch, temperature=1.0, dtype=torch.float32)
     upstream = torch.randn(log_probs.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
