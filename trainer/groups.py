@@ -39,6 +39,8 @@ class Batch:
 
     groups: list[list[Response]]
     """Each G responses to one prompt."""
+    problems: list[Problem]
+    """The problem of each group."""
     advantages: list[list[float]]
     """One per response; all its tokens share it."""
     rewards: list[list[float]]
@@ -57,7 +59,7 @@ def sample_batch(
     reached the step trains on what there is, which may be nothing.
     """
     rollout, reward = config.rollout, config.reward
-    kept: list[tuple[list[Response], np.ndarray]] = []
+    kept: list[tuple[Problem, list[Response], np.ndarray]] = []
     tokens, correct_all, lengths_all = 0, [], []
     for batch in range(rollout.max_sampled_batches):
         problems = stream.take(rollout.prompts_per_step)
@@ -88,7 +90,7 @@ def sample_batch(
             buffer=reward.overlong_buffer,
             penalty=reward.overlong_penalty,
         ).reshape(correct.shape)
-        kept += [(groups[index], values[index]) for index in np.flatnonzero(informative(correct))]
+        kept += [(problems[index], groups[index], values[index]) for index in np.flatnonzero(informative(correct))]
         tokens += int(lengths.sum())
         correct_all.append(correct)
         lengths_all.append(lengths)
@@ -96,9 +98,10 @@ def sample_batch(
             break
     kept = kept[: rollout.prompts_per_step]
     return Batch(
-        groups=[group for group, _ in kept],
-        advantages=[group_advantages(value[None])[0].tolist() for _, value in kept],
-        rewards=[value.tolist() for _, value in kept],
+        groups=[group for _, group, _ in kept],
+        problems=[problem for problem, _, _ in kept],
+        advantages=[group_advantages(value[None])[0].tolist() for _, _, value in kept],
+        rewards=[value.tolist() for _, _, value in kept],
         sampled_batches=batch + 1,
         sampled_tokens=tokens,
         sampled_accuracy=float(np.concatenate(correct_all).mean()),

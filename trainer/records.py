@@ -6,8 +6,12 @@ import json
 import math
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
+
+if TYPE_CHECKING:
+    import polars
 
 
 class SetScore(BaseModel):
@@ -80,11 +84,11 @@ def read_evaluations(directory: Path) -> list[Evaluation]:
 
 
 class Journal:
-    """The files of one run: `metrics.jsonl`, `evaluations.jsonl`, `checkpoints/`. Only rank 0 writes."""
+    """The files of one run: `metrics.jsonl`, `evaluations.jsonl`, `completions/`, `checkpoints/`. Only rank 0 writes."""
 
     def __init__(self, directory: Path, *, writes: bool) -> None:
         self.metrics, self.evaluations = directory / "metrics.jsonl", directory / "evaluations.jsonl"
-        self.checkpoints = directory / "checkpoints"
+        self.checkpoints, self.completions = directory / "checkpoints", directory / "completions"
         self.writes = writes
         if writes:
             directory.mkdir(parents=True, exist_ok=True)
@@ -97,6 +101,14 @@ class Journal:
         """Append one evaluation."""
         self._append(self.evaluations, evaluation.model_dump(mode="json"))
 
+    def write_completions(self, step: int, frame: polars.DataFrame) -> None:
+        """Write `completions/step-<n>.parquet` in one go."""
+        if self.writes:
+            self.completions.mkdir(exist_ok=True)
+            partial = self.completions / f".step-{step:06d}.partial"
+            frame.write_parquet(partial)
+            partial.replace(self.completions / f"step-{step:06d}.parquet")
+
     def rewind(self, step: int) -> list[Evaluation]:
         """Forget everything after `step`, the last one whose weights were saved; the evaluations up to it."""
         kept = [each for each in read_evaluations(self.evaluations.parent) if each.step <= step]
@@ -108,7 +120,7 @@ class Journal:
         return kept
 
     def _append(self, path: Path, record: dict[str, object]) -> None:
-        """One JSON line, non-finite floats as null. A crash may tear the last line; `read_lines` leaves that out."""
+        """One JSON line, non-finite floats as null. A crash may tear the last line, which `read_lines` leaves out."""
         if self.writes:
             clean = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in record.items()}
             with path.open("a", encoding="utf-8") as file:

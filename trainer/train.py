@@ -10,7 +10,8 @@ from pathlib import Path
 import torch
 
 from trainer.checkpoint import Position, load_newest, save
-from trainer.config import TrainerConfig
+from trainer.completions import choose, completions
+from trainer.config import EvaluationSet, TrainerConfig
 from trainer.errors import UserError
 from trainer.evaluate import evaluate_set
 from trainer.groups import ProblemStream, sample_batch
@@ -78,9 +79,13 @@ def _train(config: TrainerConfig, directory: Path, ranks: Ranks) -> Iterator[Eva
                 with clock.phase("score"):
                     old = score_old(policy, reference, ranks, batch, config)
                 metrics |= old.metrics
+                keeps = config.evaluation.completions and sets_due(config, step)
+                chosen = choose(policy, batch, config) if keeps else None
                 with clock.phase("update"):
                     metrics["learning_rate"] = set_learning_rate(optimizer, config, step)
                     metrics |= update(policy, ranks, optimizer, old, config, step=step)
+                if chosen:
+                    journal.write_completions(step, completions(chosen, policy, batch, config, step=step))
         with clock.phase("evaluation"):
             scores = evaluate(config, sampler, policy, ranks, sets, step)
         for score in scores:
@@ -124,6 +129,13 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, config: TrainerConfig, s
     return rate
 
 
+def sets_due(config: TrainerConfig, step: int) -> list[EvaluationSet]:
+    """The sets to evaluate after `step`."""
+    return [
+        each for each in config.evaluation.sets if step in (0, config.steps) or (each.every and step % each.every == 0)
+    ]
+
+
 def evaluate(
     config: TrainerConfig, sampler: Sampler, policy: Policy, ranks: Ranks, sets: dict[str, list[Problem]], step: int
 ) -> list[SetScore]:
@@ -139,6 +151,5 @@ def evaluate(
             step=step,
             max_tokens=config.rollout.max_response_length,
         )
-        for each in config.evaluation.sets
-        if step in (0, config.steps) or (each.every and step % each.every == 0)
+        for each in sets_due(config, step)
     ]

@@ -14,6 +14,7 @@ from trainer.config import ModelConfig, TrainerConfig
 from trainer.errors import TrainingDiverged
 from trainer.groups import Batch, minibatches
 from trainer.policy import Policy, load_policy, micro_batches
+from trainer.problems import Problem
 from trainer.ranks import ALONE
 from trainer.rollout import Request, TransformersSampler, request_seed
 from trainer.update import score_old, update
@@ -35,6 +36,7 @@ def batch_of(policy: Policy, groups: int = 8, size: int = 4) -> Batch:
     advantages = np.random.default_rng(0).standard_normal((groups, size))
     return Batch(
         groups=[drawn[g * size : (g + 1) * size] for g in range(groups)],
+        problems=[Problem(f"{g}", str(g)) for g in range(groups)],
         advantages=advantages.tolist(), rewards=advantages.tolist(),
         sampled_batches=1, sampled_tokens=0, sampled_accuracy=0.0, sampled_length=0.0,
     )  # fmt: skip

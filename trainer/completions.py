@@ -1,0 +1,89 @@
+"""What the model wrote in training, with the credit that FIPO gave to each token."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import polars
+import torch
+from torch import Tensor
+
+from trainer.config import TrainerConfig
+from trainer.groups import Batch
+from trainer.losses import fipo_loss_sum
+from trainer.policy import Policy, score
+from trainer.rewards import grade
+from trainer.rollout import Response
+from trainer.update import loss_settings
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A few responses of a batch, scored before the update moves the policy."""
+
+    responses: Sequence[Response]
+    groups: Sequence[int]
+    advantages: Sequence[float]
+    rewards: Sequence[float]
+    old_log_probs: Tensor
+    """[B, L]"""
+
+
+def choose(policy: Policy, batch: Batch, config: TrainerConfig) -> Chosen:
+    """Up to `evaluation.completions` responses: of every group as many, the first groups first."""
+    size = len(batch.groups[0])
+    each = min(size, max(2, config.evaluation.completions // len(batch.groups)))
+    places = [(group, one) for group in range(len(batch.groups)) for one in range(each)]
+    places = places[: config.evaluation.completions]
+    responses = [batch.groups[group][one] for group, one in places]
+    return Chosen(
+        responses=responses,
+        groups=[group for group, _ in places],
+        advantages=[batch.advantages[group][one] for group, one in places],
+        rewards=[batch.rewards[group][one] for group, one in places],
+        old_log_probs=_log_probs(policy, responses, config)[0],
+    )
+
+
+def completions(chosen: Chosen, policy: Policy, batch: Batch, config: TrainerConfig, *, step: int) -> polars.DataFrame:
+    """One row per response: problem, answer, response, prediction, correct, reward, advantage, length, and lists over
+    its tokens: the token's text, log_ratio (log pi after this step's update - log pi before), influence_weight.
+    """
+    log_probs, mask = _log_probs(policy, chosen.responses, config)
+    advantages = torch.tensor(chosen.advantages, dtype=log_probs.dtype, device=log_probs.device)[:, None]
+    result = fipo_loss_sum(
+        log_probs, chosen.old_log_probs, advantages.expand_as(log_probs), mask, **loss_settings(config.fipo)
+    )
+    log_ratio = log_probs - chosen.old_log_probs
+    rows = []
+    for row, response in enumerate(chosen.responses):
+        problem, length = batch.problems[chosen.groups[row]], len(response.tokens)
+        text = policy.decode(response.tokens)
+        graded = grade(text, problem.answer)
+        rows.append(
+            {
+                "step": step,
+                "problem": problem.prompt,
+                "answer": problem.answer,
+                "response": text,
+                "prediction": graded.prediction,
+                "correct": graded.correct,
+                "reward": chosen.rewards[row],
+                "advantage": chosen.advantages[row],
+                "length": length,
+                "finished": response.finished,
+                "tokens": [policy.tokenizer.decode([token]) for token in response.tokens.tolist()],
+                "log_ratio": log_ratio[row, :length].tolist(),
+                "influence_weight": result.weights[row, :length].tolist(),
+            }
+        )
+    return polars.DataFrame(rows, schema_overrides={"prediction": polars.String})
+
+
+def _log_probs(policy: Policy, responses: Sequence[Response], config: TrainerConfig) -> tuple[Tensor, Tensor]:
+    with torch.no_grad():
+        log_probs, _, mask = score(
+            policy, responses, temperature=config.rollout.temperature, dtype=getattr(torch, config.model.dtype)
+        )
+    return log_probs, mask
