@@ -200,10 +200,11 @@ def test_beyond_loopback_only_the_token_opens_the_page(
 ) -> None:
     served = serve(write_study(tmp_path / "shared", trials=2), "--host", "0.0.0.0")
     token = served.address.split("?token=")[1]
-    page, trouble = watched(browser)
-    answer = page.goto(f"http://127.0.0.1:{served.port}/")
+    refused, _ = watched(browser)
+    answer = refused.goto(f"http://127.0.0.1:{served.port}/")
     assert answer is not None and answer.status == 401
-    trouble.clear()  # the refusal itself is logged as an error
+    refused.close()
+    page, trouble = watched(browser)
     page.goto(f"http://127.0.0.1:{served.port}/?token={token}")
     expect(page.locator(".js-plotly-plot .main-svg").first).to_be_visible(timeout=30_000)
     page.get_by_role("link", name="Length-accuracy").click()
