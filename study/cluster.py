@@ -6,6 +6,7 @@ import contextlib
 import os
 import secrets
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +19,7 @@ _LONGEST = 43  # Unix socket paths end at about 107 bytes and Ray adds up to 64 
 
 @contextlib.contextmanager
 def ray_session(resources: Resources) -> Iterator[Path]:
-    """Ray is up inside the block. Yields a scratch directory that is removed afterwards.
+    """Ray is up inside the block. Yields a scratch directory that is removed afterwards. Import ray only inside.
 
     Raises:
         UserError: no cluster at `ray_address`, or no place for a trial on it.
@@ -84,6 +85,8 @@ def _quiet_environment(*, local: bool) -> None:
         os.environ.setdefault(name, value)
     if not local:
         return
+    if "ray" in sys.modules and "RAY_AUTH_TOKEN" not in os.environ:
+        raise RuntimeError("ray was imported before its settings were made; import it inside or after ray_session")
     # The one switch that makes Ray listen on loopback only, on Linux as well.
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     # Other users of the machine can reach loopback, so a token of this process's own; it lives in the environment only.

@@ -1,0 +1,128 @@
+"""The bridge under real Ray Tune: made-up curves, real scheduling, states read back by plain Optuna."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+import optuna
+import pytest
+
+from study.cluster import ray_session
+from study.spec import Resources
+
+pytestmark = pytest.mark.slow
+
+RATE = {"optimizer.learning_rate": {"type": "choice", "values": [1e-4, 2e-3]}}
+CURVE = {1e-4: [0.2, 0.3, 0.4, 0.5, 0.6], 2e-3: [0.2, 0.25, 0.1, 0.0, 0.0]}
+
+
+@pytest.fixture(scope="module")
+def tuner():
+    with ray_session(Resources()):
+        import study.tuner
+
+        yield study.tuner
+
+
+def controls(*rates: float) -> list[dict[str, object]]:
+    return [{"label": f"{number}", "values": {"optimizer.learning_rate": rate}} for number, rate in enumerate(rates)]
+
+
+def trainable(misbehave=None):
+    """A trial whose accuracy follows CURVE by its learning rate; `misbehave(number, step)` may replace a result."""
+    import yaml
+    from ray import tune
+
+    class Curve(tune.Trainable):
+        def setup(self, config):
+            self.reset_config(config)
+
+        def reset_config(self, config):
+            path = Path(config["directory"]) / "config.yaml"
+            rate = yaml.safe_load(path.read_text())["optimizer"]["learning_rate"]
+            self.number, self.values, self.index = config["number"], CURVE[rate], 0
+            return True
+
+        def step(self):
+            if self.index == len(self.values):
+                return {"done": True}
+            step, value = self.index * 5, self.values[self.index]
+            self.index += 1
+            replaced = misbehave(self.number, step) if misbehave else None
+            return replaced or {"step": step, "value": value}
+
+    return Curve
+
+
+def states(bridge) -> dict[int, optuna.trial.FrozenTrial]:
+    storage = f"sqlite:///{bridge.directory / 'optuna.db'}"
+    return {trial.number: trial for trial in optuna.load_study(study_name="unit", storage=storage).trials}
+
+
+def test_the_median_prunes_the_collapsing_trials_and_completes_the_others(make_bridge, tuner, tmp_path):
+    rates = [1e-4, 1e-4, 2e-3, 1e-4, 2e-3, 1e-4]
+    bridge = make_bridge(
+        trials=6, space=RATE, enqueue=controls(*rates), pruner={"name": "median", "n_startup_trials": 2}
+    )
+    tuner.run_trials(bridge, trainable(), concurrency=1, scratch=tmp_path)
+    trials = states(bridge)
+    assert [trials[number].state.name for number in range(6)] == [
+        "COMPLETE", "COMPLETE", "PRUNED", "COMPLETE", "PRUNED", "COMPLETE",
+    ]  # fmt: skip
+    assert trials[0].value == 0.6
+    assert trials[0].intermediate_values == dict(zip(range(0, 25, 5), CURVE[1e-4], strict=True))
+    assert trials[2].user_attrs["pruned_at"] == 5  # 0.25 against a median of 0.3
+    assert trials[2].intermediate_values == {0: 0.2, 5: 0.25}
+
+
+def test_a_failing_trial_is_told_as_fail_and_the_study_goes_on(make_bridge, tuner, tmp_path):
+    def misbehave(number, step):
+        if step == 10 and number == 0:
+            return {"failed": "loss is not finite at step 8", "user_error": False}
+        if step == 10 and number == 1:
+            raise RuntimeError("boom")
+        if step == 10 and number == 2:
+            os._exit(1)
+        if step == 10 and number == 3:
+            return {"step": step, "value": math.nan}
+        return {"done": True} if step == 10 and number == 4 else None
+
+    bridge = make_bridge(trials=6, space=RATE, enqueue=controls(*[1e-4] * 6), pruner={"name": "none"})
+    tuner.run_trials(bridge, trainable(misbehave), concurrency=2, scratch=tmp_path)
+    trials = states(bridge)
+    assert [trials[number].state.name for number in range(6)] == ["FAIL"] * 5 + ["COMPLETE"]
+    reasons = [trials[number].user_attrs["fail_reason"] for number in range(5)]
+    assert reasons[0] == "loss is not finite at step 8"
+    assert reasons[1] == reasons[2] == "the trial's head process raised or died; see driver.log"
+    assert reasons[3] == "avg@k is nan at step 10"
+    assert reasons[4] == "ended after step 5 of 20"
+
+
+def test_trials_that_always_fail_end_at_the_cap(make_bridge, tuner, tmp_path):
+    bridge = make_bridge(trials=5, space=RATE)
+    failing = trainable(lambda number, step: {"failed": "loss is not finite at step 1", "user_error": False})
+    tuner.run_trials(bridge, failing, concurrency=2, scratch=tmp_path)
+    assert [trial.state.name for trial in states(bridge).values()] == ["FAIL"] * 5
+
+
+def test_a_user_error_of_one_trial_alone_ends_only_that_trial(make_bridge, tuner, tmp_path):
+    def misbehave(number, step):
+        return {"failed": "every prompt is too long", "user_error": True} if (number, step) == (1, 5) else None
+
+    bridge = make_bridge(trials=3, space=RATE, enqueue=controls(*[1e-4] * 3), pruner={"name": "none"})
+    tuner.run_trials(bridge, trainable(misbehave), concurrency=1, scratch=tmp_path)
+    assert [trial.state.name for trial in states(bridge).values()] == ["COMPLETE", "FAIL", "COMPLETE"]
+
+
+def test_a_user_error_before_any_training_ends_the_study_with_its_line(make_bridge, tuner, tmp_path):
+    # The last test of the file: an aborted study leaves its actors to the end of the Ray session.
+    bridge = make_bridge(trials=50, space=RATE)
+    broken = trainable(lambda number, step: {"failed": "model.path: nothing there", "user_error": True})
+    with pytest.raises(tuner.StudyAborted, match=r"model\.path: nothing there"):
+        tuner.run_trials(bridge, broken, concurrency=2, scratch=tmp_path)
+    bridge.settle("model.path: nothing there")
+    trials = states(bridge)
+    assert 1 <= len(trials) <= 2
+    assert {trial.state.name for trial in trials.values()} == {"FAIL"}
