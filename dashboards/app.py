@@ -27,17 +27,15 @@ def main(directory: Path) -> None:
     icon = str(Path(__file__).with_name("data") / "icon.svg")
     st.set_page_config(page_title=f"{directory.name} · FIPO study", page_icon=icon, layout="wide")
     st.html("<style>.stMainBlockContainer{padding-top:3rem}</style>")
-    stamp = source.fingerprint(directory)
+    reading = source.reader(directory).latest()
 
     def page(module: object) -> None:
-        try:
-            study = source.read(str(directory), stamp)
-        except UserError as error:
-            states.unreadable(directory, error)
+        if isinstance(reading.found, UserError):
+            states.unreadable(directory, reading.found)
             return
-        states.sidebar(study)
-        if states.ready(study):
-            module.render(study)  # type: ignore[attr-defined]
+        states.sidebar(reading.found)
+        if states.ready(reading.found):
+            module.render(reading.found)  # type: ignore[attr-defined]
 
     chosen = st.navigation(
         [
@@ -46,7 +44,7 @@ def main(directory: Path) -> None:
         ]
     )
     chosen.run()
-    source.watch(directory, stamp)
+    source.watch(directory, reading.stamp)
 
 
 main(Path(sys.argv[1] if len(sys.argv) > 1 else ".").resolve())

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import streamlit as st
 from starlette.middleware import Middleware
 
+from dashboards import source
 from dashboards.gate import TokenGate
 from dashboards.states import failed
+from dashboards.views import compare, length_accuracy, overview, parameters, pruning, training  # noqa: F401
 
 TOKEN = os.environ.get("FIPO_DASHBOARD_TOKEN", "")
+
+# The study is read while the server starts and the first browser opens.
+source.reader(Path(sys.argv[1] if len(sys.argv) > 1 else ".").resolve()).refresh()
 
 app = st.App(
     Path(__file__).with_name("app.py"),

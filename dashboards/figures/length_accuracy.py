@@ -14,6 +14,7 @@ def length_accuracy(
     curves: pl.DataFrame,
     *,
     colour: str | None,
+    ends: pl.DataFrame | None = None,
     length: str = "mean",
     error: str | None = "sampling",
     best: int | None = None,
@@ -23,15 +24,19 @@ def length_accuracy(
 
     Args:
         colour: dotted key whose values stand in the column `colour`; None colours by the trial's state.
+        ends: points of the same kind to draw without a curve (see `thinning.thin`).
         length: a key of `frames.LENGTHS`, for the axis title.
         error: a key of `frames.ERRORS`, for the hover text.
         best: number of the trial to draw last and name.
         dark: whether the page's theme is dark.
     """
     figure = go.Figure()
+    everything = curves if ends is None else pl.concat([curves, ends])
     numeric = curves["colour"].dtype.is_numeric()
-    scale = palette.scale(curves["colour"].to_list(), dark) if colour and numeric else None
-    classes = [] if scale or not colour else curves["colour"].drop_nulls().unique(maintain_order=True).sort().to_list()
+    scale = palette.scale(everything["colour"].unique().to_list(), dark) if colour and numeric else None
+    classes = [] if scale or not colour else everything["colour"].drop_nulls().unique().sort().to_list()
+    if ends is not None:
+        _ends(figure, ends, colour, error, scale, classes, dark)
     groups = curves.partition_by("trial", maintain_order=True, as_dict=False)
     # Controls and the best trial are drawn last, on top.
     for points in sorted(groups, key=lambda p: (p["trial"][0] == best, p["control"][0] is not None)):
@@ -55,17 +60,17 @@ def length_accuracy(
                 opacity=1.0 if named else (0.55 if row["state"] in ("PRUNED", "FAIL") else 0.9),
                 name=text.in_plotly(row["label"]),
                 meta=row["trial"],
-                customdata=_hover_columns(points),
-                hovertemplate=_hover(row, colour, error),
+                customdata=_hover_columns(points, colour),
+                hovertemplate=_hover(colour, error),
                 showlegend=False,
             )
         )
         if named:
             _tag(figure, points.row(-1, named=True), best, dark)
-    _legend(figure, curves, classes, colour, dark)
+    _legend(figure, everything, classes, colour, dark)
     if scale:
         _colour_bar(figure, scale, colour or "")
-    samples = curves["samples"].unique()
+    samples = everything["samples"].unique()
     k = samples[0] if samples.len() == 1 else "k"
     figure.update_layout(
         xaxis={"title": f"{length} response length (tokens)", "rangemode": "normal", "zeroline": False},
@@ -121,19 +126,38 @@ def _bars(points: pl.DataFrame, shade: str) -> dict[str, object] | None:
     return {"type": "data", "array": points["error"], "thickness": 1, "width": 2, "color": shade}
 
 
-def _hover_columns(points: pl.DataFrame) -> list[tuple[object, ...]]:
-    rows = points.select("step", "samples", "problems", "accuracy", "error").iter_rows()
-    return [(step, k, n, text.accuracy(accuracy, error)) for step, k, n, accuracy, error in rows]
+def _ends(
+    figure: go.Figure, ends: pl.DataFrame, colour: str | None, error: str | None, scale: palette.Scale | None,
+    classes: list[str], dark: bool,
+) -> None:  # fmt: skip
+    """Faint single points, one trace for each state."""
+    for own in ends.partition_by("state", maintain_order=True):
+        marker = {"color": [_shade(row, colour, scale, classes, dark) for row in own.iter_rows(named=True)],
+                  "symbol": palette.STATE_SYMBOLS[own["state"][0]], "size": 7, "opacity": 0.6}  # fmt: skip
+        figure.add_trace(
+            go.Scatter(x=own["length"], y=own["accuracy"], mode="markers", marker=marker, showlegend=False,
+                       name="ends", customdata=_hover_columns(own, colour), hovertemplate=_hover(colour, error))
+        )  # fmt: skip
 
 
-def _hover(row: dict[str, object], colour: str | None, error: str | None) -> str:
-    value = row["colour"]
-    setting = f"<br>{text.in_plotly(text.label(colour))} {text.in_plotly(text.number(value))}" if colour else ""
+def _hover_columns(points: pl.DataFrame, colour: str | None) -> list[tuple[object, ...]]:
+    """Per point: trial number (what a click opens), then what the hover text says."""
+    columns = ("trial", "label", "state", "colour", "step", "samples", "problems", "accuracy", "error")
+    rows = points.select(columns).iter_rows()
+    return [
+        (trial, text.in_plotly(label), state.lower(), text.in_plotly(text.number(value)) if colour else "", step, k, n,
+         text.accuracy(accuracy, error))
+        for trial, label, state, value, step, k, n, accuracy, error in rows
+    ]  # fmt: skip
+
+
+def _hover(colour: str | None, error: str | None) -> str:
+    setting = f"<br>{text.in_plotly(text.label(colour))} %{{customdata[3]}}" if colour else ""
     what = f" ({error} error)" if error else ""
     return (
-        f"<b>{text.in_plotly(str(row['label']))}</b> {str(row['state']).lower()}{setting}<br>step %{{customdata[0]}}"
-        f"<br>%{{customdata[3]}}{what}<br>%{{x:.1f}} tokens<br>"
-        "%{customdata[2]} problems × %{customdata[1]} responses<extra></extra>"
+        f"<b>%{{customdata[1]}}</b> %{{customdata[2]}}{setting}<br>step %{{customdata[4]}}"
+        f"<br>%{{customdata[7]}}{what}<br>%{{x:,.1f}} tokens<br>"
+        "%{customdata[6]} problems × %{customdata[5]} responses<extra></extra>"
     )
 
 

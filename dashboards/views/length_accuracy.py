@@ -9,6 +9,7 @@ from dashboards import fits, frames, paper, text
 from dashboards.figures import overlays
 from dashboards.figures.length_accuracy import length_accuracy
 from dashboards.source import Study
+from dashboards.thinning import thin
 from dashboards.views.trials import trials_table
 from dashboards.views.widgets import IN_URL, choose_trials, is_dark
 
@@ -62,7 +63,10 @@ def draw(
         st.info("The chosen trials have no evaluation of this set yet.")
         return
     best = study.results.best.number if study.results.best else None
-    figure = length_accuracy(points, colour=colour, length=length, error=error, best=best, dark=is_dark())
+    shown = thin(points, best=best)
+    figure = length_accuracy(
+        shown.curves, ends=shown.ends, colour=colour, length=length, error=error, best=best, dark=is_dark()
+    )
     over = over or []
     lines = _fits(points) if FITS in over else None
     if lines is not None:
@@ -75,6 +79,8 @@ def draw(
     figure.update_layout(height=height)
     alt = "Accuracy against response length, one curve per trial"
     st.plotly_chart(figure, key="length-accuracy", config={"displaylogo": False}, alt=alt)
+    if shown.sentence:
+        st.caption(shown.sentence)
     if runs:
         st.caption("Paper: arXiv 2603.19835, Figures 1 and 3, digitised; AIME 2024 at 32B, its lengths are its own.")
     if lines is not None:
