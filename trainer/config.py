@@ -39,7 +39,7 @@ class DataConfig(Frozen):
 
 
 class RolloutConfig(Frozen):
-    prompts_per_step: int = Field(default=32, ge=1)
+    prompts_per_step: int = Field(default=16, ge=1)
     """Prompts sampled for one training step, the paper's global batch size (Table 2: 512)."""
     group_size: int = Field(default=8, ge=2)
     """Responses per prompt, G in GRPO (Table 2: 16)."""
@@ -104,7 +104,7 @@ class FipoConfig(Frozen):
 
 
 class OptimizerConfig(Frozen):
-    learning_rate: float = Field(default=1.5e-4, ge=0)
+    learning_rate: float = Field(default=5e-5, ge=0)
     """AdamW's rate after warm-up (Table 2: 1e-6)."""
     schedule: Literal["constant", "cosine"] = "constant"
     """After warm-up: the same rate to the end (Table 2), or falling to 0 along a cosine."""
@@ -114,7 +114,7 @@ class OptimizerConfig(Frozen):
     """AdamW's decoupled decay (Table 2: 0.1)."""
     grad_clip: float = Field(default=1.0, gt=0)
     """Largest gradient norm (Table 2: 1.0)."""
-    prompts_per_minibatch: int = Field(default=8, ge=1)
+    prompts_per_minibatch: int = Field(default=4, ge=1)
     """Prompts per optimizer step (Table 2: 64). Must leave at least two minibatches per rollout."""
     micro_batch_tokens: int = Field(default=4096, ge=1)
     """Tokens that go through the model at once; changes memory, not the gradient."""
@@ -127,7 +127,7 @@ class EvaluationSet(Frozen):
     """`embedded:select`, `embedded:report`, a file or a hub name. Sets named aime... must have integer answers."""
     samples: int = Field(default=8, ge=1)
     """k: responses per problem (paper: 32)."""
-    every: int | None = Field(default=5, ge=1)
+    every: int | None = Field(default=4, ge=1)
     """Evaluate each this many training steps; null is never in between. Always before the first and after the last."""
 
 
@@ -157,7 +157,7 @@ class EvaluationConfig(Frozen):
 
 
 class CheckpointConfig(Frozen):
-    every: int | None = Field(default=5, ge=1)
+    every: int | None = Field(default=4, ge=1)
     """Training steps between checkpoints; null keeps only the one after the last step."""
     keep: int = Field(default=1, ge=1)
     """Newest checkpoints kept."""
@@ -166,7 +166,7 @@ class CheckpointConfig(Frozen):
 class TrainerConfig(Frozen):
     """Everything that decides a run's numbers: the same config, seed and machine give the same metrics."""
 
-    steps: int = Field(default=40, ge=1)
+    steps: int = Field(default=24, ge=1)
     """Training steps; each samples one rollout and makes one optimizer step per minibatch."""
     seed: int = Field(default=0, ge=0)
     """Seeds data order and training rollouts."""

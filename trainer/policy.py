@@ -66,6 +66,8 @@ def load_policy(config: ModelConfig, ranks: Ranks = ALONE) -> Policy:
             f"model.path = {path}: cannot be loaded ({reason});"
             " give a directory in Hugging Face format, a hub name, or 'embedded'"
         ) from None
+    if config.cpu_offload and ranks.size == 1:
+        raise UserError("model.cpu_offload = true needs several ranks; start with torchrun, or set it to false")
     if config.activation_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     model.to(ranks.device)

@@ -32,7 +32,7 @@ def test_half_life_and_gamma_are_one_quantity() -> None:
         ({"steps": 0}, ["steps = 0", "greater than or equal to 1"]),
         ({"optimizer": {"learning_rate": "fast"}}, ["optimizer.learning_rate = 'fast'", "number"]),
         ({"optimizer": {"learning_rate": float("nan")}}, ["optimizer.learning_rate = nan"]),
-        ({"optimizer": {"prompts_per_minibatch": 32}}, ["prompts_per_minibatch = 32", "FutureKL is 0", "1 to 16"]),
+        ({"optimizer": {"prompts_per_minibatch": 16}}, ["prompts_per_minibatch = 16", "FutureKL is 0", "1 to 8"]),
         ({"optimizer": {"prompts_per_minibatch": 5}}, ["prompts_per_minibatch = 5", "does not divide"]),
         ({"evaluation": {"sets": []}}, ["evaluation", "sets is empty"]),
     ],
