@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from trainer.config import EvaluationConfig, EvaluationSet
+from trainer.config import EvaluationSet, TrainerConfig
+from trainer.data import prompt_tokens
 from trainer.graded import sample_graded
 from trainer.policy import Policy
 from trainer.problems import Problem
@@ -113,18 +114,17 @@ def evaluate_set(
     each: EvaluationSet,
     problems: Sequence[Problem],
     *,
-    config: EvaluationConfig,
+    config: TrainerConfig,
     step: int,
-    max_tokens: int,
 ) -> SetScore:
     """Sample k responses to every problem in one call and score them.
 
     Seeds leave the trial out, so that trials are compared on common random numbers.
     """
     name_seed = int.from_bytes(each.name.encode(), "little")
-    prompts = [tuple(policy.encode(problem.prompt)) for problem in problems]
+    prompts = [prompt_tokens(policy.tokenizer, problem, config.data) for problem in problems]
     requests = [
-        Request(prompt, request_seed(config.seed, name_seed, step, index, sample))
+        Request(prompt, request_seed(config.evaluation.seed, name_seed, step, index, sample))
         for index, prompt in enumerate(prompts)
         for sample in range(each.samples)
     ]
@@ -134,8 +134,8 @@ def evaluate_set(
         ranks,
         requests,
         [problem.answer for problem in problems for _ in range(each.samples)],
-        temperature=config.temperature,
-        top_p=config.top_p,
-        max_tokens=max_tokens,
+        temperature=config.evaluation.temperature,
+        top_p=config.evaluation.top_p,
+        max_tokens=config.rollout.max_response_length,
     )
     return score_set(each, problems, responses, grades)

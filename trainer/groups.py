@@ -9,6 +9,7 @@ import numpy as np
 
 from trainer.advantages import group_advantages, informative, rewards
 from trainer.config import TrainerConfig
+from trainer.data import prompt_tokens
 from trainer.graded import sample_graded
 from trainer.policy import Policy
 from trainer.problems import Problem
@@ -63,9 +64,10 @@ def sample_batch(
     tokens, correct_all, lengths_all = 0, [], []
     for batch in range(rollout.max_sampled_batches):
         problems = stream.take(rollout.prompts_per_step)
+        prompts = [prompt_tokens(policy.tokenizer, problem, config.data) for problem in problems]
         requests = [
-            Request(tuple(policy.encode(problem.prompt)), request_seed(config.seed, step, batch, index, sample))
-            for index, problem in enumerate(problems)
+            Request(prompt, request_seed(config.seed, step, batch, index, sample))
+            for index, prompt in enumerate(prompts)
             for sample in range(rollout.group_size)
         ]
         # No top-p here: the ratio of the loss is only right when the policy sampled from its whole distribution.

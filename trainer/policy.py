@@ -33,10 +33,6 @@ class Policy:
     device: torch.device
     """Where the forward pass runs; offloaded parameters rest elsewhere."""
 
-    def encode(self, text: str) -> list[int]:
-        """Token ids of a prompt."""
-        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
-
     def decode(self, tokens: Sequence[int]) -> str:
         """Text of a response, without special tokens."""
         return self.tokenizer.decode(list(tokens), skip_special_tokens=True)

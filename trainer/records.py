@@ -84,7 +84,7 @@ def read_evaluations(directory: Path) -> list[Evaluation]:
 
 
 class Journal:
-    """The files of one run: `metrics.jsonl`, `evaluations.jsonl`, `completions/`, `checkpoints/`. Only rank 0 writes."""
+    """The files of one run: metrics.jsonl, evaluations.jsonl, completions/, checkpoints/. Only rank 0 writes."""
 
     def __init__(self, directory: Path, *, writes: bool) -> None:
         self.metrics, self.evaluations = directory / "metrics.jsonl", directory / "evaluations.jsonl"

@@ -12,12 +12,13 @@ import torch
 from trainer.checkpoint import Position, load_newest, save
 from trainer.completions import choose, completions
 from trainer.config import EvaluationSet, TrainerConfig
+from trainer.data import fitting, load_problems, require_integers
 from trainer.errors import UserError
 from trainer.evaluate import evaluate_set
 from trainer.groups import ProblemStream, sample_batch
 from trainer.metrics import Clock, batch_metrics, score_metrics
 from trainer.policy import Policy, load_policy
-from trainer.problems import Problem, load_problems
+from trainer.problems import Problem
 from trainer.ranks import Ranks, start_ranks
 from trainer.records import Evaluation, Journal, SetScore
 from trainer.rollout import Sampler, TransformersSampler
@@ -52,8 +53,8 @@ def train(config: TrainerConfig, directory: Path, *, resume: bool = False) -> It
 def _train(config: TrainerConfig, directory: Path, ranks: Ranks) -> Iterator[Evaluation]:
     policy = load_policy(config.model, ranks)
     reference = load_policy(config.model, ranks) if config.fipo.kl_coef else None
-    stream = ProblemStream(fitting_problems(config, policy), seed=config.seed)
-    sets = {each.name: load_problems(each.path) for each in config.evaluation.sets}
+    stream = ProblemStream(fitting(load_problems(config.data.train), policy.tokenizer, config.data), seed=config.seed)
+    sets = evaluation_problems(config)
     sampler = TransformersSampler(
         policy.model, end_tokens=policy.end_tokens, pad_token=policy.pad_token, device=policy.device
     )
@@ -103,16 +104,13 @@ def _train(config: TrainerConfig, directory: Path, ranks: Ranks) -> Iterator[Eva
             yield evaluation
 
 
-def fitting_problems(config: TrainerConfig, policy: Policy) -> list[Problem]:
-    """Training problems whose prompt is not too long. Raises UserError when none is left."""
-    problems = load_problems(config.data.train)
-    fitting = [each for each in problems if len(policy.encode(each.prompt)) <= config.data.max_prompt_length]
-    if not fitting:
-        raise UserError(
-            f"data.max_prompt_length = {config.data.max_prompt_length}: every one of the {len(problems)} prompts in"
-            f" {config.data.train} is longer; raise it"
-        )
-    return fitting
+def evaluation_problems(config: TrainerConfig) -> dict[str, list[Problem]]:
+    """The problems of every evaluation set, by its name. Raises UserError for an AIME set without integer answers."""
+    sets = {each.name: load_problems(each.path) for each in config.evaluation.sets}
+    for each in config.evaluation.sets:
+        if each.name.lower().startswith("aime"):
+            require_integers(sets[each.name], name=each.name, path=each.path)
+    return sets
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, config: TrainerConfig, step: int) -> float:
@@ -147,9 +145,8 @@ def evaluate(
             ranks,
             each,
             sets[each.name],
-            config=config.evaluation,
+            config=config,
             step=step,
-            max_tokens=config.rollout.max_response_length,
         )
         for each in sets_due(config, step)
     ]

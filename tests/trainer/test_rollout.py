@@ -26,7 +26,9 @@ def sampler(policy: Policy) -> TransformersSampler:
 
 def requests(policy: Policy, count: int = 12) -> list[Request]:
     texts = ["1+2=", "12+34=", "7=", "123+4+5="]
-    return [Request(tuple(policy.encode(texts[i % len(texts)])), request_seed(7, i)) for i in range(count)]
+    return [
+        Request(tuple(policy.tokenizer(texts[i % len(texts)])["input_ids"]), request_seed(7, i)) for i in range(count)
+    ]
 
 
 def test_greedy_equals_transformers_generate(policy: Policy, sampler: TransformersSampler) -> None:

@@ -30,7 +30,7 @@ def batch_of(policy: Policy, groups: int = 8, size: int = 4) -> Batch:
     sampler = TransformersSampler(
         policy.model, end_tokens=policy.end_tokens, pad_token=policy.pad_token, device=policy.device
     )
-    prompts = [tuple(policy.encode(f"{'1' * (1 + g % 5)}+{g}=")) for g in range(groups)]
+    prompts = [tuple(policy.tokenizer(f"{'1' * (1 + g % 5)}+{g}=")["input_ids"]) for g in range(groups)]
     wanted = [Request(prompts[g], request_seed(g, s)) for g in range(groups) for s in range(size)]
     drawn = sampler.sample(wanted, temperature=1.0, top_p=1.0, max_tokens=16)
     advantages = np.random.default_rng(0).standard_normal((groups, size))
