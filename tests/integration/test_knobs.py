@@ -1,0 +1,172 @@
+"""No dead knob: every field of TrainerConfig changes what a run does."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from pydantic import BaseModel
+
+from trainer.base_model import ensure_base_model
+from trainer.config import TrainerConfig
+from trainer.errors import UserError
+from trainer.policy import load_policy, micro_batches
+from trainer.records import read_lines
+from trainer.train import train
+
+pytestmark = pytest.mark.slow
+
+# Two rough steps on small batches, in which every mechanism of the loss has something to do.
+BASE = {
+    "steps": 2,
+    "data": {"max_prompt_length": 64},
+    "rollout": {"prompts_per_step": 8, "group_size": 4, "max_response_length": 40},
+    "reward": {"overlong_buffer": 20, "overlong_penalty": 0.5},
+    "fipo": {
+        "half_life": 32, "epsilon_f_low": 0.5, "epsilon_f_high": 2.0, "safety_threshold": 1.2, "dual_clip": 1.3,
+        "kl_coef": 0.01,
+    },
+    "optimizer": {"learning_rate": 3e-3, "warmup_steps": 1, "prompts_per_minibatch": 4},
+    "evaluation": {
+        "completions": 0,
+        "sets": [{"name": "a", "path": "embedded:select", "samples": 2, "every": 1}],
+    },
+    "checkpoint": {"every": 1, "keep": 2},
+}  # fmt: skip
+CHANGES_THE_NUMBERS = {
+    "steps": 3, "seed": 1, "model.dtype": "bfloat16", "data.train": "embedded:report", "data.template": "boxed",
+    "data.max_prompt_length": 9, "rollout.prompts_per_step": 16, "rollout.group_size": 3,
+    "rollout.max_response_length": 30, "rollout.temperature": 0.8, "rollout.max_sampled_batches": 3,
+    "reward.overlong_buffer": 10, "reward.overlong_penalty": 1.5, "fipo.half_life": 2, "fipo.epsilon_f_low": 0.1,
+    "fipo.epsilon_f_high": 0.1, "fipo.safety_threshold": 5.0, "fipo.filtering": False, "fipo.clip_low": 0.01,
+    "fipo.clip_high": 0.01, "fipo.dual_clip": 10.0, "fipo.kl_coef": 1.0, "fipo.aggregation": "seq-mean-token-sum",
+    "optimizer.learning_rate": 1e-3, "optimizer.schedule": "cosine", "optimizer.warmup_steps": 2,
+    "optimizer.weight_decay": 0.5, "optimizer.grad_clip": 0.01, "optimizer.prompts_per_minibatch": 2,
+    "evaluation.sets": [{"name": "b", "path": "embedded:report", "samples": 3, "every": None}],
+    "evaluation.temperature": 0.5, "evaluation.top_p": 0.3, "evaluation.seed": 7,
+}  # fmt: skip
+
+
+def leaves(model: type[BaseModel] = TrainerConfig, prefix: str = "") -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from leaves(field.annotation, f"{prefix}{name}.")
+        else:
+            yield prefix + name
+
+
+def config(key: str | None = None, value: object = None, *, without: str | None = None) -> TrainerConfig:
+    data = TrainerConfig.model_validate(BASE).model_dump()
+    for name in (key, without):
+        if name:
+            *parents, last = name.split(".")
+            part = data
+            for parent in parents:
+                part = part[parent]
+            part[last] = value if name == key else None
+    return TrainerConfig.model_validate(data)
+
+
+def numbers(directory: Path) -> list[dict]:
+    lines = read_lines(directory / "metrics.jsonl")
+    return [{k: v for k, v in line.items() if not k.startswith(("seconds", "tokens_per"))} for line in lines]
+
+
+def run(config: TrainerConfig, directory: Path) -> list[dict]:
+    list(train(config, directory))
+    return numbers(directory)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
+    return run(config(), tmp_path_factory.mktemp("base"))
+
+
+def test_every_field_has_a_test() -> None:
+    own = {name.removeprefix("test_knob_").replace("__", ".") for name in globals() if name.startswith("test_knob_")}
+    missing = set(leaves()) - set(CHANGES_THE_NUMBERS) - own
+    # The engine's own fields are tested where vLLM is, in tests/integration/test_vllm.py.
+    assert {name for name in missing if not name.startswith(("rollout.vllm", "rollout.backend"))} == set()
+
+
+@pytest.mark.parametrize("key", CHANGES_THE_NUMBERS)
+def test_it_changes_the_numbers(key: str, base: list[dict], tmp_path: Path) -> None:
+    assert run(config(key, CHANGES_THE_NUMBERS[key]), tmp_path) != base
+
+
+def test_the_same_config_does_not(base: list[dict], tmp_path: Path) -> None:
+    assert run(config(), tmp_path) == base
+
+
+def test_knob_fipo__gamma(base: list[dict], tmp_path: Path) -> None:
+    assert run(config("fipo.gamma", 0.1, without="fipo.half_life"), tmp_path) != base
+
+
+def test_knob_model__path(base: list[dict], tmp_path: Path, random_model: Path) -> None:
+    assert run(config("model.path", str(random_model)), tmp_path) != base
+
+
+def test_knob_model__activation_checkpointing() -> None:
+    assert load_policy(config("model.activation_checkpointing", True).model).model.is_gradient_checkpointing
+    assert not load_policy(config().model).model.is_gradient_checkpointing
+
+
+def test_knob_model__cpu_offload(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="several ranks"):
+        run(config("model.cpu_offload", True), tmp_path)
+
+
+def test_knob_data__chat(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no chat template"):
+        run(config("data.chat", True), tmp_path)
+
+
+def test_knob_rollout__top_p() -> None:
+    with pytest.raises(ValueError, match="only 1.0 is allowed"):
+        config("rollout.top_p", 0.9)
+
+
+def test_knob_optimizer__micro_batch_tokens() -> None:
+    lengths = list(itertools.repeat(40, 32))
+    assert len(micro_batches(lengths, 200)) > len(micro_batches(lengths, 4096))
+
+
+def test_knob_evaluation__completions(tmp_path: Path) -> None:
+    run(config("evaluation.completions", 3), tmp_path)
+    assert len(list((tmp_path / "completions").glob("*.parquet"))) == 2
+
+
+def test_knob_checkpoint__every(tmp_path: Path) -> None:
+    run(config("checkpoint.every", None), tmp_path)
+    assert [each.name for each in (tmp_path / "checkpoints").iterdir()] == ["step-000002"]
+
+
+def test_knob_checkpoint__keep(tmp_path: Path) -> None:
+    run(config(), tmp_path / "two")
+    run(config("checkpoint.keep", 1), tmp_path / "one")
+    assert len(list((tmp_path / "two" / "checkpoints").iterdir())) == 2
+    assert len(list((tmp_path / "one" / "checkpoints").iterdir())) == 1
+
+
+def test_knob_threads(tmp_path: Path) -> None:
+    try:
+        next(train(config("threads", 2), tmp_path))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+
+
+def test_knob_rank_timeout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second rank that never comes ends the run within the timeout."""
+    for name, value in {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(Exception, match=r"(?i)timed out|timeout"):
+        next(train(config("rank_timeout", 2.0), tmp_path))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def base_model() -> Path:
+    return ensure_base_model()
