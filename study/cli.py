@@ -163,7 +163,7 @@ def _stoppable(directory: Path) -> Iterator[None]:
 
 
 def _console() -> Console:
-    return Console()
+    return Console(width=None if sys.stdout.isatty() else 160)
 
 
 def _complain(line: str) -> None:

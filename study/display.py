@@ -40,11 +40,11 @@ class Display:
         self._bar.start()
         self._bar.update(self._task, completed=fraction, description=text)
         if fraction >= 1:
-            self._bar.stop()
+            self._stop_bar()
 
     def running(self, directory: Path, snapshot: Callable[[], StudyResults], concurrency: int) -> None:
         """Show the trials from now on, on a thread of its own."""
-        self._bar.stop()
+        self._stop_bar()
         self._console.print(f"Study {directory}, {concurrency} trials at a time", highlight=False, markup=False)
         self._thread = threading.Thread(target=self._watch, args=(snapshot, time.monotonic()), daemon=True)
         self._thread.start()
@@ -57,8 +57,12 @@ class Display:
 
     def close(self) -> None:
         """Give the terminal back, whatever happened before."""
-        self._bar.stop()
+        self._stop_bar()
         self.ended()
+
+    def _stop_bar(self) -> None:
+        if self._bar.live.is_started:
+            self._bar.stop()
 
     def _watch(self, snapshot: Callable[[], StudyResults], started: float) -> None:
         if not self._console.is_terminal:

@@ -42,10 +42,6 @@ def launch(spec: StudySpec, directory: Path, watcher: Watcher) -> StudyResults:
         UserError: bad input; before the first trial trains nothing is left behind.
         KeyboardInterrupt: after the trials were settled as FAIL "interrupted".
     """
-    if spec.resources.workers > 1:
-        raise UserError(
-            f"resources.workers = {spec.resources.workers}: this version trains a run in one process; set it to 1"
-        )
     staging = Staging(spec, directory)
     try:
         prepare(spec, watcher.preparing)
@@ -59,7 +55,6 @@ def launch(spec: StudySpec, directory: Path, watcher: Watcher) -> StudyResults:
 
 def prepare(spec: StudySpec, progress: Progress) -> None:
     """Make or find everything that the trials read. Raises UserError for a model or problem file that is not there."""
-    from trainer.base_model import ensure_base_model
     from trainer.problems import load_problems
 
     configs = list(trainer_configs(spec))
@@ -69,10 +64,14 @@ def prepare(spec: StudySpec, progress: Progress) -> None:
     for model in models - {"embedded"}:
         _check_model(model)
     if "embedded" in models:
+        from trainer.base_model import ensure_base_model
+
         ensure_base_model(progress)
 
 
 def _check_model(path: str) -> None:
+    if path.startswith((".", "/", "~")) and not (Path(path) / "config.json").exists():
+        raise UserError(f"model.path = {path!r}: no config.json there; give a model directory, a hub name or embedded")
     from transformers import AutoConfig
 
     try:

@@ -106,17 +106,23 @@ def _frozen_trials(directory: Path, name: str) -> list[FrozenTrial]:
     if not (directory / "optuna.db").exists():
         return []
     import optuna
-    from sqlalchemy.exc import OperationalError
+    from sqlalchemy.exc import DatabaseError
 
     try:
         storage = rdb_storage(directory, mode="ro")
         trials = optuna.load_study(study_name=name, storage=storage).get_trials(deepcopy=False)
-    except (KeyError, OperationalError, optuna.exceptions.StorageInternalError) as error:
+    except (KeyError, DatabaseError, optuna.exceptions.StorageInternalError) as error:
         if (directory / "optuna.db").stat().st_size == 0 or isinstance(error, KeyError):
             return []  # still being made
-        raise UserError(f"{directory / 'optuna.db'}: cannot be read ({error}); check the file's permissions") from None
+        raise UserError(
+            f"{directory / 'optuna.db'}: cannot be read ({_first_line(error)}); is it a study's database?"
+        ) from None
     storage.engine.dispose()
     return trials
+
+
+def _first_line(error: Exception) -> str:
+    return str(error.__cause__ or error).strip().splitlines()[0]
 
 
 def _result(directory: Path, trial: FrozenTrial) -> TrialResult:

@@ -9,7 +9,6 @@ driver.log    what Ray, Tune and the trials print
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import tempfile
 import urllib.parse
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Literal
 
 from study.spec import StudySpec
 from trainer.errors import UserError
+from trainer.records import write_atomic
 
 if TYPE_CHECKING:
     import optuna
@@ -34,19 +34,10 @@ def trial_directory(number: int) -> Path:
 def write_atomically(path: Path, text: str) -> None:
     """Write a file so that a reader sees the old text or the new, never half. Raises UserError when it cannot."""
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        temporary = Path(name)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.chmod(0o644)
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink()
-            raise
+        write_atomic(path, text)
     except OSError as error:
+        for partial in path.parent.glob(f".{path.name}.*"):
+            partial.unlink(missing_ok=True)
         raise UserError(f"{path}: cannot be written ({error.strerror}); free space, or choose another place") from None
 
 

@@ -23,10 +23,10 @@ def trial_table(results: StudyResults, trials: Sequence[TrialResult]) -> Table:
     table.add_column("trial", justify="right")
     table.add_column("state")
     table.add_column("step", justify="right")
-    table.add_column(f"{results.metric_name}\n± sampling ± problems", justify="right")
-    table.add_column("length\n(tokens)", justify="right")
+    table.add_column(f"{results.metric_name}\n±sampling ±problems", justify="right", no_wrap=True)
+    table.add_column("length\n(tokens)", justify="right", no_wrap=True)
     for key in results.spec.space:
-        table.add_column(key.replace(".", ".\n"), justify="right")
+        table.add_column("\n".join(key.split(".")[-1].rsplit("_", 1)), justify="right", no_wrap=True)
     best = results.best
     for trial in trials:
         mark = " *" if best is not None and trial.number == best.number else ""

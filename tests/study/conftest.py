@@ -13,6 +13,7 @@ from study.bridge import Bridge
 from study.check import load_spec
 from study.spec import StudySpec
 from study.storage import create_optuna_study, driving
+from trainer.records import Evaluation, Journal, SetScore
 
 RATE = "optimizer.learning_rate"
 
@@ -60,3 +61,52 @@ def make_bridge(tmp_path: Path, make_spec: Callable[..., StudySpec]) -> Iterator
     yield make
     for study in opened:
         study.__exit__(None, None, None)
+
+
+def an_evaluation(
+    step: int, accuracy: float, *, length: float = 20.0, sets: tuple[str, ...] = ("sums_select",)
+) -> Evaluation:
+    """An evaluation of ten problems with eight samples each, as near to `accuracy` as counts allow."""
+    solved = tuple(round(8 * accuracy) for _ in range(10))
+    return Evaluation(
+        step=step,
+        seconds=float(step),
+        tokens=100 * step,
+        scores=tuple(
+            SetScore(
+                name=name,
+                samples=8,
+                solved=solved,
+                accuracy=accuracy,
+                sampling_error=0.011,
+                problem_error=0.022,
+                cons=accuracy,
+                pass_at_k=accuracy,
+                mean_length=20.0,
+                length_quantiles=(1, 2, 3, 4, 5),
+                truncated=0.0,
+            )
+            for name in ("sums_select", "sums_report")
+        ),
+    )
+
+
+@pytest.fixture
+def run_trial() -> Callable[..., int]:
+    """Runs one trial of a bridge without training: writes its records, reports them, finishes it unless told not to."""
+
+    def run(bridge: Bridge, accuracies: list[float], *, every: int = 5, finish: bool = True) -> int:
+        assignment = bridge.ask()
+        assert assignment is not None
+        for index, accuracy in enumerate(accuracies):
+            evaluation = an_evaluation(index * every, accuracy)
+            journal = Journal(assignment.directory, writes=True)
+            journal.write_metrics({"step": index * every, "loss": 0.1})
+            journal.write_evaluation(evaluation)
+            if bridge.report(assignment.number, evaluation.step, accuracy):
+                break
+        if finish:
+            bridge.finish(assignment.number)
+        return assignment.number
+
+    return run

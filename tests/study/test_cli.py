@@ -1,0 +1,74 @@
+"""The command line as a user meets it: exit codes, one-line errors, nothing left behind."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def fipo(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from study.cli import main; main()", *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120, check=False)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("launch", "nowhere.yaml"),
+        ("launch", "bad.yaml"),
+        ("launch", "good.yaml", "--out", "taken"),
+        ("launch", "good.yaml", "--set", "fipo.gama=1"),
+        ("launch", "good.yaml", "--set", "resources.workers=0"),
+        ("launch", "good.yaml", "--set", "data.train=nowhere.jsonl"),
+        ("launch", "good.yaml", "--set", "model.path=./nowhere"),
+        ("launch", "--trials", "0"),
+        ("validate", "good.yaml", "bad.yaml"),
+        ("status", "nowhere"),
+        ("status",),
+        ("export", "taken"),
+        ("train", "nowhere.yaml"),
+        ("train", "good.yaml"),
+        ("dashboard", "nowhere"),
+    ],
+    ids=" ".join,
+)
+def test_bad_input_is_one_line_exit_code_2_and_nothing_written(spec_file, tmp_path, arguments):
+    good = spec_file()
+    good.rename(tmp_path / "good.yaml")
+    (tmp_path / "bad.yaml").write_text("name: x\nspace: {fipo.nothing: {type: uniform, low: 0, high: 1}}\n")
+    (tmp_path / "taken").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    ended = fipo(*arguments, cwd=tmp_path)
+    assert ended.returncode == 2, ended.stderr
+    assert len(ended.stderr.strip().splitlines()) == 1, ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert [path for path in sorted(tmp_path.rglob("*")) if path.name != "studies"] == before
+
+
+@pytest.mark.parametrize("command", ["launch", "status", "validate", "export", "train", "dashboard"])
+def test_every_command_has_help_with_an_example(command, tmp_path):
+    ended = fipo(command, "--help", cwd=tmp_path)
+    assert ended.returncode == 0
+    assert f"Example: fipo {command}" in ended.stdout
+
+
+def test_help_loads_nothing_heavy(tmp_path):
+    code = (
+        "import sys; from study.cli import app\n"
+        "try: app(['--help'])\nexcept SystemExit: pass\n"
+        "heavy = {'torch', 'ray', 'transformers', 'streamlit', 'plotly', 'optuna', 'polars'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True, timeout=60)
+
+
+def test_validate_names_what_each_spec_sweeps(tmp_path):
+    ended = fipo("validate", *map(str, sorted((ROOT / "search_spaces").glob("*.yaml"))), cwd=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    assert len(ended.stdout.splitlines()) == 3
+    assert "aime_2024/avg@32" in ended.stdout

@@ -1,0 +1,87 @@
+"""What a launch prints, on real study directories."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+from rich.console import Console
+
+from study.display import Display, conclusion, time_left
+from study.results import read_study
+from study.tables import as_json, trial_table
+
+GOOD = [0.2, 0.3, 0.4, 0.5, 0.6]
+
+
+def text(renderable) -> str:
+    console = Console(file=io.StringIO(), width=160)
+    console.print(renderable)
+    return console.file.getvalue()
+
+
+@pytest.fixture
+def bridge(make_bridge, run_trial):
+    bridge = make_bridge(
+        pruner={"name": "median", "n_startup_trials": 1},
+        enqueue=[{"label": "[bold]DAPO", "values": {"optimizer.learning_rate": 1e-3}}],
+    )
+    run_trial(bridge, GOOD)
+    run_trial(bridge, [0.2, 0.1])
+    run_trial(bridge, [0.2, 0.9], finish=False)
+    return bridge
+
+
+def test_the_table_shows_state_step_accuracy_errors_length_and_values(bridge):
+    results = read_study(bridge.directory)
+    shown = text(trial_table(results, results.trials))
+    rows = shown.splitlines()[2:]
+    assert "sums_select/avg@8" in shown and "±sampling ±problems" in shown
+    for words in ("0 *", "COMPLETE [bold]DAPO", "20/20", "0.600 ±0.011 ±0.022", "20.0", "0.001"):
+        assert words in rows[0]
+    assert "PRUNED at 5" in rows[1] and "5/20" in rows[1]
+    assert "RUNNING" in rows[2]
+
+
+def test_plain_lines_tell_every_change_once(bridge):
+    console = Console(file=io.StringIO(), width=160)
+    display = Display(console)
+    display.running(bridge.directory, lambda: read_study(bridge.directory), 2)
+    display.ended()
+    lines = console.file.getvalue().splitlines()
+    assert "2 trials at a time" in lines[0]
+    assert [line.split("  ")[1] for line in lines[1:]] == ["COMPLETE", "PRUNED at step 5", "RUNNING"]
+    assert "2 of 4 trials" in lines[1]
+
+
+def test_time_left_counts_what_is_still_to_do(bridge):
+    # Done: 20 + 5 + 5 steps. Ended trials ran 12.5 steps on average: 7.5 are left of the third and 12.5 of the fourth.
+    assert time_left(read_study(bridge.directory), elapsed=60.0) == pytest.approx(20 * 60 / 30)
+
+
+def test_time_left_is_unknown_before_the_first_step(make_bridge):
+    assert time_left(read_study(make_bridge().directory), elapsed=5.0) is None
+
+
+def test_the_conclusion_names_the_best_and_the_next_two_commands(bridge):
+    lines = "\n".join(conclusion(read_study(bridge.directory), bridge.directory))
+    for words in ("Best: trial 0", "0.600 ±0.011 ±0.022", f"fipo dashboard {bridge.directory}", "fipo export"):
+        assert words in lines
+
+
+def test_the_base_model_reports_in_steps_of_a_tenth():
+    console = Console(file=io.StringIO(), width=160)
+    display = Display(console)
+    for percent in range(101):
+        display.preparing(percent / 100, "supervised stage")
+    display.close()
+    assert len(console.file.getvalue().splitlines()) == 11
+
+
+def test_json_holds_every_trial_with_its_latest_evaluation(bridge):
+    data = json.loads(as_json(read_study(bridge.directory)))
+    assert data["best"] == 0
+    assert [trial["state"] for trial in data["trials"]] == ["COMPLETE", "PRUNED", "RUNNING"]
+    assert data["trials"][0]["evaluation"]["scores"][0]["accuracy"] == 0.6
+    assert data["trials"][1]["pruned_at"] == 5

@@ -1,0 +1,118 @@
+"""Reading a study: the same numbers that were written, at any moment of its life, without changing a byte."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+
+import pytest
+
+from study.results import find_study, read_metrics, read_study
+from trainer.errors import UserError
+
+GOOD = [0.2, 0.3, 0.4, 0.5, 0.6]
+
+
+def test_every_state_is_read_with_what_belongs_to_it(make_bridge, run_trial):
+    bridge = make_bridge(
+        trials=6,
+        pruner={"name": "median", "n_startup_trials": 2},
+        enqueue=[{"label": "control", "values": {"optimizer.learning_rate": 1e-3}}],
+    )
+    run_trial(bridge, GOOD)
+    run_trial(bridge, [0.2, 0.3, 0.4, 0.5, 0.7])
+    run_trial(bridge, [0.2, 0.1, 0.1])
+    failing = run_trial(bridge, [0.2], finish=False)
+    bridge.fail(failing, "loss is not finite at step 3")
+    bridge.finish(failing)
+    run_trial(bridge, [0.2, 0.3], finish=False)
+
+    results = read_study(bridge.directory)
+    assert [trial.state for trial in results.trials] == ["COMPLETE", "COMPLETE", "PRUNED", "FAIL", "RUNNING"]
+    control, best, pruned, failed, running = results.trials
+    assert results.best == best
+    assert (control.control, best.control) == ("control", None)
+    assert (best.value, pruned.value, failed.value, running.value) == (0.7, None, None, None)
+    assert (pruned.pruned_at, failed.pruned_at) == (5, None)
+    assert failed.fail_reason == "loss is not finite at step 3"
+    assert [each.step for each in running.evaluations] == [0, 5]
+    assert (running.steps_done, best.steps_done) == (5, 20)
+    assert running.ended is None and best.ended >= best.started
+    assert control.params == {"optimizer.learning_rate": 1e-3}
+    assert results.metric_name == "sums_select/avg@8"
+
+
+def test_a_running_trial_is_seen_to_grow(make_bridge, run_trial):
+    bridge = make_bridge()
+    number = run_trial(bridge, [0.2], finish=False)
+    assert len(read_study(bridge.directory).trials[0].evaluations) == 1
+    evaluations = bridge.directory / f"trials/{number:04d}/evaluations.jsonl"
+    evaluations.write_text(evaluations.read_text() * 2)
+    assert len(read_study(bridge.directory).trials[0].evaluations) == 2
+
+
+def test_a_torn_last_line_is_left_out(make_bridge, run_trial):
+    bridge = make_bridge()
+    run_trial(bridge, [0.2, 0.3], finish=False)
+    trial = read_study(bridge.directory).trials[0]
+    for name in ("metrics.jsonl", "evaluations.jsonl"):
+        with (trial.directory / name).open("a") as file:
+            file.write('{"step": 10, "lo')
+    again = read_study(bridge.directory).trials[0]
+    assert [each.step for each in again.evaluations] == [0, 5]
+    assert again.steps_done == 5
+    assert read_metrics(again)["step"].to_list() == [0, 5]
+
+
+def test_waiting_controls_show_their_values(make_bridge):
+    bridge = make_bridge(enqueue=[{"label": "control", "values": {"optimizer.learning_rate": 1e-3}}])
+    (trial,) = read_study(bridge.directory).trials
+    assert (trial.state, trial.control, trial.started) == ("WAITING", "control", None)
+    assert trial.params == {"optimizer.learning_rate": 1e-3}
+    assert read_metrics(trial).is_empty()
+    assert trial.steps_done == 0
+
+
+@pytest.mark.parametrize("database", [None, b""])
+def test_a_study_whose_database_is_not_there_yet_has_no_trials(make_bridge, database):
+    directory = make_bridge().directory
+    (directory / "optuna.db").unlink()
+    if database is not None:
+        (directory / "optuna.db").write_bytes(database)
+    assert read_study(directory).trials == ()
+    assert read_study(directory).best is None
+
+
+def test_reading_a_finished_study_changes_no_file(make_bridge, run_trial, tmp_path):
+    bridge = make_bridge()
+    run_trial(bridge, GOOD)
+    before = {path: path.stat().st_mtime_ns for path in bridge.directory.rglob("*")}
+    read_study(bridge.directory)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_a_database_that_is_none_is_a_user_error(make_bridge, tmp_path):
+    directory = tmp_path / "broken"
+    shutil.copytree(make_bridge().directory, directory)
+    (directory / "optuna.db").write_bytes(b"not a database at all" * 100)
+    with pytest.raises(UserError, match=r"optuna\.db"):
+        read_study(directory)
+
+
+def test_the_newest_study_is_found(tmp_path, monkeypatch, make_bridge):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="fipo launch"):
+        find_study(None)
+    for age, name in enumerate(["new", "old", ".half-made"]):
+        (tmp_path / "studies" / name).mkdir(parents=True)
+        (tmp_path / "studies" / name / "study.yaml").touch()
+        when = time.time() - age * 100 if age < 2 else time.time() + 100
+        os.utime(tmp_path / "studies" / name / "study.yaml", (when, when))
+    assert find_study(None).name == "new"
+
+
+@pytest.mark.parametrize("name", ["nothing", "."])
+def test_a_directory_that_is_no_study_is_a_user_error(tmp_path, name):
+    with pytest.raises(UserError, match="study"):
+        find_study(tmp_path / name)
