@@ -94,21 +94,30 @@ def validate(specs: Annotated[list[Path], typer.Argument(help="Study specs (YAML
         typer.echo(f"{path}: {checked.trials} trials over {keys}, maximizing {checked.metric_name()}")
 
 
-@app.command(epilog="Example: fipo export studies/tiny --out best.yaml   then: fipo train best.yaml")
+@app.command(epilog="Example: fipo export studies/tiny --to verl --preset qwen2.5_32b --approximate")
 def export(
     directory: Study = None,
+    to: Annotated[str, typer.Option(help="yaml, verl, ms-swift, slime, trl, hf, json, csv or report.")] = "yaml",
     trial: Annotated[int | None, typer.Option(help="Trial number. Default: the best complete trial.")] = None,
-    out: Annotated[Path, typer.Option(help="File to write; it must not exist.")] = Path("best.yaml"),
+    top: Annotated[int | None, typer.Option(help="The N best trials, each into its own file.")] = None,
+    pareto: Annotated[bool, typer.Option("--pareto", help="Trials on the front of accuracy and length.")] = False,
+    out: Annotated[Path | None, typer.Option(help="What to write; it must not exist. Default: best.yaml.")] = None,
+    approximate: Annotated[
+        bool, typer.Option("--approximate", help="Take the nearest where the target cannot say it; the file tells.")
+    ] = False,
+    preset: Annotated[str | None, typer.Option(help="Scale of a real run, for example qwen2.5_32b.")] = None,
 ) -> None:
-    """Write a trial's complete config as YAML."""
-    from study.export import export_best
+    """Write what a study found: a config or launch script, the trained policy, tables or a report."""
+    from study.export import prepare, summary, write
     from study.results import find_study, read_study
-    from study.tables import accuracy
 
     results = read_study(find_study(directory))
-    chosen = export_best(results, number=trial, out=out)
-    typer.echo(f"{out}: trial {chosen.number}, {results.metric_name} {accuracy(results.spec, chosen)}")
-    typer.echo(f"Train it again: fipo train {out}")
+    exports = prepare(
+        results, to, number=trial, top=top, pareto=pareto, out=out, approximate=approximate, preset=preset
+    )
+    write(results, exports)
+    for line in summary(results, exports):
+        typer.echo(line)
 
 
 @app.command(epilog="Example: fipo train best.yaml --out runs/best")

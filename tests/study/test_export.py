@@ -1,11 +1,11 @@
-"""The exported YAML is the trial's own config, with its provenance above it."""
+"""Which trials are exported and where to; the YAML is the trial's own config, with its provenance above it."""
 
 from __future__ import annotations
 
 import pytest
 import yaml
 
-from study.export import export_best
+from study.export import prepare, write
 from study.results import read_study
 from trainer.config import TrainerConfig
 from trainer.errors import UserError, read_yaml, validate
@@ -20,52 +20,84 @@ def results(make_bridge, run_trial):
     return read_study(bridge.directory)
 
 
-def test_the_best_trials_config_is_exported_and_valid(results, tmp_path):
-    trial = export_best(results, number=None, out=tmp_path / "best.yaml")
-    assert trial.number == 1
+@pytest.fixture
+def export(results):
+    def run(*args, **options):
+        exports = prepare(results, *args, **options)
+        write(results, exports)
+        return exports
+
+    return run
+
+
+def test_the_best_trials_config_is_exported_and_valid(export, tmp_path):
+    (one,) = export(out=tmp_path / "best.yaml")
+    assert one.trial.number == 1
     exported = validate(TrainerConfig, read_yaml(tmp_path / "best.yaml"), source="best.yaml")
-    own = TrainerConfig.model_validate(yaml.safe_load((trial.directory / "config.yaml").read_text()))
+    own = TrainerConfig.model_validate(yaml.safe_load((one.trial.directory / "config.yaml").read_text()))
     assert exported == own
-    assert exported.optimizer.learning_rate == trial.params["optimizer.learning_rate"]
+    assert exported.optimizer.learning_rate == one.trial.params["optimizer.learning_rate"]
 
 
-def test_the_header_says_where_it_comes_from_and_how_sure_it_is(results, tmp_path):
-    export_best(results, number=None, out=tmp_path / "best.yaml")
-    header = [line for line in (tmp_path / "best.yaml").read_text().splitlines() if line.startswith("#")]
-    text = "\n".join(header)
+def test_the_header_says_where_it_comes_from_and_how_sure_it_is(export, tmp_path):
+    export(out=tmp_path / "best.yaml")
+    text = "\n".join(line for line in (tmp_path / "best.yaml").read_text().splitlines() if line.startswith("#"))
     for words in (
         "Study unit, trial 1",
-        "chosen among 3 trials by sums_select/avg@8",
-        "sums_select (selected on) at step 20: avg@8 0.7000 +- 0.0110 (sampling) +- 0.0220 (across 10 problems)",
-        "sums_report (only reported)",
+        "best of 2 COMPLETE among 3 trials by sums_select/avg@8",
+        "sums_select (selected on, embedded:select) at step 20: avg@8 0.7000 +- 0.0110 (sampling) +- 0.0220",
+        "sums_report (only reported, embedded:report)",
+        "seeds: training 0, sampler 0 (random)",
+        "selection-corrected sums_select/avg@8:",
+        "split halves",
+        "torch 2.",
     ):
         assert words in text
 
 
-def test_a_named_trial_is_exported_whatever_its_state(results, tmp_path):
-    trial = export_best(results, number=2, out=tmp_path / "x.yaml")
-    assert (trial.number, trial.state) == (2, "FAIL")
+def test_a_named_trial_is_exported_whatever_its_state(export, tmp_path):
+    (one,) = export(number=2, out=tmp_path / "x.yaml")
+    assert (one.trial.number, one.trial.state) == (2, "FAIL")
     assert "state FAIL" in (tmp_path / "x.yaml").read_text()
 
 
-def test_nothing_is_overwritten_and_nothing_half_written(results, tmp_path):
+def test_the_best_n_go_into_a_directory_best_first(export, tmp_path):
+    exports = export(top=2, out=tmp_path / "best")
+    assert [each.trial.number for each in exports] == [1, 0]
+    assert sorted(path.name for path in (tmp_path / "best").iterdir()) == ["trial-0000.yaml", "trial-0001.yaml"]
+
+
+def test_nothing_is_overwritten_and_nothing_half_written(export, tmp_path):
     (tmp_path / "best.yaml").write_text("mine")
     with pytest.raises(UserError, match=r"best\.yaml exists"):
-        export_best(results, number=None, out=tmp_path / "best.yaml")
+        export(out=tmp_path / "best.yaml")
     assert (tmp_path / "best.yaml").read_text() == "mine"
     with pytest.raises(UserError, match="does not exist"):
-        export_best(results, number=None, out=tmp_path / "nowhere" / "best.yaml")
+        export(out=tmp_path / "nowhere" / "best.yaml")
     assert not (tmp_path / "nowhere").exists()
 
 
-def test_a_trial_that_is_not_there_is_a_user_error(results, tmp_path):
-    with pytest.raises(UserError, match=r"--trial 7: .* allowed: 0 to 2"):
-        export_best(results, number=7, out=tmp_path / "x.yaml")
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"number": 7}, r"--trial 7: .* allowed: 0 to 2"),
+        ({"top": 3}, r"--top 3: .* has 2 COMPLETE"),
+        ({"top": 0}, r"--top 0"),
+        ({"top": 1, "pareto": True}, r"--top and --pareto each choose"),
+        ({"target": "verlo"}, r"--to verlo: no such target; known: yaml, verl"),
+        ({"target": "csv", "top": 1}, r"--to csv has all trials"),
+        ({"target": "hf", "preset": "qwen2.5_32b"}, r"--preset qwen2\.5_32b: hf tells"),
+        ({"target": "verl", "preset": "nope"}, r"preset = 'nope'"),
+    ],
+)
+def test_what_cannot_be_chosen_is_a_user_error_and_writes_nothing(export, tmp_path, options, message):
+    with pytest.raises(UserError, match=message):
+        export(options.pop("target", "yaml"), out=tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_study_without_a_complete_trial_says_so(make_bridge, run_trial, tmp_path):
     bridge = make_bridge()
     run_trial(bridge, [0.2, 0.3])
     with pytest.raises(UserError, match=r"no trial is COMPLETE \(FAIL\)"):
-        export_best(read_study(bridge.directory), number=None, out=tmp_path / "x.yaml")
-    assert not (tmp_path / "x.yaml").exists()
+        prepare(read_study(bridge.directory), out=tmp_path / "x.yaml")

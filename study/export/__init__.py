@@ -1,0 +1,146 @@
+"""Export: what a study found, for this trainer, for the trainers people run at scale, and for reading.
+
+    fipo export STUDY --to TARGET
+
+Every file begins with where it comes from and how sure its numbers are. What a target cannot say is refused, or with
+`--approximate` replaced by the nearest it can say, which is then written at the top.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from study.export import hf, ms_swift, report, slime, tables, trainer_yaml, trl, verl
+from study.export.choice import choose_trials
+from study.export.gaps import Gap, settle
+from study.export.provenance import differences, provenance
+from study.export.recipe import make_recipe
+from study.results import StudyResults, TrialResult
+from study.storage import write_atomically
+from study.tables import accuracy, counts
+from trainer.errors import UserError
+
+SUFFIXES = {
+    "yaml": ".yaml", "verl": ".verl.sh", "ms-swift": ".ms-swift.sh", "slime": ".slime.sh", "trl": ".trl.yaml",
+    "hf": "-hf", "json": ".json", "csv": ".csv", "report": ".html",
+}  # fmt: skip
+"""Every target and how its default file name ends."""
+TRAINERS = {"verl": verl.render, "ms-swift": ms_swift.render, "slime": slime.render, "trl": trl.render}
+WHOLE_STUDY = ("json", "csv")
+
+
+@dataclass(frozen=True)
+class Export:
+    """One file or directory to write; nothing has been written yet."""
+
+    path: Path
+    trial: TrialResult | None
+    """None for a whole study."""
+    target: str
+    text: str | None
+    """None for a directory (`hf`)."""
+    gaps: tuple[Gap, ...] = ()
+    """What was approximated."""
+
+
+def prepare(
+    results: StudyResults,
+    target: str = "yaml",
+    *,
+    number: int | None = None,
+    top: int | None = None,
+    pareto: bool = False,
+    out: Path | None = None,
+    approximate: bool = False,
+    preset: str | None = None,
+) -> list[Export]:
+    """Everything that `target` needs, as text in memory, so that a refusal leaves nothing behind.
+
+    Args:
+        number, top, pareto: which trials, see `choose_trials`. Several give a directory with a file for each.
+        out: the file (or directory); without it best.SUFFIX, or best-TARGET for several trials.
+        approximate: take the nearest expressible choice where the target cannot say what the trial did.
+        preset: take model, data, lengths, batches and optimizer of a trainer preset, the fipo part of the trial.
+    Raises:
+        UserError: unknown target, no such trial, something that cannot be said, or `out` cannot be used.
+    """
+    if target not in SUFFIXES:
+        raise UserError(f"--to {target}: no such target; known: {', '.join(SUFFIXES)}")
+    if preset is not None and target not in ("yaml", *TRAINERS):
+        raise UserError(f"--preset {preset}: {target} tells what was run; leave --preset away")
+    if target in WHOLE_STUDY:
+        if number is not None or top is not None or pareto:
+            raise UserError(f"--to {target} has all trials; leave --trial, --top and --pareto away")
+        path = _free(out or Path(f"trials{SUFFIXES[target]}"))
+        return [Export(path, None, target, tables.as_json(results) if target == "json" else tables.as_csv(results))]
+    trials = choose_trials(results, number=number, top=top, pareto=pareto)
+    several = top is not None or pareto
+    if several:
+        directory = _free(out or Path(f"best-{target}"))
+        paths = [directory / f"trial-{trial.number:04d}{SUFFIXES[target]}" for trial in trials]
+    else:
+        paths = [_free(out or Path(f"{'report' if target == 'report' else 'best'}{SUFFIXES[target]}"))]
+    return [
+        _prepared(results, trial, path, target, approximate=approximate, preset=preset)
+        for trial, path in zip(trials, paths, strict=True)
+    ]
+
+
+def write(results: StudyResults, exports: list[Export]) -> None:
+    """Write what `prepare` gave, making the directory for several files. Raises UserError when it cannot be."""
+    for export in exports:
+        if len(exports) > 1 or not export.path.parent.exists():
+            try:
+                export.path.parent.mkdir(exist_ok=True)
+            except OSError as error:
+                raise UserError(f"--out {export.path.parent}: cannot be made ({error.strerror})") from None
+        if export.text is None:
+            assert export.trial is not None
+            hf.write_policy(results, export.trial, export.path)
+            continue
+        write_atomically(export.path, export.text)
+        if export.path.suffix == ".sh" or export.text.startswith("#!"):
+            export.path.chmod(0o755)
+
+
+def summary(results: StudyResults, exports: list[Export]) -> Iterator[str]:
+    """What was written, with its score, what was approximated and what to do next, line by line."""
+    for export in exports:
+        if export.trial is None:
+            yield f"{export.path}: {counts(results)}"
+            continue
+        score = accuracy(results.spec, export.trial) or "not evaluated yet"
+        yield f"{export.path}: trial {export.trial.number}, {results.metric_name} {score}"
+        for gap in export.gaps:
+            yield f"  approximated {gap.ours}: {gap.taken}"
+        if export.target == "yaml":
+            yield f"Train it again: fipo train {shlex.quote(str(export.path))}"
+
+
+def _prepared(
+    results: StudyResults, trial: TrialResult, path: Path, target: str, *, approximate: bool, preset: str | None
+) -> Export:
+    if target == "hf":
+        return Export(path, trial, target, None)
+    if target == "report":
+        return Export(path, trial, target, report.report(results, trial))
+    recipe = make_recipe(results, trial, preset=preset)
+    if target == "yaml":
+        return Export(path, trial, target, trainer_yaml.render(recipe, provenance(results, trial) + list(recipe.notes)))
+    _, gaps = TRAINERS[target](recipe, ())
+    settle(gaps, target=target, approximate=approximate)
+    header = provenance(results, trial) + differences(gaps, recipe.notes, target)
+    text, gaps = TRAINERS[target](recipe, header)
+    return Export(path, trial, target, text, tuple(gaps))
+
+
+def _free(out: Path) -> Path:
+    """`out` if it can be made. Raises UserError."""
+    if out.exists():
+        raise UserError(f"--out {out} exists; choose another name, or remove it first")
+    if not out.absolute().parent.is_dir():
+        raise UserError(f"--out {out}: the directory {out.parent} does not exist; make it, or choose another place")
+    return out

@@ -1,0 +1,61 @@
+"""Which trials of a study are exported."""
+
+from __future__ import annotations
+
+from study.metric import selecting_score
+from study.results import StudyResults, TrialResult
+from trainer.errors import UserError
+
+
+def choose_trials(
+    results: StudyResults, *, number: int | None = None, top: int | None = None, pareto: bool = False
+) -> list[TrialResult]:
+    """The best COMPLETE trial, or trial `number`, or the `top` best, or those of the Pareto front, best first.
+
+    Raises:
+        UserError: there is no such trial, or more than one way to choose was given.
+    """
+    given = [
+        name for name, is_given in (("--trial", number is not None), ("--top", top is not None), ("--pareto", pareto))
+        if is_given
+    ]  # fmt: skip
+    if len(given) > 1:
+        raise UserError(f"{' and '.join(given)} each choose trials; give one of them")
+    if number is not None:
+        return [_numbered(results, number)]
+    ranked = sorted(
+        (trial for trial in results.trials if trial.state == "COMPLETE" and trial.value is not None),
+        key=lambda trial: (-(trial.value or 0.0), trial.number),
+    )
+    if not ranked:
+        states = ", ".join(sorted({trial.state for trial in results.trials})) or "no trial yet"
+        raise UserError(
+            f"{results.directory}: no trial is COMPLETE ({states}); wait for one, or name a trial with --trial N"
+        )
+    if top is not None:
+        if not 1 <= top <= len(ranked):
+            raise UserError(f"--top {top}: {results.directory} has {len(ranked)} COMPLETE trials; allowed: 1 to that")
+        return ranked[:top]
+    return _pareto_front(results, ranked) if pareto else ranked[:1]
+
+
+def _numbered(results: StudyResults, number: int) -> TrialResult:
+    there = [trial for trial in results.trials if (trial.directory / "config.yaml").exists()]
+    found = next((trial for trial in there if trial.number == number), None)
+    if found is None:
+        numbers = [trial.number for trial in there]
+        span = f"{min(numbers)} to {max(numbers)}" if numbers else "none yet"
+        raise UserError(f"--trial {number}: {results.directory} has no such trial; allowed: {span}")
+    return found
+
+
+def _pareto_front(results: StudyResults, ranked: list[TrialResult]) -> list[TrialResult]:
+    """Trials that no other beats in value at the same mean response length or less; `ranked` is best first."""
+    name = results.spec.evaluation_config().sets[0].name
+    front, shortest = [], float("inf")
+    for trial in ranked:
+        score = selecting_score(trial.evaluations[-1], name) if trial.evaluations else None
+        if score is not None and score.mean_length < shortest:
+            front.append(trial)
+            shortest = score.mean_length
+    return front

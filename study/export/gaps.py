@@ -1,0 +1,123 @@
+"""What a target trainer cannot say: refused with the nearest it can say, or taken when the user asked for it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from trainer.config import FipoConfig, TrainerConfig
+from trainer.errors import UserError
+
+
+@dataclass(frozen=True)
+class Gap:
+    """One thing of a config that the target has no way to say."""
+
+    ours: str
+    """Key and value, for example ``fipo.filtering = False``."""
+    reason: str
+    """What the target does instead, and why."""
+    taken: str
+    """The nearest expressible choice, which `--approximate` writes."""
+
+    def __str__(self) -> str:
+        return f"{self.ours}: {self.reason}; nearest: {self.taken}"
+
+
+def settle(gaps: Sequence[Gap], *, target: str, approximate: bool) -> None:
+    """Raise UserError when there are gaps and the user did not ask for approximations."""
+    if not gaps or approximate:
+        return
+    others = f" (and {len(gaps) - 1} more: {'; '.join(gap.ours for gap in gaps[1:])})" if len(gaps) > 1 else ""
+    raise UserError(
+        f"--to {target}: {gaps[0]}{others}; add --approximate to take the nearest, which is then written at the top of"
+        " the file, or choose another trial or target"
+    )
+
+
+def half_life(config: TrainerConfig, gaps: list[Gap]) -> float:
+    """tau in tokens of `config`, gamma = 2^(-1/tau); gamma 0 and 1 have none and get a gap with a near one.
+
+    0 becomes 2^-20 per token, 1 a discount of at most 0.1 % over the longest response.
+    """
+    fipo = config.fipo
+    if fipo.gamma is None:
+        return fipo.half_life if fipo.half_life is not None else -1.0 / math.log2(fipo.discount)
+    if 0.0 < fipo.gamma < 1.0:
+        return -1.0 / math.log2(fipo.gamma)
+    tau = 0.05 if fipo.gamma == 0.0 else float(1000 * config.rollout.max_response_length)
+    gaps.append(
+        Gap(
+            f"fipo.gamma = {fipo.gamma:g}",
+            "the discount is given as a half-life, which only gamma between 0 and 1 has",
+            f"half-life {tau:g} tokens, gamma {2.0 ** (-1.0 / tau):.6g}",
+        )
+    )
+    return tau
+
+
+def one_ratio(fipo: FipoConfig, gaps: list[Gap], *, unclipped: bool) -> tuple[float, bool] | None:
+    """(ratio, high only) for targets with one number for both bounds; None for weights of 1, which is DAPO.
+
+    Such targets read (r, True) as weights in [1, 1 + r], (r, False) as [1 - r, 1 + r] and 0 as no clipping; `unclipped`
+    says that the latter is [0, 10] there (verl), not without bound (ms-swift). Whatever is not one of these is a gap.
+    """
+    low, high = fipo.epsilon_f_low, fipo.epsilon_f_high
+    ours = f"fipo.epsilon_f_low = {low:g}, fipo.epsilon_f_high = {high:g}"
+    if low == high == 0.0:
+        gaps.append(Gap(ours, "a ratio of 0 means no clipping there, not weights of 1", "its loss without FIPO, DAPO"))
+        return None
+    if unclipped and (low, high) == (1.0, 9.0):
+        return 0.0, False
+    choices = [(high, True, 0.0, high)] * (high > 0) + [(high, False, high, high)] * (0 < high <= 1)
+    choices += [(low, False, low, low)] * (low > 0)
+    ratio, high_only, near_low, near_high = min(choices, key=lambda c: abs(c[2] - low) + abs(c[3] - high))
+    if (near_low, near_high) != (low, high):
+        gaps.append(
+            Gap(
+                ours,
+                "one ratio serves both bounds there, or the upper one alone",
+                f"epsilon_f_low = {near_low:g}, epsilon_f_high = {near_high:g}",
+            )
+        )
+    return ratio, high_only
+
+
+def no_filter_switch(fipo: FipoConfig, gaps: list[Gap]) -> None:
+    """Filtering of tokens beyond dual_clip out of the future KL is always on elsewhere."""
+    if not fipo.filtering:
+        gaps.append(Gap("fipo.filtering = False", "tokens beyond the dual clip are always left out there", "filtering"))
+
+
+def no_dropping(config: TrainerConfig, gaps: list[Gap]) -> None:
+    """Targets other than verl keep what the authors' code leaves out."""
+    gaps.append(
+        Gap(
+            f"fipo.dual_clip = {config.fipo.dual_clip:g}",
+            "a sequence with more than one token beyond it is left out of the loss here, but stays in there",
+            "every sequence in the loss",
+        )
+    )
+
+
+def one_batch(config: TrainerConfig, gaps: list[Gap], taken: str) -> None:
+    """With one sampled batch this trainer drops groups without an advantage and trains on the others."""
+    if config.rollout.max_sampled_batches == 1:
+        gaps.append(
+            Gap(
+                "rollout.max_sampled_batches = 1",
+                "groups that are all right or all wrong are left out here without sampling others, which cannot be said"
+                " there",
+                taken,
+            )
+        )
+
+
+def only_aggregation(config: TrainerConfig, gaps: list[Gap], allowed: dict[str, str]) -> str:
+    """The target's word for `fipo.aggregation`; one that is not `allowed` becomes token-mean, with a gap."""
+    ours = config.fipo.aggregation
+    if ours not in allowed:
+        gaps.append(Gap(f"fipo.aggregation = {ours}", f"it only has {', '.join(allowed)}", "token-mean"))
+        ours = "token-mean"
+    return allowed[ours]

@@ -1,0 +1,99 @@
+"""The trained policy of a trial as a Hugging Face directory: safetensors, tokenizer and a model card."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+
+from study.export.provenance import provenance
+from study.export.recipe import trial_config
+from study.export.script import plain
+from study.results import StudyResults, TrialResult
+from trainer.config import ModelConfig
+from trainer.errors import UserError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+def write_policy(results: StudyResults, trial: TrialResult, out: Path) -> None:
+    """Write the weights of the trial's newest checkpoint to `out`, which appears whole or not at all.
+
+    Raises:
+        UserError: the trial kept no checkpoint, its architecture is not its model's, or `out` cannot be written.
+    """
+    from trainer.checkpoint import complete
+    from trainer.policy import load_policy
+
+    config = trial_config(trial)
+    kept = complete(trial.directory / "checkpoints")
+    if not kept:
+        raise UserError(
+            f"--to hf: trial {trial.number} has no checkpoint under {trial.directory / 'checkpoints'};"
+            " choose a trial that trained to its end, or train it again with fipo export --to yaml and fipo train"
+        )
+    policy = load_policy(ModelConfig(path=config.model.path))
+    _load_weights(kept[-1], policy.model)
+    step = int(kept[-1].name.removeprefix("step-"))
+    try:
+        partial = Path(tempfile.mkdtemp(dir=out.absolute().parent, prefix=f".{out.name}."))
+        try:
+            policy.model.save_pretrained(partial, safe_serialization=True)
+            policy.tokenizer.save_pretrained(partial)
+            (partial / "README.md").write_text(model_card(results, trial, step=step), encoding="utf-8")
+            partial.chmod(0o755)
+            partial.rename(out)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+    except OSError as error:
+        raise UserError(f"--out {out}: cannot be written ({error.strerror}); choose another place") from None
+
+
+def _load_weights(checkpoint: Path, model: PreTrainedModel) -> None:
+    """The policy's weights only; the optimizer's state, twice as large, is left where it is."""
+    import torch.distributed.checkpoint as dcp
+    from torch.distributed.checkpoint.state_dict import get_model_state_dict, set_model_state_dict
+
+    state = {"model": get_model_state_dict(model)}
+    try:
+        dcp.load(state, checkpoint_id=checkpoint, no_dist=True)
+    except (dcp.CheckpointException, OSError, EOFError, ValueError, RuntimeError) as error:
+        reason = plain(str(error))[:200] or type(error).__name__
+        raise UserError(
+            f"--to hf: {checkpoint} cannot be read into the trial's model ({reason}); choose another trial"
+        ) from None
+    set_model_state_dict(model, state["model"])
+
+
+def model_card(results: StudyResults, trial: TrialResult, *, step: int) -> str:
+    """Markdown with front matter: lineage, scores with their errors, the config, how to use it."""
+    config = trial_config(trial)
+    front: dict[str, object] = {
+        "library_name": "transformers",
+        "pipeline_tag": "text-generation",
+        "tags": ["fipo", "reinforcement-learning", "math"],
+    }
+    if config.model.path != "embedded":
+        front["base_model"] = config.model.path
+    settings = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    lines = "\n".join(f"- {markdown(line)}" for line in provenance(results, trial))
+    return (
+        f"---\n{yaml.safe_dump(front, sort_keys=False)}---\n\n# {markdown(results.spec.name)}, trial {trial.number}\n\n"
+        f"Policy after training step {step}, trained with FIPO (arXiv 2603.19835) from {markdown(config.model.path)}.\n"
+        f"\n{lines}\n\nIt continues prompts as in training: template `{config.data.template}`, chat {config.data.chat}."
+        " Load it with `AutoModelForCausalLM.from_pretrained` and `AutoTokenizer.from_pretrained`; no custom code is"
+        f" needed.\n\n## Training config\n\n```yaml\n{settings}```\n"
+    )
+
+
+def markdown(text: str) -> str:
+    """One line in which nothing is markup."""
+    escaped = plain(text).replace("\\", "\\\\")
+    for each in "`*_[]<>#|":
+        escaped = escaped.replace(each, "&lt;" if each == "<" else "&gt;" if each == ">" else f"\\{each}")
+    return escaped

@@ -1,0 +1,100 @@
+"""Where an exported file comes from, and how sure its numbers are: the lines at the top of every target."""
+
+from __future__ import annotations
+
+import subprocess
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from study.export.gaps import Gap
+from study.export.recipe import trial_config
+from study.export.selection import split_half
+from study.metric import metric_value, selecting_score
+from study.results import StudyResults, TrialResult
+from trainer.records import SetScore
+
+PACKAGES = ("fipo-study", "torch", "transformers", "ray", "optuna", "numpy")
+
+
+def provenance(results: StudyResults, trial: TrialResult) -> list[str]:
+    """Study, trial, seeds, data, scores with both errors, how many it was chosen from and the correction for it."""
+    config = trial_config(trial)
+    control = f" (control {trial.control})" if trial.control else ""
+    sampled = ", ".join(f"{key} = {value}" for key, value in trial.params.items())
+    ended = f", ended {trial.ended:%Y-%m-%d %H:%M}" if trial.ended else ""
+    return [
+        f"Study {results.spec.name}, trial {trial.number}{control}",
+        f"from {results.directory.absolute().name}, exported {datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        f"state {trial.state} at step {trial.steps_done} of {config.steps}{ended}",
+        f"sampled: {sampled}",
+        f"seeds: training {config.seed}, sampler {results.spec.seed} ({results.spec.sampler.name})",
+        f"model {config.model.path}, training data {config.data.train}",
+        *score_lines(results, trial),
+        *selection_lines(results),
+        "made with " + ", ".join(f"{name} {version(name)}" for name in PACKAGES) + f", {code_version()}",
+    ]
+
+
+def differences(gaps: list[Gap], notes: tuple[str, ...], target: str) -> list[str]:
+    """What the file does not say as the trial ran, for the top of it."""
+    lines = [*notes]
+    if gaps:
+        lines += ["", f"APPROXIMATED for {target}, as --approximate asked:"]
+        lines += [f"- {gap.ours}: {gap.reason}. Written: {gap.taken}" for gap in gaps]
+    return lines
+
+
+def score_lines(results: StudyResults, trial: TrialResult) -> list[str]:
+    """Accuracy of each set after the last evaluation, with k and both standard errors."""
+    if not trial.evaluations:
+        return ["not evaluated yet"]
+    evaluation = results.spec.evaluation_config()
+    selecting, lines = evaluation.sets[0].name, []
+    paths = {each.name: each.path for each in evaluation.sets}
+    for name, path in paths.items():
+        found = [(each.step, score) for each in trial.evaluations if (score := selecting_score(each, name)) is not None]
+        if found:
+            step, score = found[-1]
+            role = "selected on" if name == selecting else "only reported"
+            lines.append(f"{name} ({role}, {path}) at step {step}: {score_text(score)}")
+            if name == selecting and results.spec.metric != "avg@k":
+                lines.append(f"{results.metric_name} {metric_value(score, results.spec.metric):.4f}")
+    return lines
+
+
+def score_text(score: SetScore) -> str:
+    """avg@k with its errors and the mean length."""
+    errors = "".join(
+        f" +- {value:.4f} ({name})"
+        for name, value in (
+            ("sampling", score.sampling_error),
+            (f"across {len(score.solved)} problems", score.problem_error),
+        )
+        if value is not None
+    )
+    return f"avg@{score.samples} {score.accuracy:.4f}{errors}, mean length {score.mean_length:.1f} tokens"
+
+
+def selection_lines(results: StudyResults) -> list[str]:
+    """How many it was chosen from, and the accuracy without the luck of the choice."""
+    complete = sum(trial.state == "COMPLETE" for trial in results.trials)
+    lines = [
+        f"best of {complete} COMPLETE among {len(results.trials)} trials by {results.metric_name}; the highest of many"
+        " is high partly by chance, so judge it by the sets that were only reported"
+    ]
+    estimate = split_half(results)
+    return [*lines, f"selection-corrected {results.metric_name}: {estimate}"] if estimate else lines
+
+
+def code_version() -> str:
+    """The commit of the code that exports, when it runs from a checkout."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return "no checkout, so no commit"
+    command = ["git", "-C", str(root), "rev-parse", "--short=12", "HEAD"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return "commit unknown"
+    return f"commit {done.stdout.strip()}"

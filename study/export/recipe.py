@@ -1,0 +1,91 @@
+"""The run to be exported: the trial's own config, or its FIPO settings at the scale of a preset."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from study.results import StudyResults, TrialResult
+from study.spec import get_dotted
+from trainer.config import TrainerConfig
+from trainer.errors import UserError, read_yaml, validate
+from trainer.presets import read_preset
+
+NODES = {"qwen2.5_32b": 16}
+"""Machines of 8 GPUs that the authors' own launch script of a preset asks for."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a launch script or config file is to say."""
+
+    config: TrainerConfig
+    name: str
+    """Names the run."""
+    nodes: int
+    gpus_per_node: int
+    notes: tuple[str, ...] = ()
+    """For the top of the file."""
+
+    @property
+    def minibatches(self) -> int:
+        """Optimizer steps per training step."""
+        return self.config.rollout.prompts_per_step // self.config.optimizer.prompts_per_minibatch
+
+    @property
+    def samples_per_update(self) -> int:
+        """Responses in one optimizer step."""
+        return self.config.optimizer.prompts_per_minibatch * self.config.rollout.group_size
+
+
+def trial_config(trial: TrialResult) -> TrainerConfig:
+    """The complete config that the trial ran with. Raises UserError when its file is missing or damaged."""
+    path = trial.directory / "config.yaml"
+    return validate(TrainerConfig, read_yaml(path), source=str(path))
+
+
+def make_recipe(results: StudyResults, trial: TrialResult, *, preset: str | None) -> Recipe:
+    """The trial's run; with `preset` its `fipo` part at the model, data, lengths, batches and optimizer of the preset.
+
+    Raises:
+        UserError: unknown preset, or FIPO settings that are not valid at its scale.
+    """
+    name = f"{results.spec.name}-trial-{trial.number}"
+    own = trial_config(trial)
+    if preset is None:
+        resources = results.spec.resources
+        gpus = max(1, round(resources.workers * resources.gpus_per_worker)) if resources.gpus_per_worker else 8
+        nodes = max(1, gpus // 8)
+        return Recipe(own, name, nodes, gpus // nodes)
+    data = read_preset(preset) | {"fipo": own.fipo.model_dump(), "seed": own.seed}
+    config = validate(TrainerConfig, data, source=f"--preset {preset}")
+    left = [key for key in results.spec.space if not key.startswith("fipo.")]
+    notes = [
+        f"scale: preset {preset} (the paper's recipe); only the fipo settings are the trial's, from {own.model.path}"
+    ]
+    notes += [
+        f"not carried over: {key} = {get_dotted(own, key)} of the trial; {get_dotted(config, key)} is the preset's"
+        for key in left
+    ]
+    return Recipe(config, f"{name}-{preset}", NODES.get(preset, 1), 8, tuple(notes))
+
+
+def require_outside(recipe: Recipe, target: str) -> None:
+    """Raise UserError when the config uses what only this trainer has: its embedded model or problems."""
+    config = recipe.config
+    used = {"model.path": config.model.path, "data.train": config.data.train}
+    used |= {f"evaluation set {each.name}": each.path for each in config.evaluation.sets}
+    for key, value in used.items():
+        if value.partition(":")[0] == "embedded":
+            raise UserError(
+                f"--to {target}: {key} = {value} exists in this trainer only; take the scale of a real run with"
+                " --preset qwen2.5_32b (or qwen2.5_7b_math), or export a study of a real model"
+            )
+
+
+def local_file(path: str, suffix: str) -> str:
+    """`path` when it is a file with `suffix`, else where the file made of that hub data set is looked for."""
+    if path.lower().endswith(suffix):
+        return path
+    bare = path.split(":")[0].rstrip("/").rsplit("/", 1)[-1]
+    stem = bare.rsplit(".", 1)[0] if bare.lower().endswith((".jsonl", ".json", ".csv", ".parquet")) else bare
+    return f"data/{stem}{suffix}"

@@ -1,0 +1,77 @@
+"""All trials of a study as one JSON object or one CSV row each."""
+
+from __future__ import annotations
+
+import json
+
+import polars
+
+from study.export.provenance import code_version
+from study.export.selection import split_half
+from study.results import StudyResults, TrialResult
+
+
+def as_json(results: StudyResults) -> str:
+    """The study with its complete spec, the selection-corrected accuracy, and each trial with every evaluation."""
+    estimate = split_half(results)
+    whole = {
+        "study": results.spec.model_dump(mode="json"),
+        "metric": results.metric_name,
+        "best": results.best.number if results.best else None,
+        "selection_corrected": None
+        if estimate is None
+        else {
+            "method": "split halves over problems",
+            "value": estimate.corrected,
+            "selected": estimate.selected,
+            "candidates": estimate.candidates,
+            "halvings": estimate.halvings,
+        },
+        "code": code_version(),
+        "trials": [
+            _row(trial) | {"evaluations": [each.model_dump(mode="json") for each in trial.evaluations]}
+            for trial in results.trials
+        ],
+    }
+    return json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def as_csv(results: StudyResults) -> str:
+    """One row per trial: state, sampled values, and each set's newest scores with both errors."""
+    rows = []
+    for trial in results.trials:
+        row = _row(trial)
+        row |= {f"params.{key}": value for key, value in row.pop("params").items()}
+        for evaluation in trial.evaluations:
+            for score in evaluation.scores:
+                row[f"{score.name}.step"] = evaluation.step
+                row |= {
+                    f"{score.name}.{field}": getattr(score, field)
+                    for field in (
+                        "samples", "accuracy", "sampling_error", "problem_error", "cons", "pass_at_k", "mean_length",
+                        "truncated",
+                    )
+                }  # fmt: skip
+        rows.append({key: _safe(value) for key, value in row.items()})
+    return polars.DataFrame(rows, infer_schema_length=None).write_csv()
+
+
+def _row(trial: TrialResult) -> dict:
+    return {
+        "number": trial.number,
+        "state": trial.state,
+        "control": trial.control,
+        "value": trial.value,
+        "steps_done": trial.steps_done,
+        "pruned_at": trial.pruned_at,
+        "fail_reason": trial.fail_reason,
+        "started": trial.started.isoformat() if trial.started else None,
+        "ended": trial.ended.isoformat() if trial.ended else None,
+        "directory": trial.directory.name,
+        "params": dict(trial.params),
+    }
+
+
+def _safe(value: object) -> object:
+    """Text that a spreadsheet would run as a formula gets an apostrophe before it."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
