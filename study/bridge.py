@@ -7,12 +7,14 @@ Every trial ends in exactly one of COMPLETE (value: the metric of the last step)
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import yaml
 
+from study import pruners
 from study.spec import StudySpec
 from study.storage import trial_directory, write_atomically
 from trainer.config import TrainerConfig
@@ -20,6 +22,11 @@ from trainer.errors import UserError
 
 if TYPE_CHECKING:
     import optuna
+
+
+def solved_key(step: int) -> str:
+    """Trial user attribute with the per-problem results at `step`: ``{"samples": k, "solved": [0..k per problem]}``."""
+    return f"solved/{step}"
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,7 @@ class Bridge:
         self.study, self.spec, self.directory = study, spec, directory
         self._running: dict[int, _Running] = {}
         self._asked = 0
+        self._sees_problems = pruners.sees_problems(spec.pruner.name, spec.pruner.options)
 
     def ask(self) -> Assignment | None:
         """The next trial, its config already written, or None once `spec.trials` have been given out.
@@ -73,9 +81,14 @@ class Bridge:
             return Assignment(trial.number, config, directory)
         return None
 
-    def report(self, number: int, step: int, value: float) -> bool:
+    def report(self, number: int, step: int, value: float, *, samples: int = 0, solved: Sequence[int] = ()) -> bool:
         """Record `value` at training `step`. True when the trial should stop now: pruned, or failed by a value that is
-        not finite. A step that was reported before is ignored."""
+        not finite. A step that was reported before is ignored.
+
+        Args:
+            samples: k, responses per problem; it and `solved` are stored where the pruner looks at them.
+            solved: correct responses of each problem, each 0..k.
+        """
         running = self._running[number]
         if step <= running.last_step:
             return False
@@ -83,6 +96,8 @@ class Bridge:
         if not math.isfinite(value):
             self.fail(number, f"{self.spec.metric} is {value} at step {step}")
             return True
+        if self._sees_problems and solved:
+            running.trial.set_user_attr(solved_key(step), {"samples": samples, "solved": list(solved)})
         running.trial.report(value, step)
         # At its last step a trial has cost all it can: there is nothing left to save.
         if step < running.steps and running.trial.should_prune():

@@ -71,6 +71,8 @@ def _complete(spec: StudySpec) -> StudySpec:
     sampler = Plugin(name=sampler.name, **samplers.complete(sampler.name, sampler.options, spec.seed))
     pruner = Plugin(name=pruner.name, **pruners.complete(pruner.name, pruner.options))
     spec = spec.model_copy(update={"sampler": sampler, "pruner": pruner})
+    if pruners.sees_problems(pruner.name, pruner.options) and spec.metric != "avg@k":
+        raise UserError(f"metric = {spec.metric!r}: pruner aime compares avg@k; set metric to avg@k, or another pruner")
     _check_grid(spec)
     _rehearse(spec)
     labels = [control.label for control in spec.enqueue]

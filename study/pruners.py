@@ -1,4 +1,4 @@
-"""Pruners by name: every one is Optuna's. They see the metric at training steps, never single problems."""
+"""Pruners by name: Optuna's, which see the metric at training steps, and `aime`, which sees single problems."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ NAMES = {
     "successive-halving": "SuccessiveHalvingPruner",
     "threshold": "ThresholdPruner",
     "patient": "PatientPruner",
+    "wilcoxon": "WilcoxonPruner",
     "none": "NopPruner",
+    "aime": "AimePruner",
 }
 
 
@@ -40,6 +42,11 @@ def complete(name: str, options: dict[str, Any]) -> dict[str, Any]:
     return {**completed, "wrapped_pruner": {"name": inner["name"], **complete(inner["name"], wrapped)}}
 
 
+def sees_problems(name: str, options: dict[str, Any]) -> bool:
+    """Whether this pruner, or the one it wraps, needs per-problem results beside the metric."""
+    return "aime" in (name, options.get("wrapped_pruner", {}).get("name"))
+
+
 def make_pruner(name: str, options: dict[str, Any]) -> BasePruner:
     """The pruner with these complete options. Raises UserError when Optuna refuses a value."""
     if "wrapped_pruner" in options:
@@ -51,4 +58,8 @@ def make_pruner(name: str, options: dict[str, Any]) -> BasePruner:
 def _optuna_class(name: str) -> type:
     import optuna.pruners
 
+    if name == "aime":
+        from study.aime_pruner import AimePruner
+
+        return AimePruner
     return getattr(optuna.pruners, NAMES[name])

@@ -58,7 +58,8 @@ class Worker:
 class StudyTrial(tune.Trainable):
     """What Tune runs for each trial. Its config is ``{"number", "directory"}``; the study directory says the rest.
 
-    A result is ``{"step", "value"}``, or ``{"failed": reason, "user_error": bool}``, or ``{"done": True}`` at the end.
+    A result is ``{"step", "value", "samples", "solved"}``, or ``{"failed": reason, "user_error": bool}``, or
+    ``{"done": True}`` at the end.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
@@ -78,7 +79,9 @@ class StudyTrial(tune.Trainable):
                 evaluation = Evaluation.model_validate(data)
                 score = selecting_score(evaluation, self._set_name)
                 if score is not None:
-                    return {"step": evaluation.step, "value": metric_value(score, self._metric)}
+                    value = metric_value(score, self._metric)
+                    problems = {"samples": score.samples, "solved": list(score.solved)}
+                    return {"step": evaluation.step, "value": value, **problems}
             return {"done": True}
         except (RayTaskError, RayActorError) as error:
             self.cleanup()  # the other ranks wait for one that will not come

@@ -69,8 +69,9 @@ class BridgeSearcher(Searcher):
 class BridgeScheduler(FIFOScheduler):
     """Passes results to the bridge and stops the trials it decides against.
 
-    A result is ``{"step", "value"}``, or ``{"failed": reason, "user_error": bool}`` as a trial's last words. One with
-    ``"done"`` does not come here: Tune stops the trial without asking.
+    A result is ``{"step", "value"}``, with ``{"samples", "solved"}`` for pruners that see problems, or
+    ``{"failed": reason, "user_error": bool}`` as a trial's last words. One with ``"done"`` does not come here: Tune
+    stops the trial without asking.
     """
 
     def __init__(self, bridge: Bridge) -> None:
@@ -88,7 +89,8 @@ class BridgeScheduler(FIFOScheduler):
             self._bridge.fail(number, result["failed"])
             return TrialScheduler.STOP
         self._trained = self._trained or result["step"] > 0
-        stop = self._bridge.report(number, result["step"], result["value"])
+        problems = {key: result[key] for key in ("samples", "solved") if key in result}
+        stop = self._bridge.report(number, result["step"], result["value"], **problems)
         return TrialScheduler.STOP if stop else TrialScheduler.CONTINUE
 
     @_aborts

@@ -1,0 +1,196 @@
+"""The AIME pruner's decision on arrays, and its way through a real bridge and SQLite study."""
+
+from __future__ import annotations
+
+import numpy as np
+import optuna
+import pytest
+
+from study.aime_pruner import REASON, AimePruner, decide
+from trainer.errors import UserError
+
+K, PROBLEMS = 32, 30
+OPTIONS = {"samples": K, "margin": 0.01, "level": 0.9, "information_level": 0.1, "references": 3}
+EASE = np.linspace(0.05, 0.75, PROBLEMS)
+INTERIM = [0.30, 0.34, 0.38, 0.42, 0.46]
+
+
+def rates(accuracy: float) -> np.ndarray:
+    """[problems] rates with exactly this mean."""
+    return EASE + accuracy - EASE.mean()
+
+
+def peers(interim: list[float] = INTERIM) -> np.ndarray:
+    return np.stack([rates(each) for each in interim])
+
+
+def test_a_trial_far_below_the_best_is_pruned():
+    decision = decide(rates(0.15), peers(), np.array(INTERIM) + 0.1, **OPTIONS)
+    assert decision.prune
+    assert decision.probability > 0.9
+
+
+@pytest.mark.parametrize("accuracy", [0.43, 0.46, 0.5])
+def test_a_trial_level_with_the_best_or_above_is_kept(accuracy):
+    decision = decide(rates(accuracy), peers(), np.array(INTERIM) + 0.1, **OPTIONS)
+    assert not decision.prune
+    assert decision.probability < 0.9
+
+
+def test_the_probability_falls_as_the_trial_gets_better():
+    found = [decide(rates(x), peers(), np.array(INTERIM), **OPTIONS).probability for x in (0.2, 0.3, 0.4, 0.5)]
+    assert found == sorted(found, reverse=True)
+    assert found[0] > found[-1]
+
+
+def test_without_evidence_that_interim_results_predict_the_end_everything_is_kept_and_said():
+    decision = decide(rates(0.05), peers(), np.array([0.5, 0.3, 0.6, 0.2, 0.4]), **OPTIONS)
+    assert not decision.prune
+    assert decision.probability is None
+    assert "no evidence" in decision.reason
+
+
+def test_equal_interim_results_carry_no_information():
+    assert decide(rates(0.05), peers([0.3] * 5), np.linspace(0.2, 0.6, 5), **OPTIONS).probability is None
+
+
+def test_the_same_mean_gap_spread_over_disagreeing_problems_counts_for_less():
+    """Problem noise: the gap is 0.15 in both, once the same on every problem, once from a third of them."""
+    even = decide(rates(0.27), peers(), np.array(INTERIM), **OPTIONS).probability
+    swing = np.tile([-0.3, 0.15, 0.15], PROBLEMS // 3)
+    uneven = decide(rates(0.27) + swing, peers(), np.array(INTERIM), **OPTIONS).probability
+    assert uneven < even
+
+
+def test_fewer_samples_make_the_same_gap_count_for_less():
+    many, few = (
+        decide(rates(0.36), peers(), np.array(INTERIM), **OPTIONS | {"samples": k}).probability for k in (256, 2)
+    )
+    assert few < many
+
+
+def test_a_trial_with_no_correct_response_has_no_certainty_of_zero_variance():
+    decision = decide(np.zeros(PROBLEMS), np.zeros((5, PROBLEMS)), np.zeros(5), **OPTIONS)
+    assert not decision.prune
+
+
+def test_past_rises_widen_the_forecast_and_past_collapses_do_not():
+    finals = np.array(INTERIM)
+    plain = decide(rates(0.3), peers(), finals, **OPTIONS).probability
+    risen, fallen = finals.copy(), finals.copy()
+    risen[2] += 0.05
+    fallen[2] -= 0.05
+    assert decide(rates(0.3), peers(), risen, **OPTIONS | {"information_level": 0.5}).probability < plain
+    assert decide(rates(0.3), peers(), fallen, **OPTIONS | {"information_level": 0.5}).probability > 0.9 * plain
+
+
+def test_a_wider_margin_prunes_less():
+    narrow, wide = (
+        decide(rates(0.3), peers(), np.array(INTERIM), **OPTIONS | {"margin": m}).probability for m in (0.0, 0.1)
+    )
+    assert wide < narrow
+
+
+def test_two_completed_trials_leave_no_degree_of_freedom():
+    with pytest.raises(ValueError, match="3 or more completed trials, got 2"):
+        decide(rates(0.3), peers()[:2], np.array(INTERIM[:2]), **OPTIONS)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"n_startup_trials": 3},
+        {"n_warmup_steps": -1},
+        {"patience": 0},
+        {"window": 0},
+        {"references": 0},
+        {"margin": 1.0},
+        {"level": 0.4},
+        {"level": 1.0},
+        {"information_level": 0.0},
+    ],
+)
+def test_an_option_out_of_range_is_refused_with_its_value(option):
+    ((name, value),) = option.items()
+    with pytest.raises(ValueError, match=f"{name} .*got {value}"):
+        AimePruner(**option)
+
+
+def test_a_trial_without_per_problem_results_is_refused():
+    study = optuna.create_study(pruner=AimePruner(), direction="maximize")
+    with pytest.raises(ValueError, match="no per-problem results"):
+        for accuracy in INTERIM:
+            trial = study.ask()
+            for step in (5, 10, 15):
+                trial.report(accuracy, step)
+                trial.should_prune()
+            study.tell(trial, accuracy)
+
+
+def run(bridge, accuracy: float) -> int:
+    """A trial at `accuracy` on steps 5, 10, 15, 20 until it is stopped; the base model (step 0) is the same for all."""
+    number = bridge.ask().number
+    for step in range(0, 21, 5):
+        solved = np.rint(rates(accuracy if step else 0.4).clip(0, 1) * K).astype(int).tolist()
+        if bridge.report(number, step, sum(solved) / K / PROBLEMS, samples=K, solved=solved):
+            break
+    bridge.finish(number)
+    return number
+
+
+def test_through_the_bridge_the_hopeless_trial_is_pruned_and_the_good_ones_end(make_bridge):
+    bridge = make_bridge(pruner={"name": "aime"}, trials=7)
+    for accuracy in INTERIM:
+        run(bridge, accuracy)
+    run(bridge, 0.1)
+    run(bridge, 0.47)
+    trials = bridge.study.trials
+    assert [trial.state.name for trial in trials] == ["COMPLETE"] * 5 + ["PRUNED", "COMPLETE"]
+    # patience 2, and the base model does not count: the second evaluation after it is the first chance
+    assert trials[5].user_attrs["pruned_at"] == 10
+    assert "P(worse by more than 0.01)" in trials[5].user_attrs[REASON]
+    assert trials[5].user_attrs["solved/10"]["samples"] == K
+
+
+@pytest.mark.parametrize(
+    ("options", "pruned_at"), [({"patience": 3}, 15), ({"patience": 1}, 5), ({"n_warmup_steps": 15}, 15)]
+)
+def test_patience_and_warm_up_delay_the_decision(make_bridge, options, pruned_at):
+    bridge = make_bridge(pruner={"name": "aime", **options}, trials=6)
+    for accuracy in INTERIM:
+        run(bridge, accuracy)
+    run(bridge, 0.1)
+    assert bridge.study.trials[5].user_attrs["pruned_at"] == pruned_at
+
+
+def test_nothing_is_pruned_before_enough_trials_completed(make_bridge):
+    bridge = make_bridge(pruner={"name": "aime", "n_startup_trials": 5}, trials=5)
+    for accuracy in (*INTERIM[:4], 0.05):
+        run(bridge, accuracy)
+    assert {trial.state.name for trial in bridge.study.trials} == {"COMPLETE"}
+
+
+def test_other_pruners_store_no_per_problem_results(make_bridge):
+    bridge = make_bridge(pruner={"name": "median"})
+    run(bridge, 0.4)
+    assert not any(key.startswith("solved/") for key in bridge.study.trials[0].user_attrs)
+
+
+def test_the_wrapped_pruner_sees_problems_too(make_bridge):
+    bridge = make_bridge(
+        pruner={"name": "patient", "patience": 0, "wrapped_pruner": {"name": "aime", "patience": 1}}, trials=6
+    )
+    for accuracy in INTERIM:
+        run(bridge, accuracy)
+    run(bridge, 0.1)
+    assert bridge.study.trials[5].state.name == "PRUNED"
+
+
+def test_a_metric_that_is_not_a_mean_of_problems_is_refused(make_spec):
+    with pytest.raises(UserError, match="pruner aime compares avg@k"):
+        make_spec(pruner={"name": "aime"}, metric="cons@k")
+
+
+def test_an_option_out_of_range_in_a_spec_is_one_line(make_spec):
+    with pytest.raises(UserError, match=r"level must be at least 0.5 and below 1, got 2"):
+        make_spec(pruner={"name": "aime", "level": 2.0})
