@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -18,6 +19,9 @@ from trainer.policy import Policy
 from trainer.ranks import Ranks
 
 _MARKER = "run.json"
+
+# DCP warns on every call that a single process was meant; `no_dist` below means it.
+warnings.filterwarnings("ignore", message="torch.distributed is disabled", module="torch.distributed.checkpoint")
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils.logging import disable_progress_bar
 
 from trainer.attention import attention_implementation, packing_arguments
 from trainer.base_model import ensure_base_model
@@ -51,6 +52,7 @@ def load_policy(config: ModelConfig, ranks: Ranks = ALONE) -> Policy:
             f"model.path = {path}: no model there (config.json is missing);"
             " give a directory in Hugging Face format, a hub name, or 'embedded'"
         )
+    disable_progress_bar()  # a line per model and process says nothing here
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
         model = AutoModelForCausalLM.from_pretrained(
