@@ -38,7 +38,34 @@ class DataConfig(Frozen):
     """Prompts longer than this many tokens are dropped and counted (paper Table 2: 2048)."""
 
 
+class VllmConfig(Frozen):
+    tensor_parallel_size: int = Field(default=1, ge=1)
+    """Ranks that share one engine; must divide the number of ranks and the model's key-value heads."""
+    gpu_memory_utilization: float = Field(default=0.5, gt=0, le=1)
+    """Share of each GPU for the engine's weights and cache; they are given up while training. Not read on a CPU, where
+    the cache has VLLM_CPU_KVCACHE_SPACE GiB (1 when unset)."""
+    max_model_len: int | None = Field(default=None, ge=1)
+    """Longest prompt and response together, in tokens; null is what the model was made for."""
+    max_num_seqs: int = Field(default=256, ge=1)
+    """Responses drawn at the same time."""
+    max_num_batched_tokens: int = Field(default=8192, ge=1)
+    """Tokens that go through the engine at once; longer prompts are read in parts."""
+    enforce_eager: bool | None = None
+    """No compiled model and no CUDA graphs: starts sooner, samples slower. Null is false on GPUs and true on a CPU."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Arithmetic of the engine; auto is `model.dtype`. On a CPU only float32."""
+    kv_cache_dtype: Literal["auto", "fp8"] = "auto"
+    """Precision of the cache; auto is that of the engine, fp8 widens the gap to the trainer."""
+    prefix_caching: bool = True
+    """Read the prompt of a group once, not once per response."""
+
+
 class RolloutConfig(Frozen):
+    backend: Literal["auto", "transformers", "vllm"] = "auto"
+    """What draws responses: the training model itself, or a vLLM engine beside it in the same process. auto is vllm on
+    GPUs where it is installed."""
+    vllm: VllmConfig = VllmConfig()
+    """The engine's settings; read when the backend is vllm."""
     prompts_per_step: int = Field(default=16, ge=1)
     """Prompts sampled for one training step, the paper's global batch size (Table 2: 512)."""
     group_size: int = Field(default=8, ge=2)
@@ -49,6 +76,9 @@ class RolloutConfig(Frozen):
     """Sampling temperature. It divides the logits when sampling and when scoring alike."""
     top_p: float = Field(default=1.0, gt=0, le=1)
     """Must be 1 in training (Table 2: 1.0): a truncated distribution makes every ratio of the loss wrong."""
+    importance_cap: float | None = Field(default=None, gt=0)
+    """Truncated importance sampling (https://fengyao.notion.site/off-policy-rl): each token's loss is multiplied by
+    min(p_trainer / p_rollout, this), both before the update. Null is off: the loss takes the rollout for exact."""
     max_sampled_batches: int = Field(default=1, ge=1)
     """Dynamic sampling (DAPO 3.2): at most this many batches are drawn to replace groups with equal rewards."""
 
@@ -104,7 +134,7 @@ class FipoConfig(Frozen):
 
 
 class OptimizerConfig(Frozen):
-    learning_rate: float = Field(default=5e-5, ge=0)
+    learning_rate: float = Field(default=3e-5, ge=0)
     """AdamW's rate after warm-up (Table 2: 1e-6)."""
     schedule: Literal["constant", "cosine"] = "constant"
     """After warm-up: the same rate to the end (Table 2), or falling to 0 along a cosine."""
@@ -127,7 +157,7 @@ class EvaluationSet(Frozen):
     """`embedded:select`, `embedded:report`, a file or a hub name. Sets named aime... must have integer answers."""
     samples: int = Field(default=8, ge=1)
     """k: responses per problem (paper: 32)."""
-    every: int | None = Field(default=4, ge=1)
+    every: int | None = Field(default=3, ge=1)
     """Evaluate each this many training steps; null is never in between. Always before the first and after the last."""
 
 
@@ -157,7 +187,7 @@ class EvaluationConfig(Frozen):
 
 
 class CheckpointConfig(Frozen):
-    every: int | None = Field(default=4, ge=1)
+    every: int | None = Field(default=3, ge=1)
     """Training steps between checkpoints; null keeps only the one after the last step."""
     keep: int = Field(default=1, ge=1)
     """Newest checkpoints kept."""

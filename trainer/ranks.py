@@ -122,4 +122,5 @@ def start_ranks(*, timeout: float) -> Iterator[Ranks]:
     try:
         yield Ranks(rank, size, device)
     finally:
-        dist.destroy_process_group()
+        if dist.is_initialized():  # an engine that was closed may have ended it
+            dist.destroy_process_group()

@@ -30,18 +30,31 @@ class Response:
     tokens: np.ndarray
     """int32; the last one is the end-of-sequence token if the response finished."""
     log_probs: np.ndarray
-    """float32; of each token under the sampling distribution at full top-p."""
+    """float32; of each token under the sampling distribution at full top-p. NaN where top-p < 1 and the engine knows
+    only the truncated distribution."""
     finished: bool
     """False when the response was cut at the length limit."""
 
 
 class Sampler(Protocol):
-    """Draws responses from the policy as it is now."""
+    """Draws responses from the policy as it was at the last `sync`. All ranks make the same calls."""
+
+    def sync(self) -> None:
+        """Take over the policy's weights as they are now."""
+        ...
+
+    def sleep(self) -> None:
+        """Give up what training can use; nothing is drawn before the next `sync`."""
+        ...
 
     def sample(
         self, requests: Sequence[Request], *, temperature: float, top_p: float, max_tokens: int
     ) -> list[Response]:
         """One response per request, in the order of the requests."""
+        ...
+
+    def close(self) -> None:
+        """Give everything up."""
         ...
 
 
@@ -67,6 +80,15 @@ class TransformersSampler:
         self.end_tokens = torch.tensor(sorted(set(end_tokens)))
         self.pad_token = pad_token
         self.max_rows = max_rows
+
+    def sync(self) -> None:
+        """Nothing to do: it is the same model."""
+
+    def sleep(self) -> None:
+        """Nothing to do: there is nothing beside the model."""
+
+    def close(self) -> None:
+        """Nothing to do: the model is the trainer's."""
 
     @torch.inference_mode()
     def sample(

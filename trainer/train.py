@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -46,18 +48,16 @@ def train(config: TrainerConfig, directory: Path, *, resume: bool = False) -> It
         raise UserError(f"{directory}: already holds a run (metrics.jsonl); give a new directory, or resume it")
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
-    with start_ranks(timeout=config.rank_timeout) as ranks:
-        yield from _train(config, directory, ranks)
+    with start_ranks(timeout=config.rank_timeout) as ranks, ExitStack() as resources:
+        yield from _train(config, directory, ranks, resources)
 
 
-def _train(config: TrainerConfig, directory: Path, ranks: Ranks) -> Iterator[Evaluation]:
+def _train(config: TrainerConfig, directory: Path, ranks: Ranks, resources: ExitStack) -> Iterator[Evaluation]:
     policy = load_policy(config.model, ranks)
     reference = load_policy(config.model, ranks) if config.fipo.kl_coef else None
     stream = ProblemStream(fitting(load_problems(config.data.train), policy.tokenizer, config.data), seed=config.seed)
     sets = evaluation_problems(config)
-    sampler = TransformersSampler(
-        policy.model, end_tokens=policy.end_tokens, pad_token=policy.pad_token, device=policy.device
-    )
+    sampler = resources.enter_context(closing(start_sampler(config, policy, ranks)))
     optimizer = torch.optim.AdamW(
         policy.model.parameters(), lr=config.optimizer.learning_rate, weight_decay=config.optimizer.weight_decay
     )
@@ -67,6 +67,7 @@ def _train(config: TrainerConfig, directory: Path, ranks: Ranks) -> Iterator[Eva
     stream.position, tokens, seconds = (
         (reached.problems_taken, reached.tokens, reached.seconds) if reached else (0, 0, 0.0)
     )
+    sampler.sync()
     started = time.monotonic() - seconds
     for step in range(reached.step + 1 if reached else 0, config.steps + 1):
         clock = Clock()
@@ -74,6 +75,7 @@ def _train(config: TrainerConfig, directory: Path, ranks: Ranks) -> Iterator[Eva
         if step > 0:
             with clock.phase("rollout"):
                 batch = sample_batch(sampler, stream, policy, ranks, config, step=step)
+            sampler.sleep()
             tokens += batch.sampled_tokens
             metrics |= batch_metrics(batch)
             if batch.groups:
@@ -87,6 +89,8 @@ def _train(config: TrainerConfig, directory: Path, ranks: Ranks) -> Iterator[Eva
                     metrics |= update(policy, ranks, optimizer, old, config, step=step)
                 if chosen:
                     journal.write_completions(step, completions(chosen, policy, batch, config, step=step))
+            with clock.phase("sync"):
+                sampler.sync()
         with clock.phase("evaluation"):
             scores = evaluate(config, sampler, policy, ranks, sets, step)
         for score in scores:
@@ -111,6 +115,18 @@ def evaluation_problems(config: TrainerConfig) -> dict[str, list[Problem]]:
         if each.name.lower().startswith("aime"):
             require_integers(sets[each.name], name=each.name, path=each.path)
     return sets
+
+
+def start_sampler(config: TrainerConfig, policy: Policy, ranks: Ranks) -> Sampler:
+    """The sampler that `rollout.backend` names. Raises UserError when it cannot be used here."""
+    backend = config.rollout.backend
+    if backend == "vllm" or (backend == "auto" and policy.device.type == "cuda" and find_spec("vllm")):
+        from trainer.vllm_rollout import VllmSampler  # optional, and seconds to import
+
+        return VllmSampler(config, policy, ranks)
+    return TransformersSampler(
+        policy.model, end_tokens=policy.end_tokens, pad_token=policy.pad_token, device=policy.device
+    )
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, config: TrainerConfig, step: int) -> float:

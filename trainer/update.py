@@ -26,7 +26,7 @@ class MicroBatch:
 
     responses: Sequence[Response]
     advantages: Tensor
-    """[B, 1]"""
+    """[B, 1], or [B, L] with truncated importance sampling."""
     old_log_probs: Tensor
     """[B, L]"""
     mask: Tensor
@@ -41,7 +41,8 @@ class OldScores:
 
     minibatches: list[list[MicroBatch]]
     metrics: dict[str, float]
-    """Means over response tokens: `entropy` in nats; `rollout_gap/mean`, |log-prob here - log-prob in the rollout|;
+    """Means over response tokens: `entropy` in nats; `rollout_gap/mean`, |log-prob here - log-prob in the rollout|,
+    with its `max`, and the `std` of the signed gap;
     `future_kl/noise_floor`, the |FutureKL| that this gap alone makes, without any update (both 0 in exact arithmetic);
     `advantage/length_weighted_mean` (paper Figure 4c)."""
 
@@ -54,7 +55,8 @@ def score_old(policy: Policy, reference: Policy | None, ranks: Ranks, batch: Bat
     """
     dtype = getattr(torch, config.model.dtype)
     result: list[list[MicroBatch]] = []
-    sums = dict.fromkeys(("tokens", "entropy", "gap", "floor", "advantage"), 0.0)
+    sums = dict.fromkeys(("tokens", "entropy", "gap", "floor", "advantage", "signed gap", "squared gap"), 0.0)
+    largest_gap = 0.0
     for groups in minibatches(batch, config):
         responses = [one for group in groups for one in batch.groups[group]]
         advantages = [value for group in groups for value in batch.advantages[group]]
@@ -78,8 +80,14 @@ def score_old(policy: Policy, reference: Policy | None, ranks: Ranks, batch: Bat
                 ("gap", gap.abs()),
                 ("floor", floor.abs()),
                 ("advantage", advantage * mask),
+                ("signed gap", gap),
+                ("squared gap", gap.double().square()),
             ):
                 sums[name] += float(value.sum())
+            largest_gap = max(largest_gap, float(gap.abs().max()))
+            if config.rollout.importance_cap is not None:
+                # The loss is linear in the advantage, so this weighs each token's loss, clips and all.
+                advantage = advantage * gap.exp().clamp(max=config.rollout.importance_cap)
             parts.append(MicroBatch(chosen, advantage, old, mask, base))
         result.append(parts)
     sums = ranks.sum(sums)
@@ -90,7 +98,11 @@ def score_old(policy: Policy, reference: Policy | None, ranks: Ranks, batch: Bat
         "future_kl/noise_floor": "floor",
         "advantage/length_weighted_mean": "advantage",
     }
-    return OldScores(result, {name: sums[key] / tokens for name, key in names.items()})
+    metrics = {name: sums[key] / tokens for name, key in names.items()}
+    metrics["rollout_gap/max"] = ranks.extremes(0.0, largest_gap)[1]
+    variance = sums["squared gap"] / tokens - (sums["signed gap"] / tokens) ** 2
+    metrics["rollout_gap/std"] = math.sqrt(max(variance, 0.0))
+    return OldScores(result, metrics)
 
 
 def _rollout_log_probs(responses: Sequence[Response], like: Tensor) -> Tensor:

