@@ -90,7 +90,7 @@ class TransformersSampler:
     def close(self) -> None:
         """Nothing to do: the model is the trainer's."""
 
-    @torch.inference_mode()
+    @torch.no_grad()  # not inference_mode: FSDP keeps what was gathered inside for training
     def sample(
         self, requests: Sequence[Request], *, temperature: float, top_p: float, max_tokens: int
     ) -> list[Response]:

@@ -35,6 +35,7 @@ def shard(model: PreTrainedModel, config: ModelConfig) -> None:
         if isinstance(module, FSDPModule):
             # Our losses are sums, divided by a count over all ranks: gradients are added up, not averaged.
             module.set_gradient_divide_factor(1.0)
+            module.set_force_sum_reduction_for_comms(True)  # gloo has no reduction with a factor
     register_fsdp_forward_method(model, "scores")
 
 
