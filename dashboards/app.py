@@ -8,7 +8,7 @@ from pathlib import Path
 import streamlit as st
 
 from dashboards import source, states
-from dashboards.views import compare, length_accuracy, overview, parameters, pruning, training
+from dashboards.views import compare, completions, export, length_accuracy, overview, parameters, pruning, training
 from trainer.errors import UserError
 
 PAGES = (
@@ -18,6 +18,8 @@ PAGES = (
     (parameters, "Hyperparameters", "hyperparameters", ":material/tune:"),
     (pruning, "Pruning", "pruning", ":material/content_cut:"),
     (compare, "Compare", "compare", ":material/compare_arrows:"),
+    (completions, "Completions", "completions", ":material/format_color_text:"),
+    (export, "Export", "export", ":material/download:"),
 )
 
 

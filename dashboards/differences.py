@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import polars as pl
-from scipy.stats import chi2
+from scipy.special import chdtrc
 
 if TYPE_CHECKING:
     from trainer.records import SetScore
@@ -40,7 +40,7 @@ def spread(scores: pl.DataFrame) -> Spread | None:
     accuracy, weight = known["accuracy"].to_numpy(), 1 / known["sampling_error"].to_numpy() ** 2
     mean = (weight * accuracy).sum() / weight.sum()
     statistic = (weight * (accuracy - mean) ** 2).sum()
-    return Spread(known.height, float(chi2.sf(statistic, known.height - 1)))
+    return Spread(known.height, float(chdtrc(known.height - 1, statistic)))
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import polars as pl
-from scipy.stats import linregress
 
 FIT_SCHEMA = {
     "stage": pl.Int64,
@@ -30,6 +29,8 @@ def stage_fits(curves: pl.DataFrame, *, stages: int) -> pl.DataFrame:
         error takes points as independent, which those of one trial are not: it is a lower bound. A stage with fewer
         than three points or a single length has no row.
     """
+    from scipy.stats import linregress  # two seconds of import that only this drawing needs
+
     if curves.is_empty():
         return pl.DataFrame(schema=FIT_SCHEMA)
     width = (int(curves["step"].max()) + 1) / stages  # type: ignore[arg-type]

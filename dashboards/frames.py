@@ -218,11 +218,15 @@ def _scores(results: StudyResults, set_name: str, number: int) -> dict[int, SetS
 
 
 def seconds_left(trials: pl.DataFrame, *, planned: int, concurrency: int) -> float | None:
-    """Expected seconds until `planned` trials have finished, from the mean of those that have; None before any has."""
-    durations = trials["seconds"].drop_nulls()
+    """Expected seconds until `planned` trials have finished; None before any has.
+
+    Each is expected to take the mean of those that completed or were pruned. A failed one is not run again, so it is
+    not left to do, but how soon it failed says nothing of the others.
+    """
+    durations = trials.filter(pl.col("state").is_in(("COMPLETE", "PRUNED")))["seconds"].drop_nulls()
     if durations.is_empty():
         return None
-    left = max(planned - durations.len(), 0)
+    left = max(planned - trials.filter(pl.col("state").is_in(FINISHED)).height, 0)
     return left * float(durations.mean()) / max(concurrency, 1)  # type: ignore[arg-type]
 
 

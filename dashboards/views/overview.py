@@ -72,7 +72,9 @@ def _progress(study: Study, column: DeltaGenerator) -> None:
     note = f"about {text.duration(left)} left" if left else None
     if saved is not None and not left:
         note = f"pruning saved {100 * saved:.0f} % of steps"
-    _card(column, "Trials finished", f"{finished} of {planned}", note)
+    failed = study.trials.filter(pl.col("state") == "FAIL").height
+    why = "Complete, pruned and failed trials count." + (f" {failed} failed." if failed else "")
+    _card(column, "Trials finished", f"{finished} of {planned}", note, why)
 
 
 def _card(column: DeltaGenerator, name: str, value: str, note: str | None, explanation: str | None = None) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import optuna
+import polars as pl
 import yaml
 
 from study.spec import Control, Plugin, StudySpec
@@ -38,8 +39,10 @@ class SyntheticStudy:
     def __init__(
         self, directory: Path, *, trials: int = 12, steps: int = 40, every: int = 5, problems: int = 30,
         samples: int = 8, seed: int = 0, name: str = "synthetic", control: str = "DAPO", metrics: bool = True,
+        text: str = "2+4=6\n\\boxed{6}",
     ) -> None:  # fmt: skip
         self.directory, self.problems, self.samples, self.metrics = directory, problems, samples, metrics
+        self.text = text
         (directory / "trials").mkdir(parents=True)
         sets = [{"name": SETS[0], "path": "embedded:select", "samples": samples, "every": every},
                 {"name": SETS[1], "path": "embedded:report", "samples": samples, "every": 1_000_000}]  # fmt: skip
@@ -83,6 +86,8 @@ class SyntheticStudy:
             if step % self.every and step != self.steps:
                 continue
             value = self._evaluate(trial, step, accuracy, length, tokens, rng)
+            if step:
+                self._journal(trial).write_completions(step, completions(step, text=self.text))
             if trial.should_prune():
                 trial.set_user_attr("pruned_at", step)
                 self.study.tell(trial, state=optuna.trial.TrialState.PRUNED)
@@ -126,6 +131,22 @@ def write_study(directory: Path, *, trials: int = 12, **options: Any) -> Path:
         study.run(study.begin())
     study.close()
     return directory
+
+
+def completions(step: int, *, text: str) -> pl.DataFrame:
+    """A right and a wrong response of one token per character, in the trainer's columns."""
+    rows = []
+    for correct, advantage in ((True, 0.7), (False, -0.7)):
+        written = text if correct else text + "!"
+        weights = [1 + 0.1 * np.sin(i + step) for i in range(len(written))]
+        rows.append(
+            {"step": step, "problem": "2+4=", "answer": "6", "response": written,
+             "prediction": "6" if correct else None, "correct": correct,
+             "reward": 1.0 if correct else -1.0, "advantage": advantage, "length": len(written),
+             "finished": True, "tokens": list(written), "log_ratio": [0.01 * (w - 1) for w in weights],
+             "influence_weight": weights}
+        )  # fmt: skip
+    return pl.DataFrame(rows, schema_overrides={"prediction": pl.String})
 
 
 def _score(

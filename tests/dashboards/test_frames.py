@@ -147,9 +147,15 @@ def test_the_latest_common_evaluation_is_where_the_earlier_of_two_trials_ended(f
 
 
 def test_time_left_shares_the_remaining_trials_among_the_concurrent() -> None:
-    trials = pl.DataFrame({"seconds": [10.0, 30.0, None]})
+    trials = pl.DataFrame({"state": ["COMPLETE", "PRUNED", "RUNNING"], "seconds": [10.0, 30.0, None]})
     assert frames.seconds_left(trials, planned=6, concurrency=2) == pytest.approx(4 * 20 / 2)
     assert frames.seconds_left(trials.clear(), planned=6, concurrency=2) is None
+
+
+def test_a_failed_trial_is_not_left_to_do_and_its_short_life_does_not_shorten_the_estimate() -> None:
+    trials = pl.DataFrame({"state": ["COMPLETE", "FAIL"], "seconds": [30.0, 1.0]})
+    assert frames.seconds_left(trials, planned=6, concurrency=1) == pytest.approx(4 * 30)
+    assert frames.seconds_left(trials.filter(pl.col("state") == "FAIL"), planned=6, concurrency=1) is None
 
 
 def test_an_empty_study_gives_empty_frames(finished: StudyResults) -> None:

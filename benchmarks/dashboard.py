@@ -1,0 +1,194 @@
+"""How long the dashboard takes to show 12, 100 and 1,000 trials, in a real Chromium; beside optuna-dashboard.
+
+    python -m benchmarks.dashboard --trials 12 100 1000 --optuna-dashboard VENV/bin/optuna-dashboard
+
+Times are from the navigation (or the click) until the new chart stands, in seconds; memory is the peak of the server's
+resident size with its children, in MB. `started` is from the command to the printed address: the study is read then.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from benchmarks.dashboard_study import write_large_study
+
+CHROMIUM = os.environ.get("CHROMIUM", shutil.which("chromium") or "/usr/bin/chromium")
+ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+             "--disable-background-networking", "--disable-component-update", "--disable-sync"]  # fmt: skip
+CHART = ".js-plotly-plot .main-svg"
+PATIENCE = 60_000
+"""ms"""
+
+
+@dataclass(frozen=True)
+class Target:
+    """What issue 6 allows at 1,000 trials."""
+
+    name: str
+    limit: float
+
+
+TARGETS = (
+    Target("overview, first paint", 3.0), Target("length-accuracy, cold", 4.0), Target("length-accuracy, warm", 1.0),
+    Target("interaction", 1.0), Target("memory (MB)", 1500.0),
+)  # fmt: skip
+
+
+class Server:
+    """A process that serves a page, and the peak of its memory."""
+
+    def __init__(self, command: list[str], port: int) -> None:
+        self.began, self.peak = time.perf_counter(), 0.0
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self._watching = threading.Thread(target=self._watch, daemon=True)
+        self._watching.start()
+        while socket.socket().connect_ex(("127.0.0.1", port)):
+            if self.process.poll() is not None:
+                raise SystemExit(f"{' '.join(command)}: ended with code {self.process.returncode}")
+            time.sleep(0.05)
+        self.started = time.perf_counter() - self.began
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(timeout=30)
+
+    def _watch(self) -> None:
+        while self.process.poll() is None:
+            try:
+                own = psutil.Process(self.process.pid)
+                size = sum(each.memory_info().rss for each in [own, *own.children(recursive=True)])
+                self.peak = max(self.peak, size / 1e6)
+            except psutil.NoSuchProcess:
+                pass
+            time.sleep(0.2)
+
+
+def timed(action: Callable[[], object]) -> float:
+    """Seconds that `action` takes."""
+    began = time.perf_counter()
+    action()
+    return time.perf_counter() - began
+
+
+def measure(directory: Path, browser: Browser) -> dict[str, float]:
+    """Seconds (and MB) for one study, each cold number on a server of its own."""
+    found = {}
+    with_overview = _serve(directory)
+    page = _page(browser)
+    found["started"] = with_overview.started
+    found["overview, first paint"] = timed(lambda: _open(page, f"http://127.0.0.1:{_port(with_overview)}/"))
+    with_overview.stop()
+    page.close()
+    server, page = _serve(directory), _page(browser)
+    address = f"http://127.0.0.1:{_port(server)}/"
+    found["length-accuracy, cold"] = timed(lambda: _open(page, address + "length-accuracy"))
+    for title, heading in (("Pruning", "Pruning"), ("Hyperparameters", "Hyperparameters")):
+        found[f"{title.lower()}, warm"] = timed(lambda: _turn(page, title, heading))  # noqa: B023
+    found["length-accuracy, warm"] = timed(lambda: _turn(page, "Length-accuracy", "Length-accuracy"))
+    found["interaction"] = timed(lambda: _choose_median(page))
+    found["memory (MB)"] = server.peak
+    server.stop()
+    page.close()
+    return found
+
+
+def measure_peer(command: str, directory: Path, browser: Browser) -> dict[str, float]:
+    """optuna-dashboard on the same storage: the history of the study, and its slice and intermediate values."""
+    port = _free_port()
+    server = Server([command, f"sqlite:///{directory / 'optuna.db'}", "--port", str(port)], port)
+    page = _page(browser)
+    found = {"started": server.started}
+    found["overview, first paint"] = timed(lambda: _open(page, f"http://127.0.0.1:{port}/dashboard/studies/1"))
+    page.close()
+    page = _page(browser)
+    found["hyperparameters, cold"] = timed(lambda: _open(page, f"http://127.0.0.1:{port}/dashboard/studies/1/graph"))
+    found["memory (MB)"] = server.peak
+    server.stop()
+    page.close()
+    return found
+
+
+def _serve(directory: Path) -> Server:
+    port = _free_port()
+    return Server([sys.executable, "-m", "dashboards.serve", str(directory), "--port", str(port)], port)
+
+
+def _port(server: Server) -> str:
+    return re.search(r"--port (\d+)", " ".join(server.process.args)).group(1)  # type: ignore[union-attr,arg-type]
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def _page(browser: Browser) -> Page:
+    page = browser.new_page(viewport={"width": 1400, "height": 1000})
+    page.set_default_timeout(PATIENCE)
+    return page
+
+
+def _open(page: Page, address: str) -> None:
+    page.goto(address)
+    page.locator(CHART).first.wait_for(state="visible")
+
+
+def _turn(page: Page, title: str, heading: str) -> None:
+    page.get_by_role("link", name=title).click()
+    page.get_by_role("heading", name=heading, exact=True).wait_for(state="visible")
+    page.locator(CHART).first.wait_for(state="visible")
+
+
+def _choose_median(page: Page) -> None:
+    page.get_by_role("combobox", name="Length").click()
+    page.get_by_role("option", name="median").click()
+    page.get_by_text("median response length (tokens)").wait_for(state="visible")
+
+
+def main() -> None:
+    """Generate, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trials", type=int, nargs="+", default=[12, 100, 1000], help="sizes of the studies")
+    parser.add_argument("--keep", type=Path, help="directory for the studies (600 MB at 1,000 trials), reused")
+    parser.add_argument("--optuna-dashboard", help="command of the peer, from an environment of its own")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        for trials in arguments.trials:
+            directory = (arguments.keep or Path(scratch)).resolve() / f"large-{trials}"
+            if not directory.exists():
+                print(f"making {directory.name}", file=sys.stderr)
+                write_large_study(directory, trials=trials)
+            _report(f"{trials} trials", measure(directory, browser), check=trials == 1000)
+            if arguments.optuna_dashboard:
+                peer = measure_peer(arguments.optuna_dashboard, directory, browser)
+                _report(f"{trials} trials, optuna-dashboard", peer, check=False)
+        browser.close()
+
+
+def _report(title: str, found: dict[str, float], *, check: bool) -> None:
+    limits = {target.name: target.limit for target in TARGETS} if check else {}
+    print(f"{title} (load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores)")
+    for name, value in found.items():
+        limit = f"   limit {limits[name]:g}: {'met' if value <= limits[name] else 'MISSED'}" if name in limits else ""
+        print(f"  {name:28}{value:10.2f}{limit}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
