@@ -77,6 +77,7 @@ def _quiet_environment(*, local: bool) -> None:
         "RAY_AIR_NEW_OUTPUT": "0",
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_DEDUP_LOGS": "0",
+        "RAY_worker_niceness": "0",  # Ray's 15 all but stops the trials beside any other work; `nice fipo` still counts
         "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is ours: it settles the trials
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
         "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",

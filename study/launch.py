@@ -94,7 +94,8 @@ def _run(spec: StudySpec, directory: Path, watcher: Watcher, concurrency: int, s
         watcher.running(directory, snapshot, concurrency)
         reason = "the study ended before this trial did"
         try:
-            run_trials(bridge, StudyTrial, concurrency=concurrency, scratch=scratch)
+            with terminated_as_interrupt():  # ray.init has put its own handler there
+                run_trials(bridge, StudyTrial, concurrency=concurrency, scratch=scratch)
         except KeyboardInterrupt:
             reason = "interrupted"
             raise
