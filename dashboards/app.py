@@ -8,7 +8,17 @@ from pathlib import Path
 import streamlit as st
 
 from dashboards import source, states
-from dashboards.views import compare, completions, export, length_accuracy, overview, parameters, pruning, training
+from dashboards.views import (
+    compare,
+    completions,
+    export,
+    length_accuracy,
+    opened,
+    overview,
+    parameters,
+    pruning,
+    training,
+)
 from trainer.errors import UserError
 
 PAGES = (
@@ -39,13 +49,12 @@ def main(directory: Path) -> None:
         if states.ready(reading.found):
             module.render(reading.found)  # type: ignore[attr-defined]
 
-    chosen = st.navigation(
-        [
-            st.Page(lambda module=module: page(module), title=title, icon=icon, url_path=path, default=not path)
-            for module, title, path, icon in PAGES
-        ]
-    )
-    chosen.run()
+    pages = {
+        path: st.Page(lambda module=module: page(module), title=title, icon=icon, url_path=path, default=not path)
+        for module, title, path, icon in PAGES
+    }
+    st.session_state[opened.PAGES] = pages
+    st.navigation(list(pages.values())).run()
     source.watch(directory, reading.stamp)
 
 

@@ -10,6 +10,7 @@ from dashboards.figures import overlays
 from dashboards.figures.length_accuracy import length_accuracy
 from dashboards.source import Study
 from dashboards.thinning import thin
+from dashboards.views.opened import clicked, opened
 from dashboards.views.trials import trials_table
 from dashboards.views.widgets import IN_URL, choose_trials, is_dark
 
@@ -78,7 +79,13 @@ def draw(
         overlays.add_paper(figure, paper.length_accuracy().filter(pl.col("run").is_in(runs)))
     figure.update_layout(height=height)
     alt = "Accuracy against response length, one curve per trial"
-    st.plotly_chart(figure, key="length-accuracy", config={"displaylogo": False}, alt=alt)
+    event = st.plotly_chart(
+        figure, key="length-accuracy", config={"displaylogo": False}, alt=alt, on_select="rerun",
+        selection_mode="points",
+    )  # fmt: skip
+    number = clicked(event)
+    if number is not None:
+        opened(study, number, set_name)
     if shown.sentence:
         st.caption(shown.sentence)
     if runs:

@@ -9,6 +9,7 @@ import streamlit as st
 from dashboards import frames, text
 from dashboards.figures.pruning import intermediate_values, timeline
 from dashboards.source import Study
+from dashboards.thinning import thin
 
 
 def render(study: Study) -> None:
@@ -27,7 +28,11 @@ def render(study: Study) -> None:
             f" {100 * saved:.0f} % of the finished trials' steps, about {spared} of running trials."
         )
     points = frames.curves(study.trials, study.evaluations, set_name=study.sets[0], error=None)
-    st.plotly_chart(intermediate_values(points), key="intermediate", alt="Accuracy over training steps by trial")
+    shown = thin(points, best=study.results.best.number if study.results.best else None)
+    figure = intermediate_values(shown.curves, ends=shown.ends)
+    st.plotly_chart(figure, key="intermediate", alt="Accuracy over training steps by trial")
+    if shown.sentence:
+        st.caption(shown.sentence)
     if pruned.height:
         st.subheader("Pruned trials")
         columns = {

@@ -12,9 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 from tests.dashboards.synthetic import SyntheticStudy, write_study
+from trainer.config import TrainerConfig
 
 pytestmark = pytest.mark.browser
 
@@ -223,5 +225,62 @@ def test_beyond_loopback_only_the_token_opens_the_page(
     expect(page.get_by_role("heading", name="Length-accuracy")).to_be_visible()
     page.reload()
     expect(page.get_by_role("heading", name="Length-accuracy")).to_be_visible(timeout=30_000)
+    expect_sound(page, trouble)
+    page.close()
+
+
+def test_a_clicked_point_opens_its_trial_and_carries_it_to_other_pages(finished: Served, browser: Browser) -> None:
+    page, trouble = watched(browser)
+    page.goto(f"{finished.address}length-accuracy")
+    chart = page.locator(".js-plotly-plot").first
+    expect(chart.locator(".main-svg").first).to_be_visible(timeout=30_000)
+    chart.locator(".scatterlayer .points path").first.click(force=True)
+    card = page.get_by_role("link", name="Completions").nth(1)
+    expect(card).to_be_visible(timeout=15_000)
+    card.click()
+    expect(page.get_by_role("heading", name="Completions", exact=True)).to_be_visible(timeout=15_000)
+    assert "trial=" in page.url
+    expect_sound(page, trouble)
+    page.close()
+
+
+def test_what_the_model_wrote_stays_text_in_the_browser(tmp_path: Path, serve, browser: Browser) -> None:
+    hostile = "<img src=x onerror=\"document.title='owned'\">$\\alpha$ [y](http://example.org)"
+    study = SyntheticStudy(tmp_path / "written", text=hostile)
+    study.run(study.begin())
+    page, trouble = watched(browser)
+    page.goto(f"{serve(study.directory).address}completions")
+    expect(page.get_by_text("Response, each token coloured")).to_be_visible(timeout=30_000)
+    expect(page.locator("span[title^='f = ']")).to_have_count(len(hostile))
+    assert page.locator("img[src='x'], a[href*='example.org']").count() == 0
+    assert page.title() != "owned"
+    expect_sound(page, trouble)
+    page.close()
+
+
+def test_an_export_downloads_what_the_page_shows(finished: Served, browser: Browser, tmp_path: Path) -> None:
+    page, trouble = watched(browser)
+    page.goto(f"{finished.address}export")
+    button = page.get_by_role("button", name="Download")
+    expect(button).to_be_visible(timeout=30_000)
+    with page.expect_download() as download:
+        button.click()
+    download.value.save_as(tmp_path / "best.yaml")
+    config = TrainerConfig.model_validate(yaml.safe_load((tmp_path / "best.yaml").read_text(encoding="utf-8")))
+    assert config.steps == 40
+    expect_sound(page, trouble)
+    page.close()
+
+
+@pytest.mark.parametrize(
+    "path", ["", "length-accuracy?over=stage+fits&over=Pareto+front&over=paper:+FIPO+32B", "export"]
+)
+def test_a_narrow_window_scrolls_only_downwards(finished: Served, browser: Browser, path: str) -> None:
+    page, trouble = watched(browser)
+    page.set_viewport_size({"width": 420, "height": 900})
+    page.goto(finished.address + path)
+    expect(page.get_by_role("heading").first).to_be_visible(timeout=30_000)
+    page.wait_for_load_state("networkidle")
+    assert page.evaluate("document.querySelector('[data-testid=stMain]').scrollWidth") <= 420
     expect_sound(page, trouble)
     page.close()

@@ -28,7 +28,7 @@ def test_each_state_is_named_once_in_the_legend(finished: StudyResults) -> None:
 def test_every_trial_that_began_has_a_bar_as_long_as_it_ran(finished: StudyResults) -> None:
     trials = frames.trials(finished)
     traces = timeline(trials, now=datetime.now()).data
-    bars = {label: length for trace in traces for label, length in zip(trace.y, trace.x, strict=True)}
+    bars = {label: length for trace in traces for label, length in zip(trace.text, trace.x, strict=True)}
     assert set(bars) == set(trials["label"])
     for label, seconds in trials.select("label", "seconds").iter_rows():
         assert abs(bars[label] - 1000 * seconds) <= 1
@@ -40,3 +40,20 @@ def test_a_running_trial_reaches_to_now() -> None:
     trials = pl.DataFrame([row], schema=frames.TRIAL_SCHEMA)
     (trace,) = timeline(trials, now=started + timedelta(seconds=90)).data
     assert list(trace.x) == [90_000]
+
+
+def test_there_are_as_many_lanes_as_trials_ran_at_once() -> None:
+    noon = datetime(2026, 1, 1, 12)
+    spans = [(0, 10), (0, 30), (10, 20), (25, 40), (26, 27)]  # minutes; the last runs beside the second and the fourth
+    rows = [
+        {
+            "trial": i,
+            "label": f"#{i}",
+            "state": "COMPLETE",
+            "started": noon + timedelta(minutes=a),
+            "seconds": 60.0 * (b - a),
+        }
+        for i, (a, b) in enumerate(spans)
+    ]
+    (trace,) = timeline(pl.DataFrame(rows, schema=frames.TRIAL_SCHEMA), now=noon).data
+    assert list(trace.y) == [1, 2, 1, 1, 3]
