@@ -23,13 +23,13 @@ pytestmark = pytest.mark.slow
 BASE = {
     "steps": 2,
     "data": {"max_prompt_length": 64},
-    "rollout": {"prompts_per_step": 8, "group_size": 4, "max_response_length": 40},
+    "rollout": {"prompts_per_step": 12, "group_size": 4, "max_response_length": 40},
     "reward": {"overlong_buffer": 20, "overlong_penalty": 0.5},
     "fipo": {
         "half_life": 32, "epsilon_f_low": 0.5, "epsilon_f_high": 2.0, "safety_threshold": 1.2, "dual_clip": 1.3,
         "kl_coef": 0.01,
     },
-    "optimizer": {"learning_rate": 3e-3, "warmup_steps": 1, "prompts_per_minibatch": 4},
+    "optimizer": {"learning_rate": 4e-4, "warmup_steps": 1, "prompts_per_minibatch": 4},
     "evaluation": {
         "completions": 0,
         "sets": [{"name": "a", "path": "embedded:select", "samples": 2, "every": 1}],
@@ -37,11 +37,12 @@ BASE = {
     "checkpoint": {"every": 1, "keep": 2},
 }  # fmt: skip
 CHANGES_THE_NUMBERS = {
-    "steps": 3, "seed": 1, "model.dtype": "bfloat16", "data.train": "embedded:report", "data.template": "boxed",
-    "data.max_prompt_length": 9, "rollout.prompts_per_step": 16, "rollout.group_size": 3,
+    "steps": 3, "seed": 1, "model.dtype": "bfloat16", "data.train": "embedded:report",
+    "data.max_prompt_length": 9, "rollout.prompts_per_step": 20, "rollout.group_size": 3,
     "rollout.max_response_length": 30, "rollout.temperature": 0.8, "rollout.max_sampled_batches": 3,
     "reward.overlong_buffer": 10, "reward.overlong_penalty": 1.5, "fipo.half_life": 2, "fipo.epsilon_f_low": 0.1,
-    "fipo.epsilon_f_high": 0.1, "fipo.safety_threshold": 5.0, "fipo.filtering": False, "fipo.clip_low": 0.01,
+    "fipo.epsilon_f_high": 0.01, "fipo.safety_threshold": 5.0, "rollout.importance_cap": 0.5, "fipo.filtering": False,
+    "fipo.clip_low": 0.01,
     "fipo.clip_high": 0.01, "fipo.dual_clip": 10.0, "fipo.kl_coef": 1.0, "fipo.aggregation": "seq-mean-token-sum",
     "optimizer.learning_rate": 1e-3, "optimizer.schedule": "cosine", "optimizer.warmup_steps": 2,
     "optimizer.weight_decay": 0.5, "optimizer.grad_clip": 0.01, "optimizer.prompts_per_minibatch": 2,
@@ -124,8 +125,19 @@ def test_knob_data__chat(tmp_path: Path) -> None:
         run(config("data.chat", True), tmp_path)
 
 
+def test_knob_data__template(tmp_path: Path) -> None:
+    path = tmp_path / "sums.jsonl"
+    path.write_text(
+        "".join(f'{{"problem": "{a}+{b}+11=", "answer": "{a + b + 11}"}}\n' for a in (21, 32) for b in (43, 54))
+    )
+    plain = run(config("data.train", str(path)), tmp_path / "plain")
+    data = config("data.train", str(path)).model_dump()
+    data["data"]["template"] = "boxed"
+    assert run(TrainerConfig.model_validate(data), tmp_path / "boxed") != plain
+
+
 def test_knob_rollout__top_p() -> None:
-    with pytest.raises(ValueError, match="only 1.0 is allowed"):
+    with pytest.raises(ValueError, match=r"only 1\.0 is allowed"):
         config("rollout.top_p", 0.9)
 
 
