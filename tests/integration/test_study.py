@@ -34,13 +34,13 @@ SMALL = {
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def base_model():
-    """Made once, so that no test waits for it inside its own time limit."""
-    ensure_base_model()
+@pytest.fixture(scope="module")
+def base() -> str:
+    """The embedded base model, named by its directory and made before any test's own time begins."""
+    return str(ensure_base_model())
 
 
-def write_spec(path: Path, **changes: object) -> Path:
+def write_spec(path: Path, base: str, *, trainer: dict[str, object] | None = None, **changes: object) -> Path:
     spec = {
         "name": "small",
         "trials": 3,
@@ -48,7 +48,7 @@ def write_spec(path: Path, **changes: object) -> Path:
         "sampler": {"name": "random"},
         "pruner": {"name": "none"},
         "space": {RATE: {"type": "choice", "values": [5e-5, 1e-4, 1e30]}},
-        "trainer": SMALL,
+        "trainer": {"model": {"path": base}} | SMALL | (trainer or {}),
     } | changes
     path.write_text(yaml.safe_dump(spec, sort_keys=False))
     return path
@@ -63,10 +63,10 @@ def controls(*rates: float) -> list[dict[str, object]]:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory) -> tuple[Path, str]:
+def finished(tmp_path_factory, base) -> tuple[Path, str]:
     """A finished study of three trials, the second of which diverges at once, and what its launch printed."""
     folder = tmp_path_factory.mktemp("finished")
-    write_spec(folder / "spec.yaml", enqueue=controls(5e-5, 1e30, 1e-4))
+    write_spec(folder / "spec.yaml", base, enqueue=controls(5e-5, 1e30, 1e-4))
     launched = fipo("launch", "spec.yaml", "--out", "study", cwd=folder)
     assert launched.returncode == 0, launched.stderr
     return folder / "study", launched.stdout
@@ -130,8 +130,8 @@ def test_status_tells_the_same_story_to_people_and_programs(finished):
     assert "not finite at step" in shown
 
 
-def test_a_trial_of_two_ranks_trains_and_is_reported(tmp_path):
-    write_spec(tmp_path / "spec.yaml", trials=1, resources={"workers": 2}, enqueue=controls(5e-5))
+def test_a_trial_of_two_ranks_trains_and_is_reported(tmp_path, base):
+    write_spec(tmp_path / "spec.yaml", base, trials=1, resources={"workers": 2}, enqueue=controls(5e-5))
     launched = fipo("launch", "spec.yaml", "--out", "study", cwd=tmp_path)
     assert launched.returncode == 0, launched.stderr
     (trial,) = read_study(tmp_path / "study").trials
@@ -153,10 +153,8 @@ def processes(driver: psutil.Process) -> list[psutil.Process]:
     return [driver, *driver.children(recursive=True)]
 
 
-def test_a_killed_worker_fails_its_trial_alone_and_ctrl_c_settles_the_rest(tmp_path):
-    write_spec(tmp_path / "spec.yaml", trials=9, enqueue=controls(*[5e-5] * 9), trainer=SMALL | {"steps": 100_000})
-    scratch = tmp_path / "t"
-    scratch.mkdir()
+def test_a_killed_worker_fails_its_trial_alone_and_ctrl_c_settles_the_rest(tmp_path, base):
+    write_spec(tmp_path / "spec.yaml", base, trials=9, enqueue=controls(*[5e-5] * 9), trainer={"steps": 100_000})
     directory = tmp_path / "study"
     command = [*FIPO, "launch", "spec.yaml", "--out", "study"]
     driver = subprocess.Popen(
@@ -195,7 +193,7 @@ def test_a_model_that_cannot_be_loaded_ends_the_study_at_once_with_one_line(tmp_
     model = tmp_path / "model"
     model.mkdir()
     (model / "config.json").write_text('{"model_type": "qwen2"}')
-    write_spec(tmp_path / "spec.yaml", trials=50, trainer=SMALL | {"model": {"path": str(model)}})
+    write_spec(tmp_path / "spec.yaml", str(model), trials=50)
     launched = fipo("launch", "spec.yaml", "--out", "study", cwd=tmp_path)
     assert launched.returncode == 2
     assert len(launched.stderr.strip().splitlines()) == 1
