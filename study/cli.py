@@ -120,6 +120,20 @@ def export(
         typer.echo(line)
 
 
+@app.command(name="import", epilog="Example: fipo import run_fipo_qwen2.5_32b.sh --out base.yaml")
+def import_(
+    script: Annotated[Path, typer.Argument(help="Launch script of verl (Hydra overrides). It is read, not run.")],
+    source: Annotated[str, typer.Option("--from", help="What the file is; verl-script is known.")] = "verl-script",
+    out: Annotated[Path, typer.Option(help="File to write; it must not exist.")] = Path("imported.yaml"),
+) -> None:
+    """Turn the launch script of another trainer into a config to start a study from."""
+    from study.importer import import_script
+
+    imported = import_script(script, source=source, out=out)
+    typer.echo(f"{out}: {len(imported.unread)} keys of {script} have no counterpart; they are listed at its top")
+    typer.echo(f"Train it: fipo train {out}   or put it under trainer in a study spec")
+
+
 @app.command(epilog="Example: fipo train best.yaml --out runs/best")
 def train(
     config: Annotated[Path, typer.Argument(help="Trainer config (YAML), for example from fipo export.")],
@@ -133,6 +147,35 @@ def train(
     with _stoppable(directory):
         for line in run(config, directory):
             typer.echo(line)
+
+
+@app.command(
+    name="eval", epilog="Example: fipo eval Qwen/Qwen2.5-Math-7B --data aime_2024=aime_2024.jsonl --template answer"
+)
+def evaluate(
+    model: Annotated[str, typer.Argument(help="Directory or hub name; embedded is the tiny base model.")],
+    data: Annotated[list[str], typer.Option(metavar="NAME=PATH", help="A set: local file or hub name; repeatable.")],
+    samples: Annotated[int, typer.Option(help="k, responses per problem.")] = 32,
+    temperature: Annotated[float, typer.Option(help="Sampling temperature.")] = 1.0,
+    top_p: Annotated[float, typer.Option(help="Nucleus sampling.")] = 0.7,
+    max_tokens: Annotated[int, typer.Option(help="Longest response.")] = 64,
+    template: Annotated[str, typer.Option(help="What is asked around a problem: plain, boxed or answer.")] = "plain",
+    chat: Annotated[bool, typer.Option(help="Put prompts into the tokenizer's chat format.")] = False,
+    dtype: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
+) -> None:
+    """Score a model: avg@k with both errors, cons@k and pass@k."""
+    from study.single import evaluation_table
+
+    options: dict[str, object] = {
+        "samples": samples,
+        "evaluation.temperature": temperature,
+        "evaluation.top_p": top_p,
+        "rollout.max_response_length": max_tokens,
+        "data.template": template,
+        "data.chat": chat,
+        "model.dtype": dtype,
+    }
+    _console().print(evaluation_table(model, data, options))
 
 
 @app.command(epilog="Example: fipo dashboard studies/tiny --port 8600")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from trainer.config import EvaluationSet, TrainerConfig
-from trainer.data import prompt_tokens
+from trainer.data import load_problems, prompt_tokens, require_integers
 from trainer.graded import sample_graded
 from trainer.policy import Policy
 from trainer.problems import Problem
@@ -139,3 +139,29 @@ def evaluate_set(
         max_tokens=config.rollout.max_response_length,
     )
     return score_set(each, problems, responses, grades)
+
+
+def evaluation_problems(config: TrainerConfig) -> dict[str, list[Problem]]:
+    """The problems of every evaluation set, by its name. Raises UserError for an AIME set without integer answers."""
+    sets = {each.name: load_problems(each.path) for each in config.evaluation.sets}
+    for each in config.evaluation.sets:
+        if each.name.lower().startswith("aime"):
+            require_integers(sets[each.name], name=each.name, path=each.path)
+    return sets
+
+
+def sets_due(config: TrainerConfig, step: int) -> list[EvaluationSet]:
+    """The sets to evaluate after `step`."""
+    return [
+        each for each in config.evaluation.sets if step in (0, config.steps) or (each.every and step % each.every == 0)
+    ]
+
+
+def evaluate_due(
+    config: TrainerConfig, sampler: Sampler, policy: Policy, ranks: Ranks, sets: dict[str, list[Problem]], *, step: int
+) -> list[SetScore]:
+    """The scores of the sets that are due at `step`. The set that selects comes first, whenever it is due."""
+    return [
+        evaluate_set(sampler, policy, ranks, each, sets[each.name], config=config, step=step)
+        for each in sets_due(config, step)
+    ]

@@ -13,14 +13,13 @@ import torch
 
 from trainer.checkpoint import Position, load_newest, save
 from trainer.completions import choose, completions
-from trainer.config import EvaluationSet, TrainerConfig
-from trainer.data import fitting, load_problems, require_integers
+from trainer.config import TrainerConfig
+from trainer.data import fitting, load_problems
 from trainer.errors import UserError
-from trainer.evaluate import evaluate_set
+from trainer.evaluate import evaluate_due, evaluation_problems, sets_due
 from trainer.groups import ProblemStream, sample_batch
 from trainer.metrics import Clock, batch_metrics, score_metrics
 from trainer.policy import Policy, load_policy
-from trainer.problems import Problem
 from trainer.ranks import Ranks, start_ranks
 from trainer.records import Evaluation, Journal, SetScore
 from trainer.rollout import Sampler, TransformersSampler
@@ -92,7 +91,7 @@ def _train(config: TrainerConfig, directory: Path, ranks: Ranks, resources: Exit
             with clock.phase("sync"):
                 sampler.sync()
         with clock.phase("evaluation"):
-            scores = evaluate(config, sampler, policy, ranks, sets, step)
+            scores = evaluate_due(config, sampler, policy, ranks, sets, step=step)
         for score in scores:
             metrics |= score_metrics(score)
         metrics |= clock.metrics(tokens=batch.sampled_tokens if step else 0) | {"tokens": tokens}
@@ -106,15 +105,6 @@ def _train(config: TrainerConfig, directory: Path, ranks: Ranks, resources: Exit
             save(journal.checkpoints, policy, optimizer, position, ranks, keep=config.checkpoint.keep)
         if scores:
             yield evaluation
-
-
-def evaluation_problems(config: TrainerConfig) -> dict[str, list[Problem]]:
-    """The problems of every evaluation set, by its name. Raises UserError for an AIME set without integer answers."""
-    sets = {each.name: load_problems(each.path) for each in config.evaluation.sets}
-    for each in config.evaluation.sets:
-        if each.name.lower().startswith("aime"):
-            require_integers(sets[each.name], name=each.name, path=each.path)
-    return sets
 
 
 def start_sampler(config: TrainerConfig, policy: Policy, ranks: Ranks) -> Sampler:
@@ -143,26 +133,16 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, config: TrainerConfig, s
     return rate
 
 
-def sets_due(config: TrainerConfig, step: int) -> list[EvaluationSet]:
-    """The sets to evaluate after `step`."""
-    return [
-        each for each in config.evaluation.sets if step in (0, config.steps) or (each.every and step % each.every == 0)
-    ]
+def evaluate_model(config: TrainerConfig) -> list[SetScore]:
+    """Score `config.model` on every evaluation set, without training.
 
-
-def evaluate(
-    config: TrainerConfig, sampler: Sampler, policy: Policy, ranks: Ranks, sets: dict[str, list[Problem]], step: int
-) -> list[SetScore]:
-    """The scores of the sets that are due at `step`. The set that selects comes first, whenever it is due."""
-    return [
-        evaluate_set(
-            sampler,
-            policy,
-            ranks,
-            each,
-            sets[each.name],
-            config=config,
-            step=step,
-        )
-        for each in sets_due(config, step)
-    ]
+    Raises:
+        UserError: model or data cannot be used.
+    """
+    torch.set_num_threads(config.threads)
+    with start_ranks(timeout=config.rank_timeout) as ranks:
+        policy = load_policy(config.model, ranks)
+        sets = evaluation_problems(config)
+        with closing(start_sampler(config, policy, ranks)) as sampler:
+            sampler.sync()
+            return evaluate_due(config, sampler, policy, ranks, sets, step=0)
