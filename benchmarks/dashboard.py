@@ -9,6 +9,7 @@ resident size with its children, in MB. `started` is from the command to the pri
 from __future__ import annotations
 
 import argparse
+import atexit
 import os
 import re
 import shutil
@@ -55,6 +56,7 @@ class Server:
     def __init__(self, command: list[str], port: int) -> None:
         self.began, self.peak = time.perf_counter(), 0.0
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        atexit.register(self.process.terminate)  # also when a page is not drawn in time
         self._watching = threading.Thread(target=self._watch, daemon=True)
         self._watching.start()
         while socket.socket().connect_ex(("127.0.0.1", port)):
@@ -108,15 +110,12 @@ def measure(directory: Path, browser: Browser) -> dict[str, float]:
 
 
 def measure_peer(command: str, directory: Path, browser: Browser) -> dict[str, float]:
-    """optuna-dashboard on the same storage: the history of the study, and its slice and intermediate values."""
+    """optuna-dashboard on the same storage: its page of the study, with history, importance and timeline."""
     port = _free_port()
     server = Server([command, f"sqlite:///{directory / 'optuna.db'}", "--port", str(port)], port)
     page = _page(browser)
     found = {"started": server.started}
     found["overview, first paint"] = timed(lambda: _open(page, f"http://127.0.0.1:{port}/dashboard/studies/1"))
-    page.close()
-    page = _page(browser)
-    found["hyperparameters, cold"] = timed(lambda: _open(page, f"http://127.0.0.1:{port}/dashboard/studies/1/graph"))
     found["memory (MB)"] = server.peak
     server.stop()
     page.close()

@@ -6,6 +6,7 @@ Design" (https://jfly.uni-koeln.de/color/). States differ by shape as well, neve
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,10 +33,17 @@ def background(dark: bool) -> str:
     return "rgba(23,23,20,0.75)" if dark else "rgba(255,255,255,0.8)"
 
 
+@functools.cache
 def sequential(dark: bool) -> list[str]:
     """Eleven steps of viridis that all keep a contrast to the background of the theme."""
     low, high = (0.25, 1.0) if dark else (0.0, 0.88)
     return sample_colorscale("Viridis", [low + (high - low) * i / 10 for i in range(11)])
+
+
+@functools.cache
+def _shade(level: int, dark: bool) -> str:
+    """Level 0..255 of `sequential`: Plotly takes a millisecond for one, too long for a thousand trials."""
+    return sample_colorscale(sequential(dark), [level / 255])[0]
 
 
 @dataclass(frozen=True)
@@ -63,7 +71,7 @@ class Scale:
         """An rgb() colour."""
         low, high = self.bounds
         share = 0.5 if high == low else (self.position(value) - low) / (high - low)
-        return sample_colorscale(sequential(self.dark), [min(max(share, 0.0), 1.0)])[0]
+        return _shade(round(255 * min(max(share, 0.0), 1.0)), self.dark)
 
     @property
     def ticks(self) -> list[float]:
