@@ -29,7 +29,7 @@ def settle(gaps: Sequence[Gap], *, target: str, approximate: bool) -> None:
     """Raise UserError when there are gaps and the user did not ask for approximations."""
     if not gaps or approximate:
         return
-    others = f" (and {len(gaps) - 1} more: {'; '.join(gap.ours for gap in gaps[1:])})" if len(gaps) > 1 else ""
+    others = "".join(f"; and {gap.ours}, nearest: {gap.taken}" for gap in gaps[1:])
     raise UserError(
         f"--to {target}: {gaps[0]}{others}; add --approximate to take the nearest, which is then written at the top of"
         " the file, or choose another trial or target"

@@ -19,7 +19,6 @@ def render(recipe: Recipe, header: Iterable[str]) -> tuple[str, list[Gap]]:
     require_outside(recipe, "ms-swift")
     config, gaps = recipe.config, []
     fipo = config.fipo
-    no_dropping(config, gaps)
     only_aggregation(config, gaps, {"token-mean": "fipo"})
     ratio = one_ratio(fipo, gaps, unclipped=False)
     loss = {"loss_type": "dapo" if ratio is None else "fipo"}
@@ -50,6 +49,7 @@ def render(recipe: Recipe, header: Iterable[str]) -> tuple[str, list[Gap]]:
         ("Optimizer: steps are optimizer steps here", _options(_optimizer(recipe))),
         ("Evaluation and checkpoints", _options(_schedule(recipe))),
     ]
+    no_dropping(config, gaps)
     lines = [
         *header,
         "",

@@ -25,6 +25,7 @@ def render(recipe: Recipe, header: Iterable[str]) -> tuple[str, list[Gap]]:
         ("Optimizer: iterations are optimizer steps", _options(_optimizer(recipe))),
         ("Evaluation, checkpoints, machines", [*_evaluation(config), *_options(_schedule(recipe))]),
     ]
+    no_dropping(config, gaps)
     lines = [
         *header,
         "",
@@ -53,7 +54,6 @@ def _options(values: Arguments) -> list[str]:
 
 def _loss(config: TrainerConfig, gaps: list[Gap]) -> Arguments:
     fipo = config.fipo
-    no_dropping(config, gaps)
     gaps.append(
         Gap(
             "old log-probabilities of the trainer",

@@ -25,7 +25,6 @@ def arguments(recipe: Recipe) -> tuple[dict[str, object], list[Gap]]:
                 "DAPO, all weights 1",
             )
         )
-    no_dropping(config, gaps)
     one_batch(config, gaps, "no dynamic sampling, which keeps them")
     if rollout.max_sampled_batches > 1:
         ours = f"rollout.max_sampled_batches = {rollout.max_sampled_batches}"
@@ -45,6 +44,7 @@ def arguments(recipe: Recipe) -> tuple[dict[str, object], list[Gap]]:
             )
         )
         accumulate += 1
+    no_dropping(config, gaps)
     return {
         "output_dir": f"output/{recipe.name}",
         "run_name": recipe.name,

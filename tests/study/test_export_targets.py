@@ -1,0 +1,228 @@
+"""What the exported scripts and files say to the trainers they are for."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from exported import PAPER, make_results
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from study.export import prepare, write
+
+GOLDEN = Path(__file__).parent / "export_golden"
+SCRIPTS = ("verl", "ms-swift", "slime")
+BOTH = PAPER | {"fipo.epsilon_f_low": 0.2}
+
+
+def schema(name: str) -> dict[str, Any]:
+    return json.loads((GOLDEN / f"{name}.schema.json").read_text())
+
+
+@pytest.fixture
+def export(tmp_path):
+    def run(target: str, point: dict[str, Any] = PAPER, **options: Any) -> str:
+        results = make_results(tmp_path / "study", [point], embedded=options.pop("embedded", False))
+        (one,) = prepare(results, target, out=tmp_path / "out", **options)
+        write(results, [one])
+        return (tmp_path / "out").read_text()
+
+    return run
+
+
+def arguments(script: str, tmp_path: Path, *more: str) -> list[str]:
+    """What the program of an exported script is called with: the script is run by bash with a stand-in program."""
+    (tmp_path / "bin").mkdir(exist_ok=True)
+    models = tmp_path / "scripts/models"
+    models.mkdir(parents=True, exist_ok=True)
+    (tmp_path / "model.sh").write_text("MODEL_ARGS=(--model-argument)\n")
+    code = "import sys; sys.stdout.buffer.write(b'\\0'.join(map(lambda a: a.encode(), sys.argv[1:])))"
+    for name in ("python3", "swift"):
+        stand_in = tmp_path / "bin" / name
+        stand_in.write_text(f'#!/bin/sh\nexec {sys.executable} -c "{code}" "$@"\n')
+        stand_in.chmod(0o755)
+    path = tmp_path / "script.sh"
+    path.write_text(script, encoding="utf-8")
+    environment = {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "MODEL_SCRIPT": str(tmp_path / "model.sh")}
+    done = subprocess.run(
+        ["bash", str(path), *more], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    )
+    return done.stdout.split("\0")
+
+
+def verl_config(overrides: list[str], tmp_path: Path) -> Any:
+    """The fork's config (its keys, all mandatory values) with `overrides`, composed by Hydra in struct mode."""
+
+    def blank(value: Any) -> Any:
+        return {key: blank(each) for key, each in value.items()} if isinstance(value, dict) else "none yet"
+
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf/dapo_trainer.yaml").write_text(yaml.safe_dump(blank(schema("verl")["config"])))
+    with initialize_config_dir(str(tmp_path / "conf"), version_base=None):
+        return compose("dapo_trainer", overrides=overrides)
+
+
+@pytest.mark.parametrize("target", (*SCRIPTS, "trl", "yaml"))
+def test_the_file_is_the_golden_one(export, target):
+    text = export(target, BOTH, approximate=True)
+    for pattern in (r"exported .* UTC", r"made with .*"):  # the day, the versions and the commit
+        text = re.sub(pattern, pattern.split(".")[0].strip(), text)
+    golden = GOLDEN / f"{target}.txt"
+    if os.environ.get("FIPO_WRITE_GOLDEN"):
+        golden.write_text(text)
+    assert text == golden.read_text()
+
+
+@pytest.mark.parametrize("target", SCRIPTS)
+def test_bash_and_shellcheck_accept_the_script(export, tmp_path, target):
+    export(target, approximate=True)
+    subprocess.run(["bash", "-n", str(tmp_path / "out")], check=True)
+    shellcheck = Path(sys.executable).with_name("shellcheck")
+    done = subprocess.run([shellcheck, str(tmp_path / "out")], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_hydra_composes_the_verl_overrides_over_the_forks_own_keys(export, tmp_path):
+    overrides = arguments(export("verl"), tmp_path)[2:]  # after -m recipe.dapo.main_dapo
+    config = verl_config(overrides, tmp_path)
+    actor = config.actor_rollout_ref.actor
+    loss = OmegaConf.to_container(actor.policy_loss)
+    assert {key: loss[key] for key in ("loss_mode", "decay_rate", "future_kl_clip_ratio", "safety_thresh")} == {
+        "loss_mode": "future_kl", "decay_rate": 32.0, "future_kl_clip_ratio": 0.2, "safety_thresh": 3.0,
+    }  # fmt: skip
+    assert loss["future_kl_clip_high_only"] is True
+    assert (actor.clip_ratio_low, actor.clip_ratio_high, actor.clip_ratio_c) == (0.2, 0.28, 10.0)
+    assert actor.use_kl_loss is False
+    assert actor.optim.lr == 1e-6
+    assert config.data.max_response_length == 10240
+    assert (config.data.train_batch_size, actor.ppo_mini_batch_size) == (512, 64)
+    assert config.actor_rollout_ref.rollout.n == 32
+    assert config.data.val_files == ["data/aime_2024.parquet", "data/aime25.parquet"]
+
+
+def test_verl_values_have_the_types_of_the_forks_config(export, tmp_path):
+    overrides = arguments(export("verl"), tmp_path)[2:]
+    config, types = verl_config(overrides, tmp_path), schema("verl")["config"]
+    allowed = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,), "NoneType": (int, float, str)}
+    for override in overrides:
+        key = override.partition("=")[0]
+        if key.startswith("++"):
+            continue
+        kind = types
+        for part in key.split("."):
+            kind = kind[part]
+        value = OmegaConf.select(config, key)
+        if key.endswith(("top_p", "temperature")):
+            kind = "float"  # its YAML writes them as whole numbers
+        if kind in allowed and key != "data.val_files":  # which takes one or a list
+            assert type(value) in allowed[kind], (key, value, kind)
+
+
+def test_what_is_given_to_the_script_comes_last(export, tmp_path):
+    assert arguments(export("verl"), tmp_path, "trainer.nnodes=7")[-1] == "trainer.nnodes=7"
+
+
+def parsed(words: list[str], options: dict[str, Any]) -> dict[str, Any]:
+    """Parse like the trainer: unknown options, wrong types and wrong choices are errors."""
+    kinds = {"int": int, "float": float}
+    values: dict[str, Any] = {}
+    position = 0
+    while position < len(words):
+        name, equals, value = words[position].partition("=")
+        position += 1
+        option = options[name]
+        given = [value] if equals else []
+        while not equals and position < len(words) and not words[position].startswith("--"):
+            given.append(words[position])
+            position += 1
+        assert len(given) == 1 or option["many"] or (option["flag"] and not given), (name, given)
+        if option["type"] == "string_to_bool":
+            assert set(given) <= {"true", "false"}, (name, given)
+        read = [kinds.get(option["type"], str)(each) for each in given]
+        assert not option["choices"] or set(read) <= set(option["choices"]), (name, given)
+        values[name] = read if option["many"] else read[0] if read else True
+    return values
+
+
+def test_ms_swifts_own_options_take_the_arguments(export, tmp_path):
+    values = parsed(arguments(export("ms-swift", approximate=True), tmp_path)[1:], schema("ms-swift")["options"])
+    expected = {
+        "--rlhf_type": "grpo", "--loss_type": ["fipo"], "--fipo_decay_rate": 32.0, "--fipo_clip_range": 0.2,
+        "--fipo_clip_high_only": "true", "--fipo_safety_threshold": 3.0, "--delta": 10.0, "--epsilon": 0.2,
+        "--epsilon_high": 0.28, "--beta": 0.0, "--num_generations": 32, "--generation_batch_size": 512 * 32,
+        "--reward_funcs": ["accuracy", "soft_overlong"], "--reward_weights": [2.0, 1.0], "--top_p": 1.0,
+    }  # fmt: skip
+    assert {key: values[key] for key in expected} == expected
+    gpus = 8
+    assert values["--gradient_accumulation_steps"] * gpus == 64 * 32  # one minibatch
+
+
+def test_ms_swift_refuses_a_machine_that_cannot_divide_the_minibatch(export, tmp_path):
+    script = export("ms-swift", approximate=True)
+    (tmp_path / "script.sh").write_text(script)
+    done = subprocess.run(
+        ["bash", str(tmp_path / "script.sh")], env=os.environ | {"NPROC_PER_NODE": "7"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "NNODES x NPROC_PER_NODE = 7 does not divide the 2048 responses" in done.stderr
+
+
+def test_slimes_own_options_take_the_arguments(export, tmp_path):
+    known = schema("slime")
+    new = {f"--fipo-{name}": {"type": "float", "choices": None, "flag": False, "many": False}
+           for name in ("decay-rate", "clip-ratio-low", "clip-ratio-high", "safety-thresh", "dual-clip-c")}  # fmt: skip
+    other = {name: {"type": None, "choices": None, "flag": True, "many": False} for name in known["megatron"]}
+    options = other | known["options"] | new
+    options["--loss-type"]["choices"] += ["fipo_loss"]  # pull request 1801
+    words = arguments(export("slime", PAPER | {"fipo.epsilon_f_low": 0.1}, approximate=True), tmp_path)
+    assert words[:2] == ["train.py", "--model-argument"]
+    values = parsed(words[2:], options)
+    assert values["--loss-type"] == "fipo_loss"
+    assert (values["--fipo-clip-ratio-low"], values["--fipo-clip-ratio-high"]) == (0.1, 0.2)
+    assert values["--use-rollout-logprobs"] is True
+    assert values["--global-batch-size"] == 64 * 32
+    assert values["--eval-prompt-data"] == ["aime_2024", "data/aime_2024.jsonl", "aime_2025", "data/aime25.jsonl"]
+
+
+@pytest.mark.slow
+def test_trls_own_config_class_takes_the_arguments(export, tmp_path):
+    """In a process of its own: the class sets up devices when it is made."""
+    export("trl", approximate=True)
+    code = (
+        "import sys, yaml, dataclasses; from trl import GRPOConfig, ModelConfig\n"
+        "from trl.scripts.grpo import GRPOScriptArguments\n"
+        "data = yaml.safe_load(open(sys.argv[1])); names = {f.name for f in dataclasses.fields(GRPOConfig)}\n"
+        "others = {f.name for c in (GRPOScriptArguments, ModelConfig) for f in dataclasses.fields(c)}\n"
+        "assert set(data) <= names | others, set(data) - names - others\n"
+        "own = {k: v for k, v in data.items() if k in names}\n"
+        # One process stands for the 8: it makes 8 times the passes.
+        "own |= dict(bf16=False, gradient_accumulation_steps=own['gradient_accumulation_steps'] * 8)\n"
+        "c = GRPOConfig(**own); print(c.loss_type, c.delta, c.epsilon_high, c.beta, c.steps_per_generation)\n"
+        "print(c.steps_per_generation // c.gradient_accumulation_steps, c.max_completion_length)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "out")], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.splitlines()[-2:] == ["dapo 10.0 0.28 0.0 16384", "8 10240"]
+
+
+def test_a_preset_brings_the_scale_and_the_trial_its_fipo_settings(export, tmp_path):
+    point = PAPER | {"optimizer.learning_rate": 7e-4}
+    text = export("verl", point, preset="qwen2.5_32b", embedded=True)
+    config = verl_config(arguments(text, tmp_path)[2:], tmp_path)
+    assert config.actor_rollout_ref.model.path == "Qwen/Qwen2.5-32B"
+    assert config.data.max_response_length == 20480
+    assert config.trainer.nnodes * config.trainer.n_gpus_per_node == 128
+    assert config.actor_rollout_ref.actor.policy_loss.decay_rate == 32.0
+    assert config.actor_rollout_ref.actor.optim.lr == 1e-6
+    assert "only the fipo settings are the trial's" in text
