@@ -20,7 +20,9 @@ that ended best. Taking several is against the winner's curse: the best of many 
    ``P(final gap < -margin) > level`` at `patience` evaluations in a row: the stopping criterion of Domhan et al.
    (IJCAI 2015) with a forecast that can be checked by hand.
 
-The rate of false prunes is measured, not derived: `benchmarks/pruning.py` prints it.
+The rate of false prunes is measured, not derived: `python -m benchmarks.pruning`. So far, over 39 simulated studies of
+five families: the truly best trial pruned in none (95 % interval 0..9 %, too few to claim less), 17 % of trial-steps
+saved (40 % where learning rates differ widely, 2 % where interim results carry no information).
 """
 
 from __future__ import annotations
