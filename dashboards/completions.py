@@ -40,9 +40,9 @@ def tokens(response: dict[str, object]) -> pl.DataFrame:
     return frame.with_row_index("position", offset=1)
 
 
-def reach(responses: pl.DataFrame) -> float:
-    """The largest distance of a finite influence weight from 1 among all responses; 0 without tokens."""
-    weights = responses["influence_weight"].explode()
+def reach(tokens: pl.DataFrame) -> float:
+    """The largest distance of a finite influence weight from 1 in one response; 0 without tokens."""
+    weights = tokens["influence_weight"]
     return float((weights.filter(weights.is_finite()) - 1).abs().max() or 0.0)
 
 

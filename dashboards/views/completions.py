@@ -13,7 +13,7 @@ from dashboards.views.widgets import IN_URL
 from trainer.errors import UserError
 
 HELP = """Each token is coloured by its influence weight f, by which FIPO multiplies the advantage. log-ratio: log
-probability after this step's update minus before."""
+probability after this step's update minus before. The scale is this response's own: its ends are beside the bar."""
 
 
 def render(study: Study) -> None:
@@ -41,7 +41,7 @@ def render(study: Study) -> None:
         return
     rows = responses.rows(named=True)
     row = rows[right.selectbox("Response", range(len(rows)), format_func=lambda i: _name(rows[i]), key="response")]
-    _response(row, completions.reach(responses))
+    _response(row)
 
 
 def _folders(study: Study) -> dict[int, Path]:
@@ -56,7 +56,7 @@ def _name(row: dict[str, object]) -> str:
     return f"{verdict}, advantage {row['advantage']:+.2f}: {row['problem']}"
 
 
-def _response(row: dict[str, object], reach: float) -> None:
+def _response(row: dict[str, object]) -> None:
     st.caption("Problem")
     st.text(str(row["problem"]))
     facts = {
@@ -71,6 +71,7 @@ def _response(row: dict[str, object], reach: float) -> None:
     st.dataframe(pl.DataFrame([facts]), hide_index=True, key="facts", alt="What the response was worth")
     st.caption("Response, each token coloured by its influence weight", help=HELP)
     tokens = completions.tokens(row)
+    reach = completions.reach(tokens)
     st.html(completions.legend(reach))
     if row["advantage"] == 0:
         st.info("Its advantage is 0, so no weight changes anything: every response to this problem had one reward.")

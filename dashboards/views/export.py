@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import tempfile
 from pathlib import Path
@@ -56,7 +55,7 @@ def render(study: Study) -> None:
         preset = None if scale == AS_RUN else scale
     if target in TRAINERS:
         approximate = st.toggle("Take the nearest", key="approximate", help=APPROXIMATE_HELP, **IN_URL)
-    command = f"fipo export {shlex.quote(os.path.relpath(study.results.directory))} --to {target}"
+    command = f"fipo export {shlex.quote(_shown(study.results.directory))} --to {target}"
     command += f" --trial {number}" if number is not None else ""
     command += (f" --preset {preset}" if preset else "") + (" --approximate" if approximate else "")
     if target == "hf":
@@ -65,6 +64,12 @@ def render(study: Study) -> None:
         _file(study, target, number, approximate=approximate, preset=preset)
     st.caption("The same on the command line")
     st.code(command, language="bash", wrap_lines=True)
+
+
+def _shown(directory: Path) -> str:
+    """As a user who stands where the dashboard was started would write it."""
+    here = Path.cwd()
+    return str(directory.relative_to(here) if directory.is_relative_to(here) else directory)
 
 
 def _trial(study: Study, column: st.delta_generator.DeltaGenerator) -> int | None:

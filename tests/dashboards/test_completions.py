@@ -73,10 +73,9 @@ def test_without_any_influence_nothing_is_coloured() -> None:
     assert all(shade.endswith(",0.00)") for shade in drawn("ab", [1.0, 1.0], reach=0.0).shades)
 
 
-def test_the_reach_is_the_farthest_weight_of_the_step() -> None:
-    frame = synthetic.completions(5, text="2+4=6")
-    weights = [weight for row in frame["influence_weight"] for weight in row]
-    assert completions.reach(frame) == pytest.approx(max(abs(weight - 1) for weight in weights))
+def test_the_reach_is_the_farthest_weight_of_the_response() -> None:
+    frame = pl.DataFrame({"influence_weight": [1.05, 0.9, float("nan"), 1.0]})
+    assert completions.reach(frame) == pytest.approx(0.1)
     assert completions.reach(frame.clear()) == 0.0
 
 
