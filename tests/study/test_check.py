@@ -40,7 +40,7 @@ SHIPPED = sorted((Path(__file__).parents[2] / "search_spaces").glob("*.yaml"))
         ),
         (
             {"space": {"optimizer.prompts_per_minibatch": {"type": "int", "low": 1, "high": 4}}},
-            ["prompts_per_minibatch = 3", "divisor of 32"],
+            ["prompts_per_minibatch = 3", "divisor of 16"],
         ),
         (
             {"space": {"optimizer.prompts_per_minibatch": {"type": "choice", "values": [16, 32]}}},
