@@ -6,7 +6,7 @@ import math
 import re
 
 import pytest
-from exported import PAPER, make_results
+from tests.study.exported import PAPER, make_results
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
-from exported import PAPER, make_results
+from tests.study.exported import PAPER, make_results
 
 from study.export import prepare
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from exported import PAPER, make_results, score
+from tests.study.exported import PAPER, make_results, score
 
 from study.export.selection import split_half
 

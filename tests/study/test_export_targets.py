@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from exported import PAPER, make_results
+from tests.study.exported import PAPER, make_results
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from exported import PAPER, make_results
+from tests.study.exported import PAPER, make_results
 
 from study.export import prepare
 from study.importer import import_script, import_verl_script
