@@ -43,8 +43,8 @@ SHIPPED = sorted((Path(__file__).parents[2] / "search_spaces").glob("*.yaml"))
             ["prompts_per_minibatch = 3", "divisor of 16"],
         ),
         (
-            {"space": {"optimizer.prompts_per_minibatch": {"type": "choice", "values": [16, 32]}}},
-            ["prompts_per_minibatch = 32", "FutureKL is 0"],
+            {"space": {"optimizer.prompts_per_minibatch": {"type": "choice", "values": [8, 16]}}},
+            ["prompts_per_minibatch = 16", "FutureKL is 0"],
         ),
         ({"space": {"steps": {"type": "int", "low": 1, "high": 4}}}, ["steps", "comparable", "under trainer"]),
         ({"space": {"evaluation.top_p": UNIT}}, ["evaluation.top_p", "comparable"]),

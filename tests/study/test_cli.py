@@ -68,7 +68,8 @@ def test_help_loads_nothing_heavy(tmp_path):
 
 
 def test_validate_names_what_each_spec_sweeps(tmp_path):
-    ended = fipo("validate", *map(str, sorted((ROOT / "search_spaces").glob("*.yaml"))), cwd=tmp_path)
+    specs = sorted((ROOT / "search_spaces").glob("*.yaml"))
+    ended = fipo("validate", *map(str, specs), cwd=tmp_path)
     assert ended.returncode == 0, ended.stderr
-    assert len(ended.stdout.splitlines()) == 3
+    assert [line.split(":")[0] for line in ended.stdout.splitlines()] == [str(path) for path in specs]
     assert "aime_2024/avg@32" in ended.stdout
