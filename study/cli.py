@@ -185,13 +185,11 @@ def dashboard(
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 8501,
 ) -> None:
     """Browse a study in the web browser, also while it runs. Ctrl-C ends it."""
-    import subprocess
-
     from study.results import find_study
 
     study = str(find_study(directory))
     command = [sys.executable, "-m", "dashboards.serve", study, "--host", host, "--port", str(port)]
-    raise typer.Exit(subprocess.run(command, check=False).returncode)
+    os.execv(sys.executable, command)  # one process: a signal to it reaches the server
 
 
 def main() -> None:
