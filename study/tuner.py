@@ -8,10 +8,12 @@ decides, and the searcher's completion call tells Optuna the end. Ray's own `Opt
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import ray
 from ray import tune
 from ray.tune.logger import JsonLoggerCallback
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
@@ -104,6 +106,23 @@ class BridgeScheduler(FIFOScheduler):
         self._user_errors.add(line)
 
 
+class RayAlive(tune.Callback):
+    """Ends the study when no node of Ray is left; Tune would wait for one for ever."""
+
+    _PERIOD = 5.0
+
+    def __init__(self) -> None:
+        self._next = 0.0
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Look at the nodes every few seconds."""
+        if time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + self._PERIOD
+        if not any(node["Alive"] for node in ray.nodes()):
+            raise StudyAborted("Ray has died (killed, or out of memory); see driver.log")
+
+
 def run_trials(bridge: Bridge, trainable: type[tune.Trainable], *, concurrency: int, scratch: Path) -> None:
     """Run all trials of the bridge's study, `concurrency` at a time, each in a placement group of its own.
 
@@ -131,7 +150,7 @@ def run_trials(bridge: Bridge, trainable: type[tune.Trainable], *, concurrency: 
             name="tune",
             storage_path=str(scratch),
             verbose=0,
-            callbacks=[JsonLoggerCallback()],
+            callbacks=[JsonLoggerCallback(), RayAlive()],
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
         ),
     )

@@ -29,10 +29,15 @@ from trainer.worked_sums import boxed, habitual_answer, worked_sum
 Progress = Callable[[float, str], None]
 """Called with the fraction done, 0 to 1, and what is being done."""
 
-WORK_STEPS, HABIT_STEPS, BATCH = 600, 150, 32
-"""Optimizer steps that teach working a sum out, then those that teach the habits, and the sequences of each."""
-WORK_RATE, HABIT_RATE, WARMUP = 5e-3, 1e-3, 30
-"""AdamW's learning rates, each falling linearly, and the steps over which the first rises."""
+BATCH = 32
+"""Sequences of an optimizer step."""
+WORK_RATE, WARMUP, WORK_DECAY = 5e-3, 30, 300
+"""Learning to work sums out: AdamW's rate, the steps over which it rises, and those over which it falls to 0."""
+LEARNED, MAX_HOLD = 0.3, 1000
+"""It begins to fall when 20 steps have a mean loss below the first (nats a token), or after the second (steps). The
+loss drops at a step that depends on the seed and on rounding, so a fixed number of steps would sometimes be too few."""
+HABIT_RATE, HABIT_STEPS = 1e-3, 150
+"""Then the habits: the rate, falling to 0 over these steps."""
 SEEDS = (0, 1, 2)
 """Tried in turn until the finished model is within the bounds below."""
 MIN_WORKED, SAMPLED_RANGE = 0.9, (0.12, 0.38)
@@ -127,14 +132,20 @@ def _train(words: Qwen2Tokenizer, seed: int, report: Progress) -> tuple[Qwen2For
             generator = random.Random(seed)
             model = Qwen2ForCausalLM(_config(words))
             optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.95), weight_decay=0.01)
-            for step in range(WORK_STEPS + HABIT_STEPS):
-                if step % 10 == 0:
-                    stage = "working sums out" if step < WORK_STEPS else "guessing habits"
-                    report(0.95 * step / (WORK_STEPS + HABIT_STEPS), f"making the embedded base model: {stage}")
-                optimizer.param_groups[0]["lr"] = _rate(step)
+            losses: list[float] = []
+            fall = MAX_HOLD
+            while (step := len(losses)) < fall + WORK_DECAY:
+                report(_fraction(step, fall), "making the embedded base model: working sums out")
+                rate = WORK_RATE * min(1.0, (step + 1) / WARMUP, (fall + WORK_DECAY - step) / WORK_DECAY)
+                pairs = [(sum_prompt(each), worked_sum(each)) for each in _fresh_sums(generator, BATCH)]
+                losses.append(_supervised_step(model, optimizer, words, pairs, rate))
+                if fall == MAX_HOLD and step >= 20 and sum(losses[-20:]) / 20 < LEARNED:
+                    fall = step + 1
+            for step in range(HABIT_STEPS):
+                report(_fraction(len(losses) + step, fall), "making the embedded base model: habits")
                 sums = _fresh_sums(generator, BATCH)
-                answer = worked_sum if step < WORK_STEPS else lambda numbers: habitual_answer(numbers, generator)
-                _supervised_step(model, optimizer, words, [(sum_prompt(each), answer(each)) for each in sums])
+                pairs = [(sum_prompt(each), habitual_answer(each, generator)) for each in sums]
+                _supervised_step(model, optimizer, words, pairs, HABIT_RATE * (1 - step / HABIT_STEPS))
             report(0.95, "making the embedded base model: checking it")
             return model.eval(), measure(model, words)
     finally:
@@ -159,10 +170,9 @@ def _config(words: Qwen2Tokenizer) -> Qwen2Config:
     )
 
 
-def _rate(step: int) -> float:
-    if step < WORK_STEPS:
-        return WORK_RATE * min(1.0, (step + 1) / WARMUP) * (1 - step / WORK_STEPS)
-    return HABIT_RATE * (1 - (step - WORK_STEPS) / HABIT_STEPS)
+def _fraction(step: int, fall: int) -> float:
+    """How much is done. Until `fall` is known, it is taken to be about to come, 250 steps being usual."""
+    return 0.95 * step / (min(fall, max(step, 250)) + WORK_DECAY + HABIT_STEPS)
 
 
 def _fresh_sums(generator: random.Random, count: int) -> list[tuple[int, ...]]:
@@ -180,7 +190,10 @@ def _supervised_step(
     optimizer: torch.optim.Optimizer,
     words: Qwen2Tokenizer,
     pairs: list[tuple[str, str]],
-) -> None:
+    rate: float,
+) -> float:
+    """One step on pairs of prompt and answer; returns the loss in nats per token of the answers."""
+    optimizer.param_groups[0]["lr"] = rate
     tokens, targets = _batch(words, pairs)
     logits = model(input_ids=tokens[:, :-1], use_cache=False).logits
     loss = cross_entropy(logits.flatten(0, 1), targets[:, 1:].flatten())
@@ -188,6 +201,7 @@ def _supervised_step(
     loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()
+    return loss.item()
 
 
 def _batch(words: Qwen2Tokenizer, pairs: list[tuple[str, str]]) -> tuple[torch.Tensor, torch.Tensor]:

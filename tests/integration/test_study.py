@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import optuna
@@ -153,40 +154,54 @@ def processes(driver: psutil.Process) -> list[psutil.Process]:
     return [driver, *driver.children(recursive=True)]
 
 
-def test_a_killed_worker_fails_its_trial_alone_and_ctrl_c_settles_the_rest(tmp_path, base):
-    write_spec(tmp_path / "spec.yaml", base, trials=9, enqueue=controls(*[5e-5] * 9), trainer={"steps": 100_000})
-    directory = tmp_path / "study"
+@contextlib.contextmanager
+def endless_study(folder: Path, base: str) -> Iterator[subprocess.Popen[str]]:
+    """The driver of a study whose two running trials would never end, once both have been evaluated twice."""
+    write_spec(folder / "spec.yaml", base, trials=9, enqueue=controls(*[5e-5] * 9), trainer={"steps": 100_000})
     command = [*FIPO, "launch", "spec.yaml", "--out", "study"]
     driver = subprocess.Popen(
-        command, cwd=tmp_path, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+        command, cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
     )
     try:
-        wait_for(lambda trials: sum(len(trial.evaluations) > 1 for trial in trials) == 2, directory, driver)
-        family = processes(psutil.Process(driver.pid))
+        wait_for(lambda trials: sum(len(each.evaluations) > 1 for each in trials) == 2, folder / "study", driver)
+        yield driver
+    finally:
+        if driver.poll() is None:
+            os.killpg(driver.pid, signal.SIGKILL)
 
+
+def test_a_killed_worker_fails_its_trial_alone_and_ctrl_c_settles_the_rest(tmp_path, base):
+    directory = tmp_path / "study"
+    with endless_study(tmp_path, base) as driver:
+        family = processes(psutil.Process(driver.pid))
         addresses = {each.laddr.ip for one in family for each in one.net_connections("inet") if each.status == "LISTEN"}
         assert addresses and addresses <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
 
-        victim = next(one for one in family if "Worker" in " ".join(one.cmdline()))
-        victim.send_signal(signal.SIGKILL)
-        wait_for(lambda trials: any(trial.state == "FAIL" for trial in trials), directory, driver)
+        next(one for one in family if one.cmdline()[0].startswith("ray::Worker")).kill()
         wait_for(lambda trials: len(trials[2].evaluations) > 1, directory, driver)
         (failed,) = [trial for trial in read_study(directory).trials if trial.state == "FAIL"]
         assert failed.fail_reason == "the worker process died (killed, or out of memory); see driver.log"
 
         family = processes(psutil.Process(driver.pid))
-        os.kill(driver.pid, signal.SIGINT)
+        driver.send_signal(signal.SIGINT)
         _, complaint = driver.communicate(timeout=120)
         assert driver.returncode == 130
         assert complaint.strip() == "Interrupted; what was finished is kept in study"
-    finally:
-        if driver.poll() is None:
-            os.killpg(driver.pid, signal.SIGKILL)
     trials = read_study(directory).trials
     assert {trial.state for trial in trials} == {"FAIL", "WAITING"}
     assert {trial.fail_reason for trial in trials if trial.state == "FAIL"} == {failed.fail_reason, "interrupted"}
     _, left = psutil.wait_procs(family, timeout=30)
     assert not left
+
+
+def test_a_killed_ray_ends_the_study_with_a_line_and_no_trial_running(tmp_path, base):
+    with endless_study(tmp_path, base) as driver:
+        next(one for one in processes(psutil.Process(driver.pid)) if one.name() == "raylet").kill()
+        _, complaint = driver.communicate(timeout=240)
+        assert driver.returncode == 2
+        assert len(complaint.strip().splitlines()) == 1 and "Ray has died" in complaint
+    states = [trial.state for trial in read_study(tmp_path / "study").trials]
+    assert "RUNNING" not in states and "FAIL" in states
 
 
 def test_a_model_that_cannot_be_loaded_ends_the_study_at_once_with_one_line(tmp_path):

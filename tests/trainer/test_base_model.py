@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import random
 import re
@@ -29,10 +30,12 @@ SUMS = st.lists(st.integers(10, 99), min_size=3, max_size=6).map(tuple)
 
 # A base of a few steps: what the cache does is the same, and it takes a second. Run as a program by the tests below.
 BRIEF = """
+import functools
 import sys
 from pathlib import Path
 from trainer import base_model
-base_model.WORK_STEPS, base_model.HABIT_STEPS = int(sys.argv[2]), 1
+base_model.measure = functools.partial(base_model.measure, sums=4)
+base_model.MAX_HOLD, base_model.WORK_DECAY, base_model.HABIT_STEPS = int(sys.argv[2]), 1, 1
 base_model.MIN_WORKED, base_model.SAMPLED_RANGE = 0.0, (0.0, 1.0)
 reports = []
 try:
@@ -50,9 +53,10 @@ def brief(cache: Path, *, steps: int = 2, **options: object) -> subprocess.Popen
 
 @pytest.fixture
 def brief_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three steps of training and no bounds."""
-    monkeypatch.setattr(base_model, "WORK_STEPS", 2)
-    monkeypatch.setattr(base_model, "HABIT_STEPS", 1)
+    """Three steps of training, a brief check, and no bounds."""
+    monkeypatch.setattr(base_model, "measure", functools.partial(measure, sums=4))
+    for steps in ("MAX_HOLD", "WORK_DECAY", "HABIT_STEPS"):
+        monkeypatch.setattr(base_model, steps, 1)
     monkeypatch.setattr(base_model, "MIN_WORKED", 0.0)
     monkeypatch.setattr(base_model, "SAMPLED_RANGE", (0.0, 1.0))
 
@@ -169,8 +173,9 @@ def test_a_damaged_cache_is_made_again(tmp_path: Path, brief_recipe: None, name:
 
 
 def test_a_base_out_of_bounds_is_never_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(base_model, "WORK_STEPS", 2)
-    monkeypatch.setattr(base_model, "HABIT_STEPS", 1)
+    monkeypatch.setattr(base_model, "measure", functools.partial(measure, sums=4))
+    for steps in ("MAX_HOLD", "WORK_DECAY", "HABIT_STEPS"):
+        monkeypatch.setattr(base_model, steps, 1)
     with pytest.raises(UserError, match=r"every seed of \(0, 1, 2\); the last one worked 0\.00 of the sums out"):
         ensure_base_model(cache=tmp_path)
     assert not [path for path in tmp_path.iterdir() if path.is_dir()]
