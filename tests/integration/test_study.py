@@ -160,7 +160,14 @@ def endless_study(folder: Path, base: str) -> Iterator[subprocess.Popen[str]]:
     write_spec(folder / "spec.yaml", base, trials=9, enqueue=controls(*[5e-5] * 9), trainer={"steps": 100_000})
     command = [*FIPO, "launch", "spec.yaml", "--out", "study"]
     driver = subprocess.Popen(
-        command, cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+        command,
+        cwd=folder,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        # A background job of a shell script ignores SIGINT, and so would all that it starts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
         wait_for(lambda trials: sum(len(each.evaluations) > 1 for each in trials) == 2, folder / "study", driver)
