@@ -6,12 +6,12 @@ import math
 import re
 
 import pytest
-from tests.study.exported import PAPER, make_results
 from hypothesis import given
 from hypothesis import strategies as st
 
 from study.export import prepare
 from study.export.gaps import half_life, one_ratio
+from tests.study.exported import PAPER, make_results
 from trainer.config import FipoConfig, TrainerConfig
 from trainer.errors import UserError
 

@@ -9,9 +9,9 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
-from tests.study.exported import PAPER, make_results
 
 from study.export import prepare
+from tests.study.exported import PAPER, make_results
 
 EVIL = "</script><script>alert('x')</script><img src=http://evil.example/x>"
 

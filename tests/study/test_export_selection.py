@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tests.study.exported import PAPER, make_results, score
 
 from study.export.selection import split_half
+from tests.study.exported import PAPER, make_results, score
 
 
 def with_solved(tmp_path, solved: np.ndarray, samples: int = 32, metric: str = "avg@k"):

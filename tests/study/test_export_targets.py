@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.study.exported import PAPER, make_results
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from study.export import prepare, write
+from tests.study.exported import PAPER, make_results
 
 GOLDEN = Path(__file__).parent / "export_golden"
 SCRIPTS = ("verl", "ms-swift", "slime")

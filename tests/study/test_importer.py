@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from tests.study.exported import PAPER, make_results
 
 from study.export import prepare
 from study.importer import import_script, import_verl_script
+from tests.study.exported import PAPER, make_results
 from trainer.config import TrainerConfig
 from trainer.errors import UserError, read_yaml, validate
 
