@@ -99,7 +99,7 @@ def _make(directory: Path, report: Progress) -> None:
         transformers.utils.logging.disable_progress_bar()  # it would write over the caller's display
         model.save_pretrained(partial)
         transformers.utils.logging.enable_progress_bar()
-        words.save_pretrained(partial)
+        tokenizer.character_tokenizer().save_pretrained(partial)  # `words` has padded, and would carry that along
         digests = {path.name: _digest(path) for path in sorted(partial.iterdir())}
         _write_marker(partial, {"seed": seed, "measured": measured, "sha256": digests})
         shutil.rmtree(directory, ignore_errors=True)  # one that is damaged
