@@ -47,7 +47,7 @@ class SyntheticStudy:
         sets = [{"name": SETS[0], "path": "embedded:select", "samples": samples, "every": every},
                 {"name": SETS[1], "path": "embedded:report", "samples": samples, "every": 1_000_000}]  # fmt: skip
         self.spec = StudySpec(
-            name=name, trials=trials, concurrency=2, seed=seed, sampler=Plugin(name="random"),
+            name=name, trials=trials, concurrency=2, seed=seed, sampler=Plugin(name="random", seed=seed),
             pruner=Plugin(name="median", n_startup_trials=4, n_warmup_steps=every), space=SPACE,
             enqueue=(Control(label=control, values=DAPO),), trainer={"steps": steps, "evaluation": {"sets": sets}},
         )  # fmt: skip
