@@ -71,7 +71,8 @@ class Display:
                 self._print_changes(snapshot(), shown, started)
             self._print_changes(snapshot(), shown, started)
             return
-        with Live(console=self._console, auto_refresh=False) as live:
+        # Not redirecting: what others print belongs in driver.log, not between the rows.
+        with Live(console=self._console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False) as live:
             while True:
                 stopping = self._stop.wait(_PERIOD)
                 live.update(_screen(snapshot(), started, self._console.height), refresh=True)
