@@ -85,3 +85,18 @@ def test_json_holds_every_trial_with_its_latest_evaluation(bridge):
     assert [trial["state"] for trial in data["trials"]] == ["COMPLETE", "PRUNED", "RUNNING"]
     assert data["trials"][0]["evaluation"]["scores"][0]["accuracy"] == 0.6
     assert data["trials"][1]["pruned_at"] == 5
+
+
+def test_what_others_print_does_not_come_between_the_rows_of_the_live_table(bridge, capsys):
+    console = Console(file=io.StringIO(), width=160, force_terminal=True)
+    display = Display(console)
+
+    def snapshot():
+        print("a worker's traceback")
+        return read_study(bridge.directory)
+
+    display.running(bridge.directory, snapshot, 2)
+    display.ended()
+    assert "PRUNED at 5" in console.file.getvalue()
+    assert "traceback" not in console.file.getvalue()
+    assert "traceback" in capsys.readouterr().out
