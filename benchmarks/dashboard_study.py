@@ -29,7 +29,7 @@ SPACE: dict[str, dict[str, Any]] = {
 DAPO = {"fipo.half_life": 32.0, "fipo.epsilon_f_low": 0.0, "fipo.epsilon_f_high": 0.0, "optimizer.learning_rate": 1e-6}
 METRICS = (
     *(f"response_length/{each}" for each in ("min", "q25", "mean", "median", "q75", "max", "truncated")),
-    *("reward/mean", "reward/accuracy", "sampled_batches", "groups_kept", "advantage/length_weighted_mean"),
+    *("reward/mean", "rollout/accuracy", "sampled_batches", "groups_kept", "advantage/length_weighted_mean"),
     *("policy_kl", "grad_norm", "entropy", "clip_fraction", "dual_clip_fraction"),
     *(f"influence_weight/{each}" for each in ("mean", "min", "max", "clip_fraction")),
     *("future_kl/mean", "future_kl/noise_floor", "dropped_sequence_fraction", "loss", "learning_rate"),

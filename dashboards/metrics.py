@@ -31,7 +31,7 @@ QUANTITIES = (
     Quantity("response_length/min", "response length, shortest (tokens)", "3a, 8a"),
     Quantity("response_length/truncated", "truncated responses (fraction)"),
     Quantity("reward/mean", "reward, mean", "4a"),
-    Quantity("reward/accuracy", "training accuracy (fraction)"),
+    Quantity("rollout/accuracy", "training accuracy (fraction)"),
     Quantity("sampled_batches", "batches sampled per step", "4b"),
     Quantity("advantage/length_weighted_mean", "advantage, length-weighted mean", "4c, 6a"),
     Quantity("policy_kl", "policy KL (nats per token)", "2b, 5a, 7a"),

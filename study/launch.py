@@ -55,11 +55,12 @@ def launch(spec: StudySpec, directory: Path, watcher: Watcher) -> StudyResults:
 
 def prepare(spec: StudySpec, progress: Progress) -> None:
     """Make or find everything that the trials read. Raises UserError for a model or problem file that is not there."""
-    from trainer.problems import load_problems
+    from trainer.data import evaluation_problems, load_problems
 
     configs = list(trainer_configs(spec))
-    for path in {each.data.train for each in configs} | {each.path for each in configs[0].evaluation.sets}:
+    for path in {each.data.train for each in configs}:
         load_problems(path)
+    evaluation_problems(configs[0])  # the same in all trials
     models = {each.model.path for each in configs}
     for model in models - {"embedded"}:
         _check_model(model)

@@ -37,12 +37,7 @@ def run(path: Path, directory: Path) -> Iterator[str]:
     write_atomically(directory / "config.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
     for evaluation in train(config, directory):
         for score in evaluation.scores:
-            yield (
-                f"step {evaluation.step:>4}/{config.steps}  {score.name}  avg@{score.samples} {score.accuracy:.4f}"
-                f" ±{score.sampling_error:.4f} (sampling) ±{score.problem_error:.4f} (problems)"
-                f"  cons@{score.samples} {score.cons:.4f}  pass@{score.samples} {score.pass_at_k:.4f}"
-                f"  length {score.mean_length:.1f}  {evaluation.seconds:.0f} s"
-            )
+            yield f"step {evaluation.step:>4}/{config.steps}  {score}  {evaluation.seconds:.0f} s"
     yield f"Metrics and evaluations: {directory}"
 
 

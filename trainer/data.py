@@ -14,7 +14,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from trainer.config import DataConfig
+from trainer.config import DataConfig, TrainerConfig
 from trainer.errors import UserError
 from trainer.problems import EMBEDDED, Problem, embedded_problems
 from trainer.rewards import normalise
@@ -58,6 +58,15 @@ def require_integers(problems: Iterable[Problem], *, name: str, path: str) -> No
                 f"{path}: problem {number} of set {name} has the answer {problem.answer!r}; an AIME answer is an"
                 " integer 0 to 999; mend the file, or give the set a name that does not begin with aime"
             )
+
+
+def evaluation_problems(config: TrainerConfig) -> dict[str, list[Problem]]:
+    """The problems of every evaluation set, by its name. Raises UserError for an AIME set without integer answers."""
+    sets = {each.name: load_problems(each.path) for each in config.evaluation.sets}
+    for each in config.evaluation.sets:
+        if each.name.lower().startswith("aime"):
+            require_integers(sets[each.name], name=each.name, path=each.path)
+    return sets
 
 
 def prompt_tokens(tokenizer: PreTrainedTokenizerBase, problem: Problem, config: DataConfig) -> tuple[int, ...]:

@@ -8,14 +8,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from trainer.config import EvaluationSet, TrainerConfig
-from trainer.data import load_problems, prompt_tokens, require_integers
 from trainer.graded import sample_graded
 from trainer.policy import Policy
 from trainer.problems import Problem
 from trainer.ranks import Ranks
 from trainer.records import SetScore
 from trainer.rewards import Grade, normalise
-from trainer.rollout import Request, Response, Sampler, request_seed
+from trainer.rollout import Response, Sampler
 
 Array = np.ndarray
 
@@ -122,32 +121,18 @@ def evaluate_set(
     Seeds leave the trial out, so that trials are compared on common random numbers.
     """
     name_seed = int.from_bytes(each.name.encode(), "little")
-    prompts = [prompt_tokens(policy.tokenizer, problem, config.data) for problem in problems]
-    requests = [
-        Request(prompt, request_seed(config.evaluation.seed, name_seed, step, index, sample))
-        for index, prompt in enumerate(prompts)
-        for sample in range(each.samples)
-    ]
     responses, grades = sample_graded(
         sampler,
         policy,
         ranks,
-        requests,
-        [problem.answer for problem in problems for _ in range(each.samples)],
+        problems,
+        config,
+        samples=each.samples,
+        seed=(config.evaluation.seed, name_seed, step),
         temperature=config.evaluation.temperature,
         top_p=config.evaluation.top_p,
-        max_tokens=config.rollout.max_response_length,
     )
     return score_set(each, problems, responses, grades)
-
-
-def evaluation_problems(config: TrainerConfig) -> dict[str, list[Problem]]:
-    """The problems of every evaluation set, by its name. Raises UserError for an AIME set without integer answers."""
-    sets = {each.name: load_problems(each.path) for each in config.evaluation.sets}
-    for each in config.evaluation.sets:
-        if each.name.lower().startswith("aime"):
-            require_integers(sets[each.name], name=each.name, path=each.path)
-    return sets
 
 
 def sets_due(config: TrainerConfig, step: int) -> list[EvaluationSet]:

@@ -4,25 +4,45 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from trainer.config import TrainerConfig
+from trainer.data import prompt_tokens
 from trainer.policy import Policy
+from trainer.problems import Problem
 from trainer.ranks import Ranks
 from trainer.rewards import Grade, grade
-from trainer.rollout import Request, Response, Sampler
+from trainer.rollout import Request, Response, Sampler, request_seed
 
 
 def sample_graded(
     sampler: Sampler,
     policy: Policy,
     ranks: Ranks,
-    requests: Sequence[Request],
-    answers: Sequence[str],
+    problems: Sequence[Problem],
+    config: TrainerConfig,
     *,
+    samples: int,
+    seed: Sequence[int],
     temperature: float,
     top_p: float,
-    max_tokens: int,
 ) -> tuple[list[Response], list[Grade]]:
-    """One response per request, graded against the answer at the same place."""
-    own = sampler.sample(ranks.share(requests), temperature=temperature, top_p=top_p, max_tokens=max_tokens)
+    """`samples` responses to each problem, problem by problem, each with its grade.
+
+    Args:
+        seed: names the draw; a request's own seed adds the numbers of its problem and of its sample.
+    """
+    prompts = [prompt_tokens(policy.tokenizer, problem, config.data) for problem in problems]
+    requests = [
+        Request(prompt, request_seed(*seed, index, sample))
+        for index, prompt in enumerate(prompts)
+        for sample in range(samples)
+    ]
+    answers = [problem.answer for problem in problems for _ in range(samples)]
+    own = sampler.sample(
+        ranks.share(requests),
+        temperature=temperature,
+        top_p=top_p,
+        max_tokens=config.rollout.max_response_length,
+    )
     grades = [
         grade(policy.decode(response.tokens), answer)
         for response, answer in zip(own, ranks.share(answers), strict=True)

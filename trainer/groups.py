@@ -9,12 +9,11 @@ import numpy as np
 
 from trainer.advantages import group_advantages, informative, rewards
 from trainer.config import TrainerConfig
-from trainer.data import prompt_tokens
 from trainer.graded import sample_graded
 from trainer.policy import Policy
 from trainer.problems import Problem
 from trainer.ranks import Ranks
-from trainer.rollout import Request, Response, Sampler, request_seed
+from trainer.rollout import Response, Sampler
 
 
 class ProblemStream:
@@ -25,11 +24,13 @@ class ProblemStream:
 
     def take(self, count: int) -> list[Problem]:
         """The next `count` problems."""
-        taken = []
+        taken: list[Problem] = []
+        orders: dict[int, np.ndarray] = {}
         for position in range(self.position, self.position + count):
             epoch, index = divmod(position, len(self.problems))
-            order = np.random.default_rng((self.seed, epoch)).permutation(len(self.problems))
-            taken.append(self.problems[order[index]])
+            if epoch not in orders:
+                orders[epoch] = np.random.default_rng((self.seed, epoch)).permutation(len(self.problems))
+            taken.append(self.problems[orders[epoch][index]])
         self.position += count
         return taken
 
@@ -64,22 +65,17 @@ def sample_batch(
     tokens, correct_all, lengths_all = 0, [], []
     for batch in range(rollout.max_sampled_batches):
         problems = stream.take(rollout.prompts_per_step)
-        prompts = [prompt_tokens(policy.tokenizer, problem, config.data) for problem in problems]
-        requests = [
-            Request(prompt, request_seed(config.seed, step, batch, index, sample))
-            for index, prompt in enumerate(prompts)
-            for sample in range(rollout.group_size)
-        ]
         # No top-p here: the ratio of the loss is only right when the policy sampled from its whole distribution.
         responses, grades = sample_graded(
             sampler,
             policy,
             ranks,
-            requests,
-            [problem.answer for problem in problems for _ in range(rollout.group_size)],
+            problems,
+            config,
+            samples=rollout.group_size,
+            seed=(config.seed, step, batch),
             temperature=rollout.temperature,
             top_p=1.0,
-            max_tokens=rollout.max_response_length,
         )
         size = rollout.group_size
         groups = [responses[start : start + size] for start in range(0, len(responses), size)]

@@ -14,9 +14,9 @@ import torch
 from trainer.checkpoint import Position, load_newest, save
 from trainer.completions import choose, completions
 from trainer.config import TrainerConfig
-from trainer.data import fitting, load_problems
+from trainer.data import evaluation_problems, fitting, load_problems
 from trainer.errors import UserError
-from trainer.evaluate import evaluate_due, evaluation_problems, sets_due
+from trainer.evaluate import evaluate_due, sets_due
 from trainer.groups import ProblemStream, sample_batch
 from trainer.metrics import Clock, batch_metrics, score_metrics
 from trainer.policy import Policy, load_policy

@@ -182,7 +182,7 @@ def _metrics(
         "response_length/max": 64.0,
         "response_length/truncated": 0.3 * fallen,
         "reward/mean": noisy(2 * accuracy - 1),
-        "reward/accuracy": noisy(accuracy),
+        "rollout/accuracy": noisy(accuracy),
         "sampled_batches": 1.0,
         "groups_kept": 20.0,
         "advantage/length_weighted_mean": 0.05 * float(rng.normal()),

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from dashboards.metrics import QUANTITIES
 from trainer.base_model import ensure_base_model
 from trainer.checkpoint import complete
 from trainer.config import TrainerConfig
@@ -99,6 +100,11 @@ def test_the_first_minibatch_has_ratio_one_in_every_step(uninterrupted: Path) ->
     assert len(steps) == 6
     assert all(line["first_minibatch_log_ratio_max"] == 0.0 for line in steps)
     assert all(line["rollout_gap/mean"] < 1e-5 for line in steps)
+
+
+def test_everything_the_dashboard_plots_is_written(uninterrupted: Path) -> None:
+    written = {name for line in numbers(uninterrupted) for name in line}
+    assert {quantity.metric for quantity in QUANTITIES} <= written
 
 
 def kill_and_resume(uninterrupted: Path, tmp_path: Path, seconds: float) -> int:

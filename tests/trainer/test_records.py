@@ -61,3 +61,8 @@ def test_other_ranks_write_nothing(tmp_path: Path) -> None:
 
 def test_an_accuracy_is_printed_with_its_k_and_errors() -> None:
     assert "avg@2 0.750 ±0.250 (sampling) ±0.250 (problems)" in str(evaluation(3))
+
+
+def test_an_error_that_cannot_be_known_is_left_out() -> None:
+    score = evaluation(0).scores[0].model_copy(update={"samples": 1, "sampling_error": None})
+    assert "avg@1 0.750 ±0.250 (problems)" in str(score)

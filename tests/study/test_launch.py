@@ -1,0 +1,33 @@
+"""What a launch checks before it starts is read by the same code that trains."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars
+import pytest
+
+from study.launch import prepare
+from trainer.errors import UserError
+
+
+@pytest.fixture
+def verl_file(tmp_path: Path) -> Path:
+    """One problem in verl's schema, its answer an expression."""
+    row = {"prompt": [{"role": "user", "content": "1/2="}], "reward_model": {"ground_truth": r"\frac{1}{2}"}}
+    path = tmp_path / "verl.parquet"
+    polars.DataFrame([row]).write_parquet(path)
+    return path
+
+
+def test_training_data_may_have_every_schema_that_the_trainer_reads(make_spec, verl_file, random_model) -> None:
+    prepare(
+        make_spec(trainer={"model": {"path": str(random_model)}, "data": {"train": str(verl_file)}}), lambda *_: None
+    )
+
+
+def test_an_aime_set_without_integer_answers_is_refused_before_anything_starts(make_spec, verl_file, random_model):
+    sets = [{"name": "aime_2024", "path": str(verl_file)}]
+    spec = make_spec(trainer={"model": {"path": str(random_model)}, "evaluation": {"sets": sets}})
+    with pytest.raises(UserError, match="an AIME answer is an integer"):
+        prepare(spec, lambda *_: None)
