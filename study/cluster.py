@@ -26,7 +26,7 @@ def ray_session(resources: Resources) -> Iterator[Path]:
     """
     scratch = _short_directory()
     try:
-        _quiet_environment(local=resources.ray_address is None)
+        prepare_environment(local=resources.ray_address is None)
         import ray
 
         options = {"logging_level": "error", "log_to_driver": True, "configure_logging": False}
@@ -71,8 +71,12 @@ def _short_directory() -> Path:
     return directory
 
 
-def _quiet_environment(*, local: bool) -> None:
-    """Settings that Ray reads when it is imported. What the user has set stays, but for the address it listens on."""
+def prepare_environment(*, local: bool) -> None:
+    """Settings that Ray reads when it is imported. What the user has set stays, but for the address it listens on.
+
+    Raises:
+        RuntimeError: ray was imported before.
+    """
     defaults = {
         "RAY_AIR_NEW_OUTPUT": "0",
         "RAY_USAGE_STATS_ENABLED": "0",

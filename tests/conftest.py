@@ -14,9 +14,11 @@ import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
+from study.cluster import prepare_environment
 from trainer.config import TrainerConfig
 
 torch.set_num_threads(1)
+prepare_environment(local=True)  # vLLM imports ray where it is installed, and its tests may run before Ray's
 
 SYMBOLS = ["<pad>", "<eos>", "\\boxed{", "}", "+", "=", *"0123456789"]
 
