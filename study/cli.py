@@ -76,7 +76,7 @@ def status(
     from study.tables import counts, trial_table
 
     console = _console()
-    console.print(trial_table(results, results.trials))
+    console.print(trial_table(results, results.trials, console))
     console.print(f"{results.directory}: {counts(results)}", markup=False, highlight=False)
     for trial in results.trials:
         if trial.fail_reason:

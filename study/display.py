@@ -75,7 +75,7 @@ class Display:
         with Live(console=self._console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False) as live:
             while True:
                 stopping = self._stop.wait(_PERIOD)
-                live.update(_screen(snapshot(), started, self._console.height), refresh=True)
+                live.update(_screen(snapshot(), started, self._console), refresh=True)
                 if stopping:
                     return
 
@@ -131,11 +131,12 @@ def _left(results: StudyResults, started: float) -> str:
     return f", about {left / 60:.0f} min left" if left >= 90 else f", about {left:.0f} s left"
 
 
-def _screen(results: StudyResults, started: float, height: int) -> RenderableType:
-    trials = _fitting(results, max(4, height - 8))
+def _screen(results: StudyResults, started: float, console: Console) -> RenderableType:
+    trials = _fitting(results, max(4, console.height - 8))
     hidden = len(results.trials) - len(trials)
     more = f", {hidden} not shown" if hidden else ""
-    return Group(trial_table(results, trials), Text(f"{counts(results)}{more}{_left(results, started)}", style="bold"))
+    last = Text(f"{counts(results)}{more}{_left(results, started)}", style="bold")
+    return Group(trial_table(results, trials, console), last)
 
 
 def _fitting(results: StudyResults, rows: int) -> list[TrialResult]:

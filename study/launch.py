@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import sys
@@ -76,6 +77,7 @@ def _check_model(path: str) -> None:
     from transformers import AutoConfig
 
     try:
+        logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its retries are told in the error
         AutoConfig.from_pretrained(path, trust_remote_code=False)
     except (OSError, ValueError) as error:
         first = str(error).strip().splitlines()[0]
@@ -83,6 +85,8 @@ def _check_model(path: str) -> None:
 
 
 def _run(spec: StudySpec, directory: Path, watcher: Watcher, concurrency: int, scratch: Path) -> StudyResults:
+    from optuna.exceptions import StorageInternalError
+
     from study.trial import StudyTrial
     from study.tuner import StudyAborted, run_trials
 
@@ -102,9 +106,10 @@ def _run(spec: StudySpec, directory: Path, watcher: Watcher, concurrency: int, s
             raise
         except StudyAborted as aborted:
             reason = aborted.line
-            raise UserError(f"{aborted.line} (the study in {directory} ends here)") from None
+            raise UserError(f"{directory}: {aborted.line}; the study ends here, what was finished is kept") from None
         finally:
-            bridge.settle(reason)
+            with contextlib.suppress(StorageInternalError):  # on a full disk: the reason is being raised
+                bridge.settle(reason)
             watcher.ended()
         return snapshot()
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from study.spec import StudySpec
 from study.storage import DEFAULT_PARENT, rdb_storage, trial_directory
-from trainer.errors import UserError
+from trainer.errors import UserError, root_line
 from trainer.records import Evaluation, read_evaluations, read_lines
 
 if TYPE_CHECKING:
@@ -115,14 +115,10 @@ def _frozen_trials(directory: Path, name: str) -> list[FrozenTrial]:
         if (directory / "optuna.db").stat().st_size == 0 or isinstance(error, KeyError):
             return []  # still being made
         raise UserError(
-            f"{directory / 'optuna.db'}: cannot be read ({_first_line(error)}); is it a study's database?"
+            f"{directory / 'optuna.db'}: cannot be read ({root_line(error)}); is it a study's database?"
         ) from None
     storage.engine.dispose()
     return trials
-
-
-def _first_line(error: Exception) -> str:
-    return str(error.__cause__ or error).strip().splitlines()[0]
 
 
 def _result(directory: Path, trial: FrozenTrial) -> TrialResult:

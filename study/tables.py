@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections.abc import Sequence
 
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -17,15 +18,28 @@ from trainer.records import SetScore
 STYLES = {"COMPLETE": "green", "PRUNED": "yellow", "FAIL": "red", "RUNNING": "cyan", "WAITING": "dim"}
 
 
-def trial_table(results: StudyResults, trials: Sequence[TrialResult]) -> Table:
-    """`trials` of a study: state, step, metric with both errors, mean response length, swept values."""
+def trial_table(results: StudyResults, trials: Sequence[TrialResult], console: Console) -> Table:
+    """`trials` of a study: state, step, metric with both errors, mean response length, and swept values.
+
+    On a narrow `console` the last of the swept keys are left out.
+    """
+    keys = list(results.spec.space)
+    unbounded = console.options.update_width(10_000)  # a measure is otherwise cut at the console's own width
+    while True:
+        table = _table(results, trials, keys)
+        if not keys or console.measure(table, options=unbounded).maximum <= console.width:
+            return table
+        keys.pop()
+
+
+def _table(results: StudyResults, trials: Sequence[TrialResult], keys: Sequence[str]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("trial", justify="right")
-    table.add_column("state")
-    table.add_column("step", justify="right")
+    table.add_column("trial", justify="right", no_wrap=True)
+    table.add_column("state", no_wrap=True)
+    table.add_column("step", justify="right", no_wrap=True)
     table.add_column(f"{results.metric_name}\n±sampling ±problems", justify="right", no_wrap=True)
     table.add_column("length\n(tokens)", justify="right", no_wrap=True)
-    for key in results.spec.space:
+    for key in keys:
         table.add_column("\n".join(key.split(".")[-1].rsplit("_", 1)), justify="right", no_wrap=True)
     best = results.best
     for trial in trials:
@@ -38,7 +52,7 @@ def trial_table(results: StudyResults, trials: Sequence[TrialResult]) -> Table:
             f"{trial.steps_done}/{steps(results.spec)}",
             accuracy(results.spec, trial),
             length(results.spec, trial),
-            *(escape(number(trial.params.get(key))) for key in results.spec.space),
+            *(escape(number(trial.params.get(key))) for key in keys),
         )
     return table
 

@@ -21,6 +21,7 @@ from ray.tune.search import Searcher
 
 from study.bridge import Bridge
 from study.spec import Resources
+from trainer.errors import root_line
 
 
 class StudyAborted(BaseException):
@@ -39,7 +40,7 @@ def _aborts(method: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return method(*args, **kwargs)
         except Exception as error:
-            raise StudyAborted(str(error) or type(error).__name__) from error
+            raise StudyAborted(root_line(error)) from error
 
     return guarded
 

@@ -33,6 +33,13 @@ class TrainingDiverged(Exception):
         return f"{self.term} is not finite at step {self.step}; lower optimizer.learning_rate or optimizer.grad_clip"
 
 
+def root_line(error: BaseException) -> str:
+    """The first line of the error that everything began with, for example "database or disk is full"."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML mapping with `yaml.safe_load`. Raises UserError when there is none to read."""
     try:

@@ -15,9 +15,9 @@ from study.tables import as_json, trial_table
 GOOD = [0.2, 0.3, 0.4, 0.5, 0.6]
 
 
-def text(renderable) -> str:
-    console = Console(file=io.StringIO(), width=160)
-    console.print(renderable)
+def shown_table(directory, *, width: int = 160) -> str:
+    results, console = read_study(directory), Console(file=io.StringIO(), width=width)
+    console.print(trial_table(results, results.trials, console))
     return console.file.getvalue()
 
 
@@ -34,14 +34,20 @@ def bridge(make_bridge, run_trial):
 
 
 def test_the_table_shows_state_step_accuracy_errors_length_and_values(bridge):
-    results = read_study(bridge.directory)
-    shown = text(trial_table(results, results.trials))
+    shown = shown_table(bridge.directory)
     rows = shown.splitlines()[2:]
     assert "sums_select/avg@8" in shown and "±sampling ±problems" in shown
     for words in ("0 *", "COMPLETE [bold]DAPO", "20/20", "0.600 ±0.011 ±0.022", "20.0", "0.001"):
         assert words in rows[0]
     assert "PRUNED at 5" in rows[1] and "5/20" in rows[1]
     assert "RUNNING" in rows[2]
+
+
+def test_a_narrow_table_leaves_out_swept_values_before_it_cuts_the_rest(bridge):
+    shown = shown_table(bridge.directory, width=70)
+    assert max(map(len, shown.splitlines())) <= 70
+    assert "PRUNED at 5" in shown and "0.600 ±0.011 ±0.022" in shown
+    assert "learning" not in shown
 
 
 def test_plain_lines_tell_every_change_once(bridge):
