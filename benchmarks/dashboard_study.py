@@ -15,8 +15,9 @@ import optuna
 import polars as pl
 import yaml
 
+from study.directory import trial_directory
 from study.spec import Plugin, StudySpec
-from study.storage import create_optuna_study, rdb_storage, trial_directory
+from study.storage import create_study, open_storage
 from trainer.records import Evaluation, SetScore
 
 STEPS, EVALUATIONS, PROBLEMS, SAMPLES = 500, 100, 30, 8
@@ -51,23 +52,22 @@ def write_large_study(directory: Path, *, trials: int, seed: int = 0) -> Path:
         pruner=Plugin(name="median"), trainer={"steps": STEPS, "evaluation": {"sets": sets}},
     )  # fmt: skip
     (directory / "study.yaml").write_text(spec.to_yaml(), encoding="utf-8")
-    create_optuna_study(spec, directory)
+    create_study(spec, directory)
     difficulty, rows = rng.normal(0, 1.2, PROBLEMS), []
-    storage = rdb_storage(directory, mode="rw")
-    study = optuna.load_study(study_name=spec.name, storage=storage)
-    distributions = {key: space.optuna() for key, space in spec.space.items()}
-    for number in range(trials):
-        params = DAPO if number == 0 else _sample(rng)
-        last = STEPS if number == 0 or rng.random() < 0.5 else STEPS - STEPS // EVALUATIONS
-        folder = directory / trial_directory(number)
-        folder.mkdir()
-        (folder / "config.yaml").write_text(yaml.safe_dump(spec.config(params).model_dump(mode="json")))
-        progress = _progress(params, last, rng)
-        values = _write_evaluations(folder, progress, difficulty, rng)
-        _write_metrics(folder, progress, rng)
-        _add_trial(study, distributions, number, params, values[last], last)
-        rows += [(number + 1, step, value) for step, value in values.items()]
-    storage.engine.dispose()
+    with open_storage(spec, directory, mode="rw") as storage:
+        study = optuna.load_study(study_name=spec.name, storage=storage)
+        distributions = {key: space.optuna() for key, space in spec.space.items()}
+        for number in range(trials):
+            params = DAPO if number == 0 else _sample(rng)
+            last = STEPS if number == 0 or rng.random() < 0.5 else STEPS - STEPS // EVALUATIONS
+            folder = directory / trial_directory(number)
+            folder.mkdir()
+            (folder / "config.yaml").write_text(yaml.safe_dump(spec.config(params).model_dump(mode="json")))
+            progress = _progress(params, last, rng)
+            values = _write_evaluations(folder, progress, difficulty, rng)
+            _write_metrics(folder, progress, rng)
+            _add_trial(study, distributions, number, params, values[last], last)
+            rows += [(number + 1, step, value) for step, value in values.items()]
     # Through Optuna each value is a commit, ten minutes in all. The table is its own; so are the rows it would write.
     with sqlite3.connect(directory / "optuna.db") as database:
         insert = "INSERT INTO trial_intermediate_values (trial_id, step, intermediate_value, intermediate_value_type)"

@@ -29,7 +29,7 @@ from pathlib import Path
 import numpy as np
 from scipy.special import expit, ndtri
 
-from study.bridge import Bridge
+from study.bridge import Bridge, Report
 from study.spec import Plugin, StudySpec
 
 Array = np.ndarray
@@ -187,6 +187,7 @@ def simulate(pruner: Plugin, trials: World) -> Outcome:
     spec = StudySpec(
         name="simulated",
         trials=count,
+        sampler=Plugin(name="random", seed=0),
         pruner=Plugin(name=pruner.name, **options),
         space={STEP_KEY: {"type": "log-uniform", "low": 1e-7, "high": 1e-5}},
         trainer={"steps": steps[-1]},
@@ -195,7 +196,6 @@ def simulate(pruner: Plugin, trials: World) -> Outcome:
         storage=optuna.storages.InMemoryStorage(),
         direction="maximize",
         study_name="simulated",
-        sampler=optuna.samplers.RandomSampler(seed=0),
         pruner=make_pruner(pruner.name, options),
     )
     with tempfile.TemporaryDirectory() as directory:
@@ -214,7 +214,7 @@ def simulate(pruner: Plugin, trials: World) -> Outcome:
             now, number, index = heapq.heappop(clock)
             solved = trials.solved[number, index].tolist()
             value = sum(solved) / SAMPLES / PROBLEMS
-            stop = bridge.report(number, steps[index], value, samples=SAMPLES, solved=solved)
+            stop = bridge.report(number, Report(steps[index], value, samples=SAMPLES, solved=solved))
             if stop or index == last:
                 trained += steps[index]
                 bridge.finish(number)

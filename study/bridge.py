@@ -1,27 +1,38 @@
 """The bridge between a study's trials and ONE `optuna.Study`: it asks, reports, decides and tells. Knows no Ray.
 
 Every trial ends in exactly one of COMPLETE (value: the metric of the last step), PRUNED (`pruned_at`) or FAIL
-(`fail_reason`). Intermediate values are keyed by the training step, so that trials are compared at equal steps.
+(`fail_reason`). Intermediate values are keyed by the training step, so that trials are compared at equal steps. A trial
+whose driver stopped or died stays RUNNING and is handed out again, under its own number, by the next bridge.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from study import pruners
-from study.spec import StudySpec
-from study.storage import trial_directory, write_atomically
+from study.budget import USAGE, Account, usage
+from study.directory import trial_directory, write_atomically
+from study.notify import Notifier
+from study.replicas import CONFIRMS, Confirmation, confirmations
+from study.samplers import make_sampler
+from study.spec import Control, StudySpec
 from trainer.config import TrainerConfig
 from trainer.errors import UserError
 
 if TYPE_CHECKING:
     import optuna
+    from optuna.trial import FrozenTrial
+
+LENGTH = "length"
+"""Trial user attribute of a study with two objectives: the mean response length at the last reported step."""
 
 
 def solved_key(step: int) -> str:
@@ -29,21 +40,50 @@ def solved_key(step: int) -> str:
     return f"solved/{step}"
 
 
+class StudyAborted(BaseException):
+    """Ends the whole study for what would hit every trial. Not an Exception: Tune would log those and go on."""
+
+
 @dataclass(frozen=True)
 class Assignment:
     """What a trial is to run: its number, its config and the directory it writes to."""
 
     number: int
+    params: dict[str, Any]
+    """Sampled values by dotted trainer key."""
     config: TrainerConfig
     directory: Path
+
+
+@dataclass(frozen=True)
+class Report:
+    """A trial at one evaluation."""
+
+    step: int
+    """Training step."""
+    value: float
+    """The study's metric."""
+    samples: int = 0
+    """k, responses per problem."""
+    solved: Sequence[int] = ()
+    """Correct responses of each problem, each 0..k; stored where the pruner looks at them."""
+    length: float = 0.0
+    """Mean response length in tokens, the second objective where there is one."""
+    seconds: float = 0.0
+    """Wall time of the run so far."""
+    tokens: int = 0
+    """Training tokens sampled so far."""
+    collapsed: str | None = None
+    """Why the run has collapsed, if it has."""
 
 
 @dataclass
 class _Running:
     trial: optuna.Trial
-    steps: int
+    directory: Path
     last_step: int = -1
     value: float = math.nan
+    length: float = 0.0
     pruned_at: int | None = None
     fail_reason: str | None = None
 
@@ -53,56 +93,64 @@ class Bridge:
 
     def __init__(self, study: optuna.Study, spec: StudySpec, directory: Path) -> None:
         self.study, self.spec, self.directory = study, spec, directory
-        self._running: dict[int, _Running] = {}
-        self._asked = 0
+        self.ending: str | None = None
+        """Why the study is stopping; running trials then end without an end, to be resumed."""
+        self.notifier = Notifier(spec.notify, spec.name, directory)
+        self._steps = int(spec.trainer.get("steps", TrainerConfig.model_fields["steps"].default))
         self._sees_problems = pruners.sees_problems(spec.pruner.name, spec.pruner.options)
+        self._running: dict[int, _Running] = {}
+        trials = study.get_trials(deepcopy=False)
+        self._asked = sum(each.state.name != "WAITING" and CONFIRMS not in each.user_attrs for each in trials)
+        self.account = Account(spec.budget, [each for each in trials if each.state.is_finished()])
+        left = [each for each in trials if each.state.name == "RUNNING"]
+        self._left = deque(each for each in left if not self._ended_before(each))
 
     def ask(self) -> Assignment | None:
-        """The next trial, its config already written, or None once `spec.trials` have been given out.
+        """The next trial, its config already written: first those that an earlier driver left running, then enqueued
+        and new ones, at last the confirmations. None while or when there is none.
 
         A sampled point that is not a valid config is told as FAIL, counts as a trial, and the next is asked for.
         """
-        while self._asked < self.spec.trials:
-            self._asked += 1
-            trial = self.study.ask({key: each.optuna() for key, each in self.spec.space.items()})
-            running = self._running[trial.number] = _Running(trial, steps=0)
-            relative = trial_directory(trial.number)
-            trial.set_user_attr("directory", relative.as_posix())
+        while self.ending is None and (running := self._next()) is not None:
+            trial = running.trial
             try:
                 config = self.spec.config({**trial.params, **trial.user_attrs.get("fixed", {})})
             except UserError as error:
                 self.fail(trial.number, str(error))
                 self.finish(trial.number)
                 continue
-            running.steps = config.steps
-            directory = self.directory / relative
-            directory.mkdir()
-            write_atomically(directory / "config.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
-            return Assignment(trial.number, config, directory)
+            running.directory.mkdir(exist_ok=True)
+            (running.directory / "stop").unlink(missing_ok=True)
+            text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+            write_atomically(running.directory / "config.yaml", text)
+            return Assignment(trial.number, trial.params, config, running.directory)
         return None
 
-    def report(self, number: int, step: int, value: float, *, samples: int = 0, solved: Sequence[int] = ()) -> bool:
-        """Record `value` at training `step`. True when the trial should stop now: pruned, or failed by a value that is
-        not finite. A step that was reported before is ignored.
+    def report(self, number: int, report: Report) -> bool:
+        """Record a trial's evaluation. True when the trial should stop now.
 
-        Args:
-            samples: k, responses per problem; it and `solved` are stored where the pruner looks at them.
-            solved: correct responses of each problem, each 0..k.
+        A run that was resumed tells its evaluations again: earlier steps are ignored, and at the last one reported only
+        the decision is taken anew, since the driver may have died before it.
         """
-        running = self._running[number]
-        if step <= running.last_step:
+        running, step = self._running[number], report.step
+        if step < running.last_step:
             return False
-        running.last_step, running.value = step, value
-        if not math.isfinite(value):
-            self.fail(number, f"{self.spec.metric} is {value} at step {step}")
+        self.account.used(number, usage(self.spec.resources, seconds=report.seconds, tokens=report.tokens))
+        if step > running.last_step:
+            running.last_step, running.value, running.length = step, report.value, report.length
+            if not math.isfinite(report.value):
+                self.fail(number, f"{self.spec.metric} is {report.value} at step {step}")
+                return True
+            self._record(running.trial, report)
+        if self.ending is not None or running.pruned_at is not None:
             return True
-        if self._sees_problems and solved:
-            running.trial.set_user_attr(solved_key(step), {"samples": samples, "solved": list(solved)})
-        running.trial.report(value, step)
-        # At its last step a trial has cost all it can: there is nothing left to save.
-        if step < running.steps and running.trial.should_prune():
-            running.pruned_at = step
-            running.trial.set_user_attr("pruned_at", step)
+        if (reason := self.account.spent()) is not None:
+            self.end(reason)
+            return True
+        if step >= self._steps:  # a trial has cost all it can: there is nothing left to save
+            return False
+        if report.collapsed is not None or self._prunes(running):
+            self._prune(running, report.collapsed)
             return True
         return False
 
@@ -112,25 +160,151 @@ class Bridge:
         if running.fail_reason is None:
             running.fail_reason = " ".join(reason.split())
 
+    def stop(self, number: int) -> None:
+        """Have a trial stop within seconds. It ends as PRUNED where it stands, by hand."""
+        if number in self._running:
+            self._prune(self._running[number], "stopped by hand")
+            (self._running[number].directory / "stop").touch()
+            return
+        left = next(each for each in self._left if each.number == number)
+        self._left.remove(left)
+        self._running[number] = self._as_left(self._reopened(left), left)
+        self._prune(self._running[number], "stopped by hand")
+        self.finish(number)
+
+    def end(self, reason: str) -> None:
+        """Stop the study: nothing new begins, and what runs stops within seconds, to be resumed."""
+        self.ending = reason
+        for running in self._running.values():
+            (running.directory / "stop").touch()
+
+    def enqueue(self, control: Control) -> None:
+        """Put a trial at the end of the queue, which goes before what is sampled."""
+        params = {key: value for key, value in control.values.items() if key in self.spec.space}
+        fixed = {key: value for key, value in control.values.items() if key not in self.spec.space}
+        self.study.enqueue_trial(params, user_attrs={"control": control.label, "fixed": fixed})
+
+    def change(self, spec: StudySpec) -> None:
+        """Go on by another spec, which differs in what may change while a study runs, and write it down."""
+        write_atomically(self.directory / "study.yaml", spec.to_yaml())
+        self.spec = spec
+        self.account.budget = spec.budget
+        self.notifier.settings = spec.notify
+
+    @property
+    def running(self) -> list[int]:
+        """Numbers of the trials that have begun and not ended, those that an earlier driver left included."""
+        return [*self._running, *(each.number for each in self._left)]
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is running and nothing is left to hand out."""
+        if self._running or self._left or self._asked < self.spec.trials:
+            return False
+        trials = self.study.get_trials(deepcopy=False)
+        return not any(each.state.name == "WAITING" for each in trials) and not self._due(trials)
+
     def finish(self, number: int) -> None:
-        """Tell Optuna how trial `number` ended. A trial that stopped short of its last step without a reason failed."""
+        """Tell Optuna how trial `number` ended. One that stopped short of its last step without a reason failed, unless
+        the study is ending: then it stays RUNNING, for a driver to come."""
         from optuna.trial import TrialState
 
         running = self._running.pop(number, None)
         if running is None:
             return
-        if running.fail_reason is None and running.pruned_at is None and running.last_step < running.steps:
-            running.fail_reason = f"ended after step {max(running.last_step, 0)} of {running.steps}"
+        trial, short = running.trial, running.last_step < self._steps
+        trial.set_user_attr(USAGE, dataclasses.asdict(self.account.usage(number)))
+        if running.fail_reason is None and running.pruned_at is None and short:
+            if self.ending is not None:
+                return
+            running.fail_reason = f"ended after step {max(running.last_step, 0)} of {self._steps}"
         if running.fail_reason is not None:
-            running.trial.set_user_attr("fail_reason", running.fail_reason)
-            self.study.tell(running.trial, state=TrialState.FAIL)
+            trial.set_user_attr("fail_reason", running.fail_reason)
+            self.study.tell(trial, state=TrialState.FAIL)
+            self.notifier.tell("failed", f"trial {number} failed: {running.fail_reason}", trial=number)
         elif running.pruned_at is not None:
-            self.study.tell(running.trial, state=TrialState.PRUNED)
+            self.study.tell(trial, state=TrialState.PRUNED)
         else:
-            self.study.tell(running.trial, running.value)
+            self.study.tell(trial, [running.value, running.length] if self.spec.against else running.value)
+            if running.value > self.account.best:
+                text = f"trial {number} is the best so far: {self.spec.metric_name()} {running.value:.3f}"
+                self.notifier.tell("best", text, trial=number, value=running.value, params=trial.params)
+            self.account.completed(running.value)
 
-    def settle(self, reason: str) -> None:
-        """End every trial that is still running as FAIL for `reason`, so that none stays RUNNING."""
-        for number in list(self._running):
-            self.fail(number, reason)
-            self.finish(number)
+    def _record(self, trial: optuna.Trial, report: Report) -> None:
+        if self._sees_problems and report.solved:
+            trial.set_user_attr(solved_key(report.step), {"samples": report.samples, "solved": list(report.solved)})
+        if self.spec.against:
+            # Trial.report refuses several objectives, since none of Optuna's pruners can use them; readers can.
+            trial.set_user_attr(LENGTH, report.length)
+            self.study._storage.set_trial_intermediate_value(trial._trial_id, report.step, report.value)
+        else:
+            trial.report(report.value, report.step)
+
+    def _prunes(self, running: _Running) -> bool:
+        confirms = CONFIRMS in running.trial.user_attrs
+        return not confirms and not self.spec.against and running.trial.should_prune()
+
+    def _prune(self, running: _Running, reason: str | None) -> None:
+        running.pruned_at = max(running.last_step, 0)
+        if reason is not None:
+            running.trial.set_user_attr("stop_reason", reason)
+        running.trial.set_user_attr("pruned_at", running.pruned_at)
+
+    def _next(self) -> _Running | None:
+        """A trial with all its parameters sampled, now among the running."""
+        trials = self.study.get_trials(deepcopy=False)
+        found = self._left.popleft() if self._left else self._waiting(trials)
+        if found is None and self._asked >= self.spec.trials:
+            return None
+        # A sampler of its own for each trial, seeded by its number: what is sampled does not depend on how often the
+        # driver was started anew.
+        self.study.sampler = make_sampler(self.spec, found.number if found is not None else len(trials))
+        if found is not None and found.state.name == "RUNNING":
+            trial = self._reopened(found)
+        else:
+            trial = self.study.ask()
+            self._asked += CONFIRMS not in trial.user_attrs
+        for key, distribution in self.spec.space.items():
+            trial._suggest(key, distribution.optuna())  # as Study.ask does; what was sampled already stays
+        running = self._running[trial.number] = self._as_left(trial, found)
+        return running
+
+    def _waiting(self, trials: list[FrozenTrial]) -> FrozenTrial | None:
+        """The first trial in the queue. When all else is done, confirmations enter it."""
+        waiting = next((each for each in trials if each.state.name == "WAITING"), None)
+        if waiting is None and self._asked >= self.spec.trials and not self._running:
+            for each in self._due(trials):
+                self.study.enqueue_trial(each.params, user_attrs=each.attributes)
+            trials = self.study.get_trials(deepcopy=False)
+            waiting = next((each for each in trials if each.state.name == "WAITING"), None)
+        return waiting
+
+    def _due(self, trials: list[FrozenTrial]) -> list[Confirmation]:
+        """Confirmations that are asked for and not there yet."""
+        seed = int(self.spec.trainer.get("seed", TrainerConfig.model_fields["seed"].default))
+        return confirmations(trials, self.spec.replicas, seed=seed) if self.spec.replicas else []
+
+    def _reopened(self, left: FrozenTrial) -> optuna.Trial:
+        import optuna
+
+        return optuna.trial.Trial(self.study, left._trial_id)
+
+    def _as_left(self, trial: optuna.Trial, found: FrozenTrial | None) -> _Running:
+        """The trial as far as an earlier driver brought it."""
+        running = _Running(trial, self.directory / trial_directory(trial.number))
+        if found is not None:
+            running.pruned_at = found.user_attrs.get("pruned_at")
+            running.fail_reason = found.user_attrs.get("fail_reason")
+            running.length = found.user_attrs.get(LENGTH, 0.0)
+            running.last_step, running.value = max(found.intermediate_values.items(), default=(-1, math.nan))
+        return running
+
+    def _ended_before(self, left: FrozenTrial) -> bool:
+        """Tell the end of a trial whose driver died between deciding it and telling it."""
+        running = self._as_left(self._reopened(left), left)
+        if running.pruned_at is None and running.fail_reason is None and running.last_step < self._steps:
+            return False
+        self._running[left.number] = running
+        self.finish(left.number)
+        return True

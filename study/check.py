@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from study import pruners, samplers
 from study.keys import check_key, leaves
 from study.overrides import apply_set
-from study.space import Choice, LogUniform, Uniform, contains, describe, grid_values
+from study.space import Choice, LogUniform, Uniform, Value, contains, describe, grid_values
 from study.spec import Control, Plugin, StudySpec, get_dotted
+from study.storage import directions
 from trainer.config import TrainerConfig
 from trainer.errors import UserError, read_yaml, validate
 
@@ -74,13 +76,15 @@ def _complete(spec: StudySpec) -> StudySpec:
     if pruners.sees_problems(pruner.name, pruner.options) and spec.metric != "avg@k":
         raise UserError(f"metric = {spec.metric!r}: pruner aime compares avg@k; set metric to avg@k, or another pruner")
     _check_grid(spec)
+    _check_study(spec)
     _rehearse(spec)
     labels = [control.label for control in spec.enqueue]
     if len(set(labels)) != len(labels):
         raise UserError(f"enqueue has the labels {', '.join(labels)}; each may stand once, rename one")
     if len(labels) > spec.trials:
         raise UserError(f"trials = {spec.trials} is fewer than the {len(labels)} controls in enqueue; raise it")
-    return spec.model_copy(update={"enqueue": tuple(_checked_control(spec, control) for control in spec.enqueue)})
+    controls = tuple(checked_control(spec, control.label, control.values) for control in spec.enqueue)
+    return spec.model_copy(update={"enqueue": controls})
 
 
 def _rehearse(spec: StudySpec) -> None:
@@ -88,14 +92,17 @@ def _rehearse(spec: StudySpec) -> None:
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    sampler, pruner = samplers.make_sampler(spec), pruners.make_pruner(spec.pruner.name, spec.pruner.options)
-    study = optuna.create_study(storage=optuna.storages.InMemoryStorage(), sampler=sampler, pruner=pruner)
+    sampler, pruner = samplers.make_sampler(spec, 0), pruners.make_pruner(spec.pruner.name, spec.pruner.options)
+    study = optuna.create_study(
+        storage=optuna.storages.InMemoryStorage(), sampler=sampler, pruner=pruner, directions=directions(spec)
+    )
     try:
         for _ in range(2):
             trial = study.ask({key: each.optuna() for key, each in spec.space.items()})
-            trial.report(0.0, 1)
-            trial.should_prune()
-            study.tell(trial, 0.0)
+            if spec.against is None:
+                trial.report(0.0, 1)
+                trial.should_prune()
+            study.tell(trial, [0.0] * len(study.directions))
     except (ValueError, TypeError, ImportError) as error:
         line = " ".join(str(error).split()).rstrip(".")
         raise UserError(
@@ -136,12 +143,35 @@ def _typed_space(spec: StudySpec) -> dict[str, Any]:
     return typed
 
 
+def _check_study(spec: StudySpec) -> None:
+    for name in ("wandb", "mlflow"):
+        if getattr(spec.tracking, name) is not None and find_spec(name) is None:
+            raise UserError(f"tracking.{name}: the package {name} is not installed; pip install {name}, or remove it")
+    if spec.budget.gpu_hours is not None and not spec.resources.gpus_per_worker:
+        raise UserError(
+            f"budget.gpu_hours = {spec.budget.gpu_hours:g}: resources.gpus_per_worker is 0, so no GPU-hour is"
+            " ever spent; set it, or use budget.hours"
+        )
+    if spec.replicas is not None and "seed" in spec.space:
+        raise UserError("replicas: seed is in space, so every trial has its own already; keep one of them")
+    if spec.against is None:
+        return
+    if spec.pruner.name != "none":
+        raise UserError(
+            f"pruner.name = {spec.pruner.name!r}: no pruner can look at two objectives (against = {spec.against});"
+            " set it to none, or remove against"
+        )
+    if spec.replicas is not None:
+        raise UserError(f"replicas: with two objectives (against = {spec.against}) no trial is the best; remove one")
+
+
 def _check_grid(spec: StudySpec) -> None:
-    grid = spec.sampler.name == "grid"
+    grid = spec.sampler.name in ("grid", "brute-force")
     for key, distribution in spec.space.items():
         if grid and grid_values(distribution) is None:
             raise UserError(
-                f"space.{key}.type = {distribution.type!r}: sampler grid needs grid, choice or int; list its values"
+                f"space.{key}.type = {distribution.type!r}: sampler {spec.sampler.name} needs grid, choice or int;"
+                " list its values"
             )
         if not grid and distribution.type == "grid":
             raise UserError(
@@ -158,18 +188,19 @@ def _check_grid(spec: StudySpec) -> None:
         )
 
 
-def _checked_control(spec: StudySpec, control: Control) -> Control:
-    where = f"enqueue {control.label}"
+def checked_control(spec: StudySpec, label: str, given: Mapping[str, Value]) -> Control:
+    """A control as the trainer reads its values. Raises UserError unless `spec` can run it."""
+    where = f"enqueue {label}"
     first = {key: distribution.ends()[0] for key, distribution in spec.space.items()}
-    for key in control.values:
+    for key in given:
         _check_swept(key, where)
         if key not in spec.space and spec.sampler.name not in samplers.BLIND:
             raise UserError(
                 f"{where}: {key} is not in space, so sampler {spec.sampler.name} would learn from this trial"
                 f" without seeing it; add it to space, or use a blind sampler ({', '.join(samplers.BLIND)})"
             )
-    config = spec.config({**first, **control.values}, source=where)
-    values = {key: get_dotted(config, key) for key in control.values}
+    config = spec.config({**first, **given}, source=where)
+    values = {key: get_dotted(config, key) for key in given}
     for key, value in values.items():
         if key in spec.space and not contains(spec.space[key], value):
             raise UserError(
@@ -180,7 +211,7 @@ def _checked_control(spec: StudySpec, control: Control) -> Control:
         raise UserError(
             f"{where}: {missing[0]} is missing; with sampler grid a control names every key of space, add it"
         )
-    return Control(label=control.label, values=values)
+    return Control(label=label, values=values)
 
 
 def _check_swept(key: str, where: str) -> None:

@@ -5,15 +5,20 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
+from study import cli_live
 from trainer.errors import TrainingDiverged, UserError
+
+if TYPE_CHECKING:
+    from study.display import Display
+    from study.results import StudyResults
 
 app = typer.Typer(
     name="fipo",
@@ -32,13 +37,13 @@ def launch(
     spec: Annotated[Path | None, typer.Argument(help="Study spec (YAML). Default: the built-in tiny study.")] = None,
     out: Annotated[Path | None, typer.Option(help="Study directory. Default: next free ./studies/NAME.")] = None,
     trials: Annotated[int | None, typer.Option(help="Number of trials, in place of the spec's.")] = None,
+    again: Annotated[bool, typer.Option("--resume", help="Go on with the study in --out, if there is one.")] = False,
     sets: Set = None,
 ) -> None:
     """Run a study: sample, train, prune, and keep the best."""
     from study.check import load_spec
-    from study.display import Display, conclusion
-    from study.launch import launch, terminated_as_interrupt
-    from study.storage import free_directory
+    from study.directory import free_directory
+    from study.launch import launch
 
     assignments = [*(sets or []), *([f"trials={trials}"] if trials is not None else [])]
     if spec is None:
@@ -47,16 +52,20 @@ def launch(
     else:
         checked = load_spec(spec, sets=assignments)
     directory = out or free_directory(checked.name)
-    # Of its own file: launch sends what Ray and the trials print to the study's driver.log.
-    display = Display(Console(file=os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")))
-    with _stoppable(directory):
-        try:
-            with terminated_as_interrupt():
-                results = launch(checked, directory, display)
-        finally:
-            display.close()
-    for line in conclusion(results, directory):
-        typer.echo(line)
+    if again and (directory / "study.yaml").exists():
+        resume(directory)
+        return
+    _watched(directory, lambda display: launch(checked, directory, display))
+
+
+@app.command(epilog="Example: fipo resume studies/tiny")
+def resume(directory: Study = None) -> None:
+    """Go on with a study that was stopped or died: running trials from their checkpoints, finished ones not again."""
+    from study.launch import resume
+    from study.results import find_study
+
+    found = find_study(directory)
+    _watched(found, lambda display: resume(found, display))
 
 
 @app.command(epilog="Example: fipo status studies/tiny --json")
@@ -140,11 +149,11 @@ def train(
     out: Annotated[Path | None, typer.Option(help="Run directory. Default: ./runs/NAME, the next free one.")] = None,
 ) -> None:
     """Train one config in this process, without Ray or Optuna."""
+    from study.directory import free_directory
     from study.single import DEFAULT_PARENT, run
-    from study.storage import free_directory
 
     directory = out or free_directory(config.stem, DEFAULT_PARENT)
-    with _stoppable(directory):
+    with _stoppable(directory, f"what was finished is kept in {directory}"):
         for line in run(config, directory):
             typer.echo(line)
 
@@ -192,6 +201,9 @@ def dashboard(
     os.execv(sys.executable, command)  # one process: a signal to it reaches the server
 
 
+cli_live.add_commands(app)
+
+
 def main() -> None:
     """Entry point: every expected end is one line and an exit code."""
     try:
@@ -201,14 +213,30 @@ def main() -> None:
         sys.exit(2 if isinstance(error, UserError) else 1)
 
 
+def _watched(directory: Path, run: Callable[[Display], StudyResults]) -> None:
+    """Run a study with a display, and say how it ended."""
+    from study.display import Display, conclusion
+    from study.launch import terminated_as_interrupt
+
+    # Of its own file: what Ray and the trials print goes to the study's driver.log.
+    display = Display(Console(file=os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")))
+    with _stoppable(directory, f"go on with: fipo resume {directory}"):
+        try:
+            with terminated_as_interrupt():
+                results = run(display)
+        finally:
+            display.close()
+    for line in conclusion(results, directory):
+        typer.echo(line)
+
+
 @contextlib.contextmanager
-def _stoppable(directory: Path) -> Iterator[None]:
-    """Ctrl-C ends a long command with a word on what is left in `directory`, and exit code 130."""
+def _stoppable(directory: Path, how: str) -> Iterator[None]:
+    """Ctrl-C ends a long command with a word on `how` to go on where something was begun, and exit code 130."""
     try:
         yield
     except KeyboardInterrupt:
-        kept = f"what was finished is kept in {directory}" if directory.exists() else "nothing had been started"
-        _complain(f"Interrupted; {kept}")
+        _complain(f"Interrupted; {how if directory.exists() else 'nothing had been started'}")
         raise typer.Exit(130) from None
 
 

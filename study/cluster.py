@@ -52,15 +52,37 @@ def places(resources: Resources) -> int:
     import ray
 
     have = ray.cluster_resources()
-    needs = {"CPU": resources.cpus_per_worker, "GPU": resources.gpus_per_worker}
+    needs = _needs(resources)
     for name, need in needs.items():
-        total = need * resources.workers
-        if total > have.get(name, 0):
+        if need > have.get(name, 0):
             raise UserError(
-                f"resources.workers = {resources.workers} with {need:g} {name} each need {total:g} {name}, and there"
-                f" are {have.get(name, 0):g} here; lower them, or set resources.ray_address to a larger cluster"
+                f"resources.workers = {resources.workers} with {need / resources.workers:g} {name} each need {need:g}"
+                f" {name}, and there are {have.get(name, 0):g} here; lower them, or set resources.ray_address to a"
+                " larger cluster"
             )
-    return min(int(have[name] // (need * resources.workers)) for name, need in needs.items() if need)
+    return sum(_fit(node, needs) for node in _nodes()) or _fit(have, needs)
+
+
+def strategy(resources: Resources) -> str:
+    """How Ray is to place a trial's workers: all on one node where any is large enough, else on as few as it takes."""
+    needs = _needs(resources)
+    return "STRICT_PACK" if any(_fit(node, needs) for node in _nodes()) else "PACK"
+
+
+def _needs(resources: Resources) -> dict[str, float]:
+    """What all workers of a trial take together."""
+    each = {"CPU": resources.cpus_per_worker, "GPU": resources.gpus_per_worker}
+    return {name: amount * resources.workers for name, amount in each.items() if amount}
+
+
+def _nodes() -> list[dict[str, float]]:
+    import ray
+
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def _fit(have: dict[str, float], needs: dict[str, float]) -> int:
+    return min(int(have.get(name, 0) // need) for name, need in needs.items())
 
 
 def _short_directory() -> Path:

@@ -12,11 +12,11 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from study.replicas import seeds_against_settings
 from study.results import StudyResults, TrialResult
-from study.tables import counts, one_line, steps, trial_table
+from study.tables import ENDED, counts, one_line, planned, steps, trial_table
 
 _PERIOD = 1.0
-ENDED = ("COMPLETE", "PRUNED", "FAIL")
 
 
 class Display:
@@ -49,16 +49,22 @@ class Display:
         self._thread = threading.Thread(target=self._watch, args=(snapshot, time.monotonic()), daemon=True)
         self._thread.start()
 
-    def ended(self) -> None:
-        """Show the last state and stop."""
+    def ended(self, reason: str | None) -> None:
+        """Show the last state and stop; `reason` is why the study stopped before all was done."""
+        self._halt()
+        if reason is not None:
+            self._console.print(f"Stopping: {reason}", highlight=False, markup=False)
+
+    def _halt(self) -> None:
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
+            self._thread = None
 
     def close(self) -> None:
         """Give the terminal back, whatever happened before."""
         self._stop_bar()
-        self.ended()
+        self._halt()
 
     def _stop_bar(self) -> None:
         if self._bar.live.is_started:
@@ -101,7 +107,7 @@ def time_left(results: StudyResults, elapsed: float) -> float | None:
     ended = [done[trial.number] for trial in results.trials if trial.state in ENDED]
     usual = sum(ended) / len(ended) if ended else total
     running = [max(0.0, usual - done[trial.number]) for trial in results.trials if trial.state == "RUNNING"]
-    to_come = results.spec.trials - len(ended) - len(running)
+    to_come = planned(results) - len(ended) - len(running)
     if sum(done.values()) == 0:
         return None
     return (sum(running) + to_come * usual) * elapsed / sum(done.values())
@@ -110,23 +116,35 @@ def time_left(results: StudyResults, elapsed: float) -> float | None:
 def conclusion(results: StudyResults, directory: Path) -> list[str]:
     """The last lines of a launch: how it ended, the best trial, where everything lies, what to do next."""
     lines = ["", f"{counts(results)}"]
+    if any(trial.state == "RUNNING" for trial in results.trials):
+        lines.append(f"Not all is done; go on with: fipo resume {directory}")
     best = results.best
     if best is None:
         return [*lines, f"No trial is COMPLETE; the reasons: fipo status {directory}"]
-    fewest = len(best.evaluations[-1].scores[0].solved) if best.evaluations else 0
     return [
         *lines,
         f"Best: {one_line(results, best)}",
-        f"It is the highest of {len(results.trials)} on {fewest} problems, so part of it is luck.",
+        *_how_sure(results, best),
         f"Everything lies in {directory}",
         f"Next: fipo dashboard {directory}",
         f"      fipo export {directory} --out best.yaml",
     ]
 
 
+def _how_sure(results: StudyResults, best: TrialResult) -> list[str]:
+    """What stands behind the best trial: its seeds if it was confirmed, else a warning."""
+    found = results.evidence[0]
+    if found.seed_error is not None:
+        mean = f"Over {len(found.values)} seeds: {results.metric_name} {found.mean:.3f} ±{found.seed_error:.3f} (seeds)"
+        verdict = seeds_against_settings(results.evidence)
+        return [mean] + ([f"The {verdict}"] if verdict else [])
+    problems = len(best.evaluations[-1].scores[0].solved) if best.evaluations else 0
+    return [f"It is the highest of {len(results.trials)} on {problems} problems, so part of it is luck."]
+
+
 def _left(results: StudyResults, started: float) -> str:
     left = time_left(results, time.monotonic() - started)
-    if left is None or sum(trial.state in ENDED for trial in results.trials) >= results.spec.trials:
+    if left is None or sum(trial.state in ENDED for trial in results.trials) >= planned(results):
         return ""
     return f", about {left / 60:.0f} min left" if left >= 90 else f", about {left:.0f} s left"
 

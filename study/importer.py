@@ -10,9 +10,9 @@ from typing import Any
 
 import yaml
 
+from study.directory import write_atomically
 from study.export.script import comments
 from study.spec import set_dotted
-from study.storage import write_atomically
 from trainer.config import TrainerConfig
 from trainer.errors import UserError, validate
 

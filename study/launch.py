@@ -1,4 +1,4 @@
-"""Launching a study: check, make the base model, start Ray, run the trials, settle every one of them."""
+"""Launching and resuming a study: check, make the base model, start Ray, run the trials to their ends."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
-from study.bridge import Bridge
+from study.bridge import Bridge, StudyAborted
 from study.check import trainer_configs
 from study.cluster import places, ray_session
-from study.results import StudyResults, collect
+from study.directory import Staging
+from study.lock import driver_lock
+from study.results import StudyResults, collect, find_study
 from study.spec import StudySpec
-from study.storage import Staging, driving
-from trainer.errors import UserError
+from study.storage import driving
+from trainer.errors import UserError, root_line
 
 Progress = Callable[[float, str], None]
 
@@ -32,26 +34,49 @@ class Watcher(Protocol):
     def running(self, directory: Path, snapshot: Callable[[], StudyResults], concurrency: int) -> None:
         """The trials begin; `snapshot` returns the results so far."""
 
-    def ended(self) -> None:
-        """No trial runs any more."""
+    def ended(self, reason: str | None) -> None:
+        """No trial runs any more; `reason` is why the study stopped before all was done."""
 
 
 def launch(spec: StudySpec, directory: Path, watcher: Watcher) -> StudyResults:
     """Run all trials of `spec` into `directory`, which must not exist.
 
     Raises:
-        UserError: bad input; before the first trial trains nothing is left behind.
-        KeyboardInterrupt: after the trials were settled as FAIL "interrupted".
+        UserError: bad input, and nothing is left behind; or the study was cut short, and can be resumed.
+        KeyboardInterrupt: the study can be resumed.
     """
     staging = Staging(spec, directory)
     try:
         prepare(spec, watcher.preparing)
         with _output_to(staging.log), ray_session(spec.resources) as scratch:
-            concurrency = min(spec.concurrency, places(spec.resources))
+            places(spec.resources)
             directory = staging.publish()
-            return _run(spec, directory, watcher, concurrency, scratch)
+            with driver_lock(directory), _resumable(directory), driving(spec, directory) as study:
+                return _run(Bridge(study, spec, directory), watcher, scratch)
     finally:
         staging.discard()
+
+
+def resume(directory: Path, watcher: Watcher) -> StudyResults:
+    """Go on with the study in `directory`: what was running from its checkpoints, what is finished not again.
+
+    Raises:
+        UserError: no study there, another process drives it, or it was cut short again.
+        KeyboardInterrupt: the study can be resumed again.
+    """
+    directory = find_study(directory).absolute()
+    spec = StudySpec.from_file(directory / "study.yaml")
+    with driver_lock(directory), _resumable(directory), driving(spec, directory) as study:
+        bridge = Bridge(study, spec, directory)
+        if bridge.done:
+            return _results(bridge)
+        prepare(spec, watcher.preparing)
+        with (
+            (directory / "driver.log").open("a", encoding="utf-8") as log,
+            _output_to(log),
+            ray_session(spec.resources) as scratch,
+        ):
+            return _run(bridge, watcher, scratch)
 
 
 def prepare(spec: StudySpec, progress: Progress) -> None:
@@ -84,34 +109,38 @@ def _check_model(path: str) -> None:
         raise UserError(f"model.path = {path!r}: no model there ({first}); give a directory or a hub name") from None
 
 
-def _run(spec: StudySpec, directory: Path, watcher: Watcher, concurrency: int, scratch: Path) -> StudyResults:
+def _run(bridge: Bridge, watcher: Watcher, scratch: Path) -> StudyResults:
+    from study.trial import StudyTrial
+    from study.tuner import run_trials
+
+    def concurrency() -> int:
+        return min(bridge.spec.concurrency, places(bridge.spec.resources))
+
+    watcher.running(bridge.directory, lambda: _results(bridge), concurrency())
+    try:
+        with terminated_as_interrupt():  # ray.init has put its own handler there
+            run_trials(bridge, StudyTrial, concurrency=concurrency, scratch=scratch)
+    finally:
+        watcher.ended(bridge.ending)
+    bridge.notifier.tell("finished", f"the study has ended: {bridge.ending or 'all trials are done'}")
+    bridge.notifier.close()
+    return _results(bridge)
+
+
+def _results(bridge: Bridge) -> StudyResults:
+    return collect(bridge.directory, bridge.spec, bridge.study.get_trials(deepcopy=False))
+
+
+@contextlib.contextmanager
+def _resumable(directory: Path) -> Iterator[None]:
+    """What ends a study early ends it with a line that says how to go on."""
     from optuna.exceptions import StorageInternalError
 
-    from study.trial import StudyTrial
-    from study.tuner import StudyAborted, run_trials
-
-    with driving(spec, directory) as study:
-        bridge = Bridge(study, spec, directory)
-
-        def snapshot() -> StudyResults:
-            return collect(directory, spec, study.get_trials(deepcopy=False))
-
-        watcher.running(directory, snapshot, concurrency)
-        reason = "the study ended before this trial did"
-        try:
-            with terminated_as_interrupt():  # ray.init has put its own handler there
-                run_trials(bridge, StudyTrial, concurrency=concurrency, scratch=scratch)
-        except KeyboardInterrupt:
-            reason = "interrupted"
-            raise
-        except StudyAborted as aborted:
-            reason = aborted.line
-            raise UserError(f"{directory}: {aborted.line}; the study ends here, what was finished is kept") from None
-        finally:
-            with contextlib.suppress(StorageInternalError):  # on a full disk: the reason is being raised
-                bridge.settle(reason)
-            watcher.ended()
-        return snapshot()
+    try:
+        yield
+    except (StudyAborted, StorageInternalError) as error:
+        how = f"mend that, and go on with: fipo resume {directory}"
+        raise UserError(f"{directory}: {root_line(error)}; {how}") from None
 
 
 @contextlib.contextmanager
@@ -134,7 +163,7 @@ def _output_to(log: Any) -> Iterator[None]:
 
 @contextlib.contextmanager
 def terminated_as_interrupt() -> Iterator[None]:
-    """Inside the block SIGTERM acts like Ctrl-C, so that a stopped job settles its trials as well."""
+    """Inside the block SIGTERM acts like Ctrl-C, so that a stopped job ends its study in order as well."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -13,16 +13,20 @@ from trainer.errors import UserError
 _TWINS = {"fipo.gamma": "fipo.half_life", "fipo.half_life": "fipo.gamma"}  # two names of one quantity
 
 
-def apply_set(data: dict[str, Any], assignment: str) -> None:
-    """Set a spec key (``trials=8``) or a trainer key (``fipo.gamma=0.9``), which is then no longer sampled."""
-    key, equals, text = assignment.partition("=")
-    key = key.strip()
-    if not equals or not key:
-        raise UserError(f"--set {assignment}: write key=value, for example --set trials=8 or --set fipo.half_life=32")
+def assignment(text: str, where: str) -> tuple[str, Any]:
+    """Key and value of a ``key=value`` text, the value read as YAML; `where` begins the line of a UserError."""
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise UserError(f"{where} {text}: write key=value, for example trials=8 or fipo.half_life=32")
     try:
-        value = yaml.safe_load(text)
+        return key.strip(), yaml.safe_load(value)
     except yaml.YAMLError:
-        raise UserError(f"--set {assignment}: {text} is not a YAML value; quote it") from None
+        raise UserError(f"{where} {text}: {value} is not a YAML value; quote it") from None
+
+
+def apply_set(data: dict[str, Any], text: str) -> None:
+    """Set a spec key (``trials=8``) or a trainer key (``fipo.gamma=0.9``), which is then no longer sampled."""
+    key, value = assignment(text, "--set")
     head, _, rest = key.partition(".")
     if head == "space" and rest:
         data["space"] = {**(data.get("space") or {}), rest: value}

@@ -10,9 +10,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from study.budget import NOTHING, Usage, usage_of
+from study.directory import DEFAULT_PARENT, trial_directory
+from study.lock import Driver, driver
+from study.replicas import CONFIRMS, Evidence, evidence
 from study.spec import StudySpec
-from study.storage import DEFAULT_PARENT, rdb_storage, trial_directory
-from trainer.errors import UserError, root_line
+from study.storage import read_trials
+from trainer.errors import UserError
 from trainer.records import Evaluation, read_evaluations, read_lines
 
 if TYPE_CHECKING:
@@ -26,7 +30,7 @@ class TrialResult:
 
     number: int
     state: str
-    """WAITING, RUNNING, COMPLETE, PRUNED or FAIL."""
+    """WAITING, RUNNING, COMPLETE, PRUNED or FAIL. RUNNING without a driver: it goes on when the study is resumed."""
     params: dict[str, float | int | str | bool]
     """Sampled values by dotted trainer key."""
     control: str | None
@@ -42,6 +46,12 @@ class TrialResult:
     directory: Path
     evaluations: tuple[Evaluation, ...]
     """In the order of their steps."""
+    stop_reason: str | None = None
+    """Why a PRUNED trial was stopped, when it was not the pruner: it collapsed, or by hand."""
+    confirms: int | None = None
+    """The trial whose configuration this one trains again with another seed."""
+    usage: Usage = NOTHING
+    """What the trial took, known at its end."""
 
     @property
     def steps_done(self) -> int:
@@ -56,6 +66,8 @@ class StudyResults:
     directory: Path
     spec: StudySpec
     trials: tuple[TrialResult, ...]
+    driver: Driver | None = None
+    """The process that drives the study now."""
 
     @property
     def metric_name(self) -> str:
@@ -63,10 +75,15 @@ class StudyResults:
         return self.spec.metric_name()
 
     @property
+    def evidence(self) -> list[Evidence]:
+        """The completed configurations, best first; with confirmations, by their mean over seeds."""
+        return evidence(self.trials)
+
+    @property
     def best(self) -> TrialResult | None:
-        """The COMPLETE trial with the highest value, the earliest of equals; None while there is none."""
-        complete = [trial for trial in self.trials if trial.state == "COMPLETE" and trial.value is not None]
-        return max(complete, key=lambda trial: (trial.value, -trial.number), default=None)
+        """The COMPLETE trial of the best configuration, the earliest of equals; None while there is none."""
+        found = self.evidence
+        return next((trial for trial in self.trials if found and trial.number == found[0].number), None)
 
 
 def find_study(path: Path | None) -> Path:
@@ -87,12 +104,13 @@ def read_study(directory: Path) -> StudyResults:
     """Everything known of the study in `directory`. Raises UserError when there is no readable study."""
     find_study(directory)
     spec = StudySpec.from_file(directory / "study.yaml")
-    return collect(directory, spec, _frozen_trials(directory, spec.name))
+    return collect(directory, spec, read_trials(spec, directory))
 
 
 def collect(directory: Path, spec: StudySpec, trials: Iterable[FrozenTrial]) -> StudyResults:
     """The results of a study whose Optuna trials are at hand."""
-    return StudyResults(directory=directory, spec=spec, trials=tuple(_result(directory, each) for each in trials))
+    found = tuple(_result(directory, each) for each in trials)
+    return StudyResults(directory=directory, spec=spec, trials=found, driver=driver(directory))
 
 
 def read_metrics(trial: TrialResult) -> polars.DataFrame:
@@ -102,36 +120,20 @@ def read_metrics(trial: TrialResult) -> polars.DataFrame:
     return polars.DataFrame(read_lines(trial.directory / "metrics.jsonl"), infer_schema_length=None)
 
 
-def _frozen_trials(directory: Path, name: str) -> list[FrozenTrial]:
-    if not (directory / "optuna.db").exists():
-        return []
-    import optuna
-    from sqlalchemy.exc import DatabaseError
-
-    try:
-        storage = rdb_storage(directory, mode="ro")
-        trials = optuna.load_study(study_name=name, storage=storage).get_trials(deepcopy=False)
-    except (KeyError, DatabaseError, optuna.exceptions.StorageInternalError) as error:
-        if (directory / "optuna.db").stat().st_size == 0 or isinstance(error, KeyError):
-            return []  # still being made
-        raise UserError(
-            f"{directory / 'optuna.db'}: cannot be read ({root_line(error)}); is it a study's database?"
-        ) from None
-    storage.engine.dispose()
-    return trials
-
-
 def _result(directory: Path, trial: FrozenTrial) -> TrialResult:
     attributes = trial.user_attrs
-    own = directory / attributes.get("directory", trial_directory(trial.number))
+    own = directory / trial_directory(trial.number)
     return TrialResult(
         number=trial.number,
         state=trial.state.name,
         params=dict(trial.params) or dict(trial.system_attrs.get("fixed_params", {})),
         control=attributes.get("control"),
-        value=trial.value if trial.state.name == "COMPLETE" else None,
+        value=trial.values[0] if trial.state.name == "COMPLETE" else None,
         pruned_at=attributes.get("pruned_at") if trial.state.name == "PRUNED" else None,
         fail_reason=attributes.get("fail_reason"),
+        stop_reason=attributes.get("stop_reason"),
+        confirms=attributes.get(CONFIRMS),
+        usage=usage_of(trial),
         started=trial.datetime_start,
         ended=trial.datetime_complete,
         directory=own,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from study import plugins
 from study.space import grid_values
 from trainer.errors import UserError
@@ -22,8 +24,11 @@ NAMES = {
     "qmc": "QMCSampler",
     "nsga-ii": "NSGAIISampler",
     "grid": "GridSampler",
+    "brute-force": "BruteForceSampler",
 }
-BLIND = ("random", "qmc", "grid")
+SEQUENCES = ("qmc", "grid")
+"""Samplers whose points are one sequence with one seed; the storage tells how far it has come."""
+BLIND = ("random", "qmc", "grid", "brute-force")
 """Samplers that learn nothing from finished trials."""
 
 
@@ -34,14 +39,22 @@ def complete(name: str, options: dict[str, Any], seed: int) -> dict[str, Any]:
     return plugins.complete_options("sampler", name, _optuna_class(name), {"seed": seed, **options})
 
 
-def make_sampler(spec: StudySpec) -> BaseSampler:
-    """The sampler that `spec` asks for. Raises UserError when Optuna refuses an option or a package is missing."""
-    name, options = spec.sampler.name, spec.sampler.options
+def make_sampler(spec: StudySpec, number: int) -> BaseSampler:
+    """The sampler that `spec` asks for, seeded for trial `number`.
+
+    Raises:
+        UserError: Optuna refuses an option, or a package is missing.
+    """
+    name, options = spec.sampler.name, dict(spec.sampler.options)
+    if name not in SEQUENCES and options.get("seed") is not None:
+        options["seed"] = int(np.random.SeedSequence((options["seed"], number)).generate_state(1)[0])
     if name == "cma-es" and importlib.util.find_spec("cmaes") is None:
         raise UserError("sampler cma-es needs the package cmaes; pip install cmaes, or choose another sampler")
+    if name == "brute-force":
+        return plugins.build("sampler", name, _quiet(_optuna_class(name)), options)
     if name == "grid":
         space = {key: grid_values(distribution) for key, distribution in spec.space.items()}
-        return plugins.build("sampler", name, _quiet_grid(), {"search_space": space, **options})
+        return plugins.build("sampler", name, _quiet(_optuna_class(name)), {"search_space": space, **options})
     return plugins.build("sampler", name, _optuna_class(name), options)
 
 
@@ -51,14 +64,12 @@ def _optuna_class(name: str) -> type:
     return getattr(optuna.samplers, NAMES[name])
 
 
-def _quiet_grid() -> type:
-    from optuna.samplers import GridSampler
-
-    class Grid(GridSampler):
-        """GridSampler ends a study with `Study.stop`, which raises outside `Study.optimize` (optuna issue 4121), and
-        looks for a grid point in enqueued trials, which have none. The cap on trials ends our studies."""
+def _quiet(sampler: type) -> type:
+    class Quiet(sampler):
+        """Samplers of finite spaces end a study with `Study.stop`, which raises outside `Study.optimize` (optuna issue
+        4121), and look for a grid point in enqueued trials, which have none. The cap on trials ends our studies."""
 
         def after_trial(self, study: Any, trial: Any, state: Any, values: Any) -> None:
             pass
 
-    return Grid
+    return Quiet

@@ -8,8 +8,8 @@ from pathlib import Path
 import yaml
 from rich.table import Table
 
+from study.directory import write_atomically
 from study.spec import set_dotted
-from study.storage import write_atomically
 from trainer.config import TrainerConfig
 from trainer.errors import UserError, read_yaml, validate
 

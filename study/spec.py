@@ -6,13 +6,15 @@ Order of values: trainer defaults < `trainer` (fixed) < sampled from `space` < `
 from __future__ import annotations
 
 import copy
+import urllib.parse
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, field_validator
 
+from study.collapse import CollapseRule
 from study.space import Distribution, Value
 from trainer.config import Frozen, TrainerConfig
 from trainer.errors import read_yaml, validate
@@ -50,8 +52,64 @@ class Resources(Frozen):
     """CPU cores reserved for each worker."""
     gpus_per_worker: float = Field(default=0, ge=0)
     """GPUs reserved for each worker."""
+    retries: int = Field(default=2, ge=0)
+    """Times that a trial goes on from its checkpoint after a process of it died or a node was lost."""
     ray_address: str | None = None
     """Address of a running Ray cluster (`auto` or host:port); none starts Ray on this machine for this study."""
+
+
+class Budget(Frozen):
+    """Where a study stops beside its number of trials. What runs then is kept and goes on when it is resumed."""
+
+    gpu_hours: float | None = Field(default=None, gt=0)
+    """GPU-hours of all trials together, pruned and failed ones included."""
+    hours: float | None = Field(default=None, gt=0)
+    """Wall hours of one launch or resume."""
+    accuracy: float | None = Field(default=None, gt=0, le=1)
+    """The study ends once a trial has completed with at least this metric, a fraction."""
+
+
+class Replicas(Frozen):
+    """The confirmation stage: configurations that completed are trained again with other seeds, and never pruned."""
+
+    seeds: int = Field(ge=2)
+    """Runs of each configuration, the first one included."""
+    top: int | None = Field(default=3, ge=1)
+    """How many of the best configurations are confirmed; null is all that completed."""
+
+
+class Notify(Frozen):
+    """Who is told of a study's events. What is sent is JSON: event, study, directory, text and the trial's numbers."""
+
+    command: tuple[str, ...] | None = Field(default=None, min_length=1)
+    """A program and its arguments, run without a shell; it gets the JSON on standard input."""
+    webhook: str | None = None
+    """URL that the JSON is posted to. `$NAME` is read from the environment, so that secrets stay out of this file."""
+    on: tuple[Literal["best", "failed", "finished"], ...] = ("best", "failed", "finished")
+    """Events: a trial completed better than all before, a trial failed, the study has ended."""
+
+
+class Wandb(Frozen):
+    """Weights & Biases, through Ray Tune's callback; the key is wandb's own (`wandb login` or WANDB_API_KEY)."""
+
+    project: str = Field(min_length=1)
+    """Project that the trials are logged to; they are grouped by the study's name."""
+
+
+class Mlflow(Frozen):
+    """MLflow, through Ray Tune's callback."""
+
+    tracking_uri: str = Field(min_length=1)
+    """Server or directory, for example http://127.0.0.1:5000. The experiment has the study's name."""
+
+
+class Tracking(Frozen):
+    """Trackers beside TensorBoard, whose files are always written to `tensorboard/` in the study directory."""
+
+    wandb: Wandb | None = None
+    """Log to Weights & Biases; needs the package wandb."""
+    mlflow: Mlflow | None = None
+    """Log to MLflow; needs the package mlflow."""
 
 
 class StudySpec(Frozen):
@@ -61,8 +119,11 @@ class StudySpec(Frozen):
     """Names the study in Optuna and its directory."""
     metric: Literal["avg@k", "cons@k", "pass@k"] = "avg@k"
     """What is maximized and pruned on, of the first evaluation set (k = its `samples`)."""
+    against: Literal["length"] | None = None
+    """A second objective: the mean response length, minimized. It gives a front in place of one best, with samplers
+    that can (nsga-ii, tpe, gp), and no pruner can look at two."""
     trials: int = Field(default=20, ge=1)
-    """Trials in all, controls, pruned and failed ones included."""
+    """Trials in all, controls, pruned and failed ones included, confirmations not."""
     concurrency: int = Field(default=2, ge=1)
     """Trials at a time, as far as the CPUs and GPUs reach."""
     sampler: Plugin = Plugin(name="tpe")
@@ -79,6 +140,34 @@ class StudySpec(Frozen):
     """Fixed trainer values, nested as in a trainer config."""
     resources: Resources = Resources()
     """What one trial occupies, and where."""
+    storage: str = Field(default="sqlite", min_length=1)
+    """Where Optuna keeps the trials: `sqlite` or `journal` (both in the study directory), or the URL of a database
+    without its password, for example postgresql://me@host/optuna."""
+    budget: Budget = Budget()
+    """Where the study stops beside its number of trials."""
+    collapse: CollapseRule | None = None
+    """When a run counts as collapsed and is stopped, whatever the pruner says; null is never."""
+    replicas: Replicas | None = None
+    """Confirm the best configurations with more seeds; null is no confirmation."""
+    notify: Notify | None = None
+    """Who is told when something happens; null is no one."""
+    tracking: Tracking = Tracking()
+    """Trackers beside TensorBoard."""
+
+    @field_validator("storage")
+    @classmethod
+    def _no_password(cls, value: str) -> str:
+        if value in ("sqlite", "journal"):
+            return value
+        parts = urllib.parse.urlsplit(value)
+        if not parts.scheme or not parts.netloc:
+            raise ValueError(f"{value!r} is not sqlite, journal or a database URL; for example postgresql://me@host/db")
+        if parts.password or "password" in parts.query:
+            raise ValueError(
+                "the URL holds a password, which would be written to study.yaml; leave it out and put it into"
+                " PGPASSWORD or ~/.pgpass"
+            )
+        return value
 
     def config(self, values: Mapping[str, Any], *, source: str = "trial") -> TrainerConfig:
         """The trainer config with `values` (dotted keys) over the fixed ones. Raises UserError when it is not valid."""

@@ -1,144 +1,197 @@
-"""The study directory and the Optuna storage in it, which is the truth about every trial.
+"""The Optuna storage of a study, which is the truth about every trial.
 
-study.yaml    the complete spec
-optuna.db     SQLite; study name = spec name, maximized, intermediate values keyed by training step
-trials/0007/  config.yaml, metrics.jsonl, evaluations.jsonl of trial 7
-driver.log    what Ray, Tune and the trials print
+`sqlite` is `optuna.db` in the study directory; `journal` is `optuna.journal` there, which several machines can read
+over a shared file system; a database URL is a server, for example PostgreSQL. One driver writes, everyone may read.
 """
 
 from __future__ import annotations
 
 import contextlib
-import shutil
-import tempfile
 import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from study.spec import StudySpec
-from trainer.errors import UserError
-from trainer.records import write_atomic
+from trainer.errors import UserError, root_line
 
 if TYPE_CHECKING:
     import optuna
+    from optuna.storages import BaseStorage
+    from optuna.trial import FrozenTrial
 
-DEFAULT_PARENT = Path("studies")
-
-
-def trial_directory(number: int) -> Path:
-    """Where trial `number` lies, relative to the study directory."""
-    return Path("trials") / f"{number:04d}"
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file so that a reader sees the old text or the new, never half. Raises UserError when it cannot."""
-    try:
-        write_atomic(path, text)
-    except OSError as error:
-        for partial in path.parent.glob(f".{path.name}.*"):
-            partial.unlink(missing_ok=True)
-        raise UserError(f"{path}: cannot be written ({error.strerror}); free space, or choose another place") from None
+Mode = Literal["ro", "rw", "rwc"]
+_LOCK_SECONDS = 60.0
+"""How long a writer waits for SQLite's lock before it gives up."""
 
 
-def free_directory(name: str, parent: Path = DEFAULT_PARENT) -> Path:
-    """`parent`/name, or the first of name-2, name-3, ... that does not exist."""
-    candidate, number = parent / name, 2
-    while candidate.exists():
-        candidate, number = parent / f"{name}-{number}", number + 1
-    return candidate
-
-
-class Staging:
-    """A study directory in the making, under a hidden name beside the final one, so that no one meets half a study.
-
-    Raises:
-        UserError: the final directory exists, or nothing can be written there.
-    """
-
-    def __init__(self, spec: StudySpec, directory: Path) -> None:
-        self.final = directory.absolute()
-        if self.final.exists():
-            raise UserError(
-                f"--out {directory} exists; choose another directory, or leave --out away for the next free name"
-            )
-        try:
-            self.final.parent.mkdir(parents=True, exist_ok=True)
-            self.path = Path(tempfile.mkdtemp(dir=self.final.parent, prefix=f".{self.final.name}."))
-            self.path.chmod(0o755)
-            (self.path / "trials").mkdir()
-            self.log = (self.path / "driver.log").open("a", encoding="utf-8")
-        except OSError as error:
-            raise UserError(
-                f"--out {directory}: cannot be written ({error.strerror}); free space, or choose another directory"
-            ) from None
-        write_atomically(self.path / "study.yaml", spec.to_yaml())
-        create_optuna_study(spec, self.path)
-
-    def publish(self) -> Path:
-        """Give the study its name. Raises UserError when another study took it meanwhile."""
-        try:
-            self.path.rename(self.final)
-        except OSError as error:
-            raise UserError(f"{self.final}: cannot be made ({error.strerror}); choose another --out") from None
-        return self.final
-
-    def discard(self) -> None:
-        """Remove what was not published."""
-        self.log.close()
-        shutil.rmtree(self.path, ignore_errors=True)
-
-
-def create_optuna_study(spec: StudySpec, directory: Path) -> None:
-    """Make `optuna.db` with the controls of `spec` waiting in it."""
+def create_study(spec: StudySpec, directory: Path) -> None:
+    """Make the Optuna study of `spec` with its controls waiting in it. Raises UserError when there is one already."""
     import optuna
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    storage = rdb_storage(directory, mode="rwc")
-    study = optuna.create_study(study_name=spec.name, storage=storage, direction="maximize")
-    for control in spec.enqueue:
-        params = {key: value for key, value in control.values.items() if key in spec.space}
-        fixed = {key: value for key, value in control.values.items() if key not in spec.space}
-        study.enqueue_trial(params, user_attrs={"control": control.label, "fixed": fixed})
-    storage.engine.dispose()
+    with open_storage(spec, directory, mode="rwc") as storage:
+        try:
+            study = optuna.create_study(study_name=spec.name, storage=storage, directions=directions(spec))
+        except optuna.exceptions.DuplicatedStudyError:
+            raise _taken(spec) from None
+        for control in spec.enqueue:
+            params = {key: value for key, value in control.values.items() if key in spec.space}
+            fixed = {key: value for key, value in control.values.items() if key not in spec.space}
+            study.enqueue_trial(params, user_attrs={"control": control.label, "fixed": fixed})
+
+
+def directions(spec: StudySpec) -> list[str]:
+    """What Optuna is to do with each objective."""
+    return ["maximize", "minimize"] if spec.against else ["maximize"]
+
+
+def require_free(spec: StudySpec, directory: Path) -> None:
+    """Raise UserError when the storage cannot be used, or holds a study of this name already."""
+    import optuna
+
+    if spec.storage in ("sqlite", "journal"):
+        return  # in the new directory, where nothing can be
+    with open_storage(spec, directory, mode="rw") as storage:
+        if spec.name in optuna.get_all_study_names(storage):
+            raise _taken(spec)
 
 
 @contextlib.contextmanager
 def driving(spec: StudySpec, directory: Path) -> Iterator[optuna.Study]:
-    """The study of `directory` with the sampler and pruner of `spec`, for its one driver."""
+    """The study of `directory` with the pruner of `spec`, for its one driver, which sets the sampler."""
     import optuna
-    import sqlalchemy
 
     from study.pruners import make_pruner
-    from study.samplers import make_sampler
+
+    pruner = make_pruner(spec.pruner.name, spec.pruner.options)
+    with open_storage(spec, directory, mode="rw") as storage:
+        yield optuna.load_study(study_name=spec.name, storage=storage, pruner=pruner)
+
+
+def read_trials(spec: StudySpec, directory: Path) -> list[FrozenTrial]:
+    """All trials of the study, without locking or changing anything; none while it is still being made.
+
+    Raises:
+        UserError: the storage cannot be read.
+    """
+    import optuna
+    from sqlalchemy.exc import SQLAlchemyError
+
+    file = _sqlite_file(directory) if spec.storage == "sqlite" else _journal_file(directory)
+    local = spec.storage in ("sqlite", "journal")
+    if local and not file.exists():
+        return []
+    try:
+        with open_storage(spec, directory, mode="ro") as storage:
+            return optuna.load_study(study_name=spec.name, storage=storage).get_trials(deepcopy=False)
+    except KeyError:
+        return []
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+        if local and file.stat().st_size == 0:
+            return []
+        where = str(file) if local else shown(spec.storage)
+        raise UserError(f"{where}: cannot be read ({root_line(error)}); is it a study's database?") from None
+
+
+@contextlib.contextmanager
+def open_storage(spec: StudySpec, directory: Path, *, mode: Mode) -> Iterator[BaseStorage]:
+    """The storage that `spec.storage` names: to be read, written, or made and written.
+
+    Raises:
+        UserError: a server that cannot be reached, or whose driver package is missing.
+    """
+    import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    storage = rdb_storage(directory, mode="rw")
-    _journal_mode(storage, "WAL")  # others read while the driver writes, and a report takes half the time
-    pruner = make_pruner(spec.pruner.name, spec.pruner.options)
-    try:
-        yield optuna.load_study(study_name=spec.name, storage=storage, sampler=make_sampler(spec), pruner=pruner)
-    finally:
-        storage.engine.dispose()
-        # The log folded in, optuna.db is one file that opens anywhere, read-only media included. While a dashboard
-        # reads it stays locked and keeps its log beside it, which every reader understands.
-        with contextlib.suppress(sqlalchemy.exc.OperationalError):
-            _journal_mode(storage, "DELETE")
-        storage.engine.dispose()
+    if spec.storage == "sqlite":
+        with _sqlite(_sqlite_file(directory), mode) as storage:
+            yield storage
+    elif spec.storage == "journal":
+        yield optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(_journal_file(directory))))
+    else:
+        with _server(spec.storage) as storage:
+            yield storage
 
 
-def rdb_storage(directory: Path, *, mode: Literal["ro", "rw", "rwc"]) -> optuna.storages.RDBStorage:
-    """The SQLite storage in `directory`: read only, for writing, or to be made."""
+def _taken(spec: StudySpec) -> UserError:
+    return UserError(
+        f"name = {spec.name!r}: {shown(spec.storage)} holds a study of that name; choose another, --set name=..."
+    )
+
+
+def shown(storage: str) -> str:
+    """A storage as it may be printed. URLs hold no password, see `StudySpec.storage`; this cuts their options off."""
+    return storage.partition("?")[0]
+
+
+@contextlib.contextmanager
+def _server(url: str) -> Iterator[optuna.storages.RDBStorage]:
     import optuna
     import sqlalchemy
 
-    file = "file:" + urllib.parse.quote(str(directory.absolute() / "optuna.db"))
-    url = sqlalchemy.URL.create("sqlite", database=file, query={"mode": mode, "uri": "true"})
-    # Wait for a lock rather than fail.
-    return optuna.storages.RDBStorage(url.render_as_string(), engine_kwargs={"connect_args": {"timeout": 60}})
+    try:
+        # pool_pre_ping: a connection that the server dropped during a long step is made anew.
+        storage = optuna.storages.RDBStorage(_with_driver(url), engine_kwargs={"pool_pre_ping": True})
+    except ImportError as error:
+        raise UserError(f"storage = {shown(url)}: needs a package ({error}); pip install '.[postgres]'") from None
+    except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+        raise UserError(
+            f"storage = {shown(url)}: cannot be used ({root_line(error)}); check the address, and that the password is"
+            " in PGPASSWORD or ~/.pgpass"
+        ) from None
+    try:
+        yield storage
+    finally:
+        storage.engine.dispose()
 
 
-def _journal_mode(storage: optuna.storages.RDBStorage, mode: str) -> None:
-    with storage.engine.connect() as connection:
-        connection.exec_driver_sql("PRAGMA busy_timeout=2000")
-        connection.exec_driver_sql(f"PRAGMA journal_mode={mode}")
+def _with_driver(url: str) -> str:
+    """`postgresql://` means psycopg 3 here; SQLAlchemy's default is psycopg2."""
+    scheme, separator, rest = url.partition("://")
+    return f"postgresql+psycopg{separator}{rest}" if scheme in ("postgresql", "postgres") else url
+
+
+@contextlib.contextmanager
+def _sqlite(file: Path, mode: Mode) -> Iterator[optuna.storages.RDBStorage]:
+    import optuna
+    import sqlalchemy
+
+    address = "file:" + urllib.parse.quote(str(file.absolute()))
+    url = sqlalchemy.URL.create("sqlite", database=address, query={"mode": mode, "uri": "true"})
+    storage = optuna.storages.RDBStorage(
+        url.render_as_string(), engine_kwargs={"connect_args": {"timeout": _LOCK_SECONDS}}
+    )
+    if mode != "rw":
+        try:
+            yield storage
+        finally:
+            storage.engine.dispose()
+        return
+    # Others read while the driver writes, and a report takes half the time. Losing power may lose the last reports,
+    # which a resumed trial tells again from its own evaluations.
+    sqlalchemy.event.listen(storage.engine, "connect", _write_ahead)
+    storage.engine.dispose()
+    try:
+        yield storage
+    finally:
+        storage.engine.dispose()
+        sqlalchemy.event.remove(storage.engine, "connect", _write_ahead)
+        # The log folded in, optuna.db is one file that opens anywhere, read-only media included. While a dashboard
+        # reads it stays locked and keeps its log beside it, which every reader understands.
+        with contextlib.suppress(sqlalchemy.exc.OperationalError), storage.engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA busy_timeout=2000")
+            connection.exec_driver_sql("PRAGMA journal_mode=DELETE")
+        storage.engine.dispose()
+
+
+def _write_ahead(connection: Any, _record: Any) -> None:
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=NORMAL")
+
+
+def _sqlite_file(directory: Path) -> Path:
+    return directory / "optuna.db"
+
+
+def _journal_file(directory: Path) -> Path:
+    return directory / "optuna.journal"

@@ -15,6 +15,7 @@ from study.results import StudyResults, TrialResult
 from study.spec import StudySpec
 from trainer.records import SetScore
 
+ENDED = ("COMPLETE", "PRUNED", "FAIL")
 STYLES = {"COMPLETE": "green", "PRUNED": "yellow", "FAIL": "red", "RUNNING": "cyan", "WAITING": "dim"}
 
 
@@ -44,17 +45,33 @@ def _table(results: StudyResults, trials: Sequence[TrialResult], keys: Sequence[
     best = results.best
     for trial in trials:
         mark = " *" if best is not None and trial.number == best.number else ""
-        state = trial.state + (f" at {trial.pruned_at}" if trial.pruned_at is not None else "")
-        label = f" {escape(trial.control)}" if trial.control else ""
+        name = label(trial)
         table.add_row(
             f"{trial.number}{mark}",
-            f"[{STYLES[trial.state]}]{state}[/]{label}",
+            f"[{STYLES[trial.state]}]{state(results, trial)}[/]" + (f" {escape(name)}" if name else ""),
             f"{trial.steps_done}/{steps(results.spec)}",
             accuracy(results.spec, trial),
             length(results.spec, trial),
             *(escape(number(trial.params.get(key))) for key in keys),
         )
     return table
+
+
+def state(results: StudyResults, trial: TrialResult) -> str:
+    """The trial's state in words; STOPPED is RUNNING in Optuna, with no driver that runs it."""
+    if trial.state == "RUNNING" and results.driver is None:
+        return "STOPPED"
+    return trial.state + (f" at {trial.pruned_at}" if trial.pruned_at is not None else "")
+
+
+def label(trial: TrialResult) -> str | None:
+    """What a trial is beside being sampled: a control, or the confirmation of another."""
+    return f"confirms {trial.confirms}" if trial.confirms is not None else trial.control
+
+
+def planned(results: StudyResults) -> int:
+    """Trials that the study will have, the confirmations known so far included."""
+    return results.spec.trials + sum(trial.confirms is not None for trial in results.trials)
 
 
 def steps(spec: StudySpec) -> int:
@@ -86,23 +103,22 @@ def length(spec: StudySpec, trial: TrialResult) -> str:
 
 def one_line(results: StudyResults, trial: TrialResult) -> str:
     """A trial in one plain line, for logs."""
-    parts = [f"trial {trial.number}" + (f" ({trial.control})" if trial.control else ""), trial.state]
-    if trial.pruned_at is not None:
-        parts[-1] += f" at step {trial.pruned_at}"
+    name = label(trial)
+    how = state(results, trial).replace(" at ", " at step ")
+    parts = [f"trial {trial.number}" + (f" ({name})" if name else ""), how]
     if (value := accuracy(results.spec, trial)) != "":
         parts.append(f"{results.metric_name} {value}, length {length(results.spec, trial)}")
-    if trial.fail_reason:
-        parts.append(trial.fail_reason)
+    parts += [reason for reason in (trial.fail_reason, trial.stop_reason) if reason]
     parts.append(", ".join(f"{key} {number(value)}" for key, value in trial.params.items()))
     return "  ".join(part for part in parts if part)
 
 
 def counts(results: StudyResults) -> str:
     """For example ``5 of 14 trials: 3 COMPLETE, 2 PRUNED, 2 RUNNING``."""
-    states = [trial.state for trial in results.trials]
-    ended = sum(state in ("COMPLETE", "PRUNED", "FAIL") for state in states)
-    known = [f"{states.count(state)} {state}" for state in STYLES if state in states]
-    return f"{ended} of {results.spec.trials} trials" + (": " + ", ".join(known) if known else "")
+    states = [state(results, trial).split()[0] for trial in results.trials]
+    ended = sum(each in ENDED for each in states)
+    known = [f"{states.count(each)} {each}" for each in (*STYLES, "STOPPED") if each in states]
+    return f"{ended} of {planned(results)} trials" + (": " + ", ".join(known) if known else "")
 
 
 def as_json(results: StudyResults) -> str:
@@ -120,6 +136,7 @@ def as_json(results: StudyResults) -> str:
         "metric": results.metric_name,
         "trials_planned": results.spec.trials,
         "best": best.number if best else None,
+        "driver": str(results.driver) if results.driver else None,
         "trials": trials,
     }
     return json.dumps(whole, default=str, indent=2)

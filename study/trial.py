@@ -1,23 +1,33 @@
-"""One trial on Ray: a worker actor in the trial's placement group trains, and every evaluation is a result for Tune."""
+"""One trial on Ray: worker actors in the trial's placement group train, and every evaluation is a result for Tune."""
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import ray
+from filelock import FileLock, Timeout
 from ray import tune
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
+from study.collapse import collapse_reason
 from study.metric import metric_value, selecting_score
 from study.spec import Resources, StudySpec
 from trainer.config import TrainerConfig
 from trainer.errors import TrainingDiverged, UserError, read_yaml, validate
-from trainer.records import Evaluation
+from trainer.records import Evaluation, SetScore, read_lines
+
+_LOOK_SECONDS = 1.0
+"""How often a trial looks whether it is to stop."""
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+_PREDECESSOR_SECONDS = 60.0
+"""How long a worker waits for one that an earlier driver left behind, which ends as soon as it misses its Ray."""
 
 
 class Worker:
@@ -26,7 +36,9 @@ class Worker:
     def __init__(self, rank: int, size: int) -> None:
         # LOCAL_RANK is 0: Ray shows a worker its own GPU only.
         os.environ.update(RANK=str(rank), WORLD_SIZE=str(size), LOCAL_RANK="0")
+        self._rank = rank
         self._run: Iterator[Evaluation] = iter(())
+        self._lock: FileLock | None = None
 
     def rendezvous(self) -> tuple[str, int]:
         """An address of this process's node, and a port that is free on it, where the ranks can meet."""
@@ -35,7 +47,11 @@ class Worker:
             return ray.util.get_node_ip_address(), probe.getsockname()[1]
 
     def begin(self, directory: Path, address: tuple[str, int]) -> None:
-        """Take up the `config.yaml` of `directory`; a run that is still open is closed. Raises UserError."""
+        """Take up the run in `directory`, from its checkpoint if it has one; a run that is still open is closed.
+
+        Raises:
+            UserError: the directory is not there, or its config is not valid.
+        """
         from trainer.train import train
 
         if hasattr(self._run, "close"):
@@ -46,25 +62,56 @@ class Worker:
                 f"--out {directory.parents[1]}: not visible on node {ray.util.get_node_ip_address()};"
                 " put the study on a file system that all nodes share"
             )
+        self._hold(directory)
         path = directory / "config.yaml"
-        self._run = train(validate(TrainerConfig, read_yaml(path), source=str(path)), directory)
+        self._directory, self._told = directory, -1
+        self._run = train(validate(TrainerConfig, read_yaml(path), source=str(path)), directory, resume=True)
 
     def advance(self) -> dict[str, Any] | None:
-        """Train up to the next evaluation and return it as JSON data; None after the last. Raises what `train` does."""
+        """Train up to the next evaluation; None after the last. Raises what `train` does.
+
+        Returns:
+            ``{"evaluation": JSON data, "metrics": the lines of metrics.jsonl since the evaluation before}``.
+        """
         evaluation = next(self._run, None)
-        return None if evaluation is None else evaluation.model_dump(mode="json")
+        if evaluation is None:
+            return None
+        lines = read_lines(self._directory / "metrics.jsonl") if self._rank == 0 else []
+        lines = [line for line in lines if self._told < line["step"] <= evaluation.step]
+        self._told = evaluation.step
+        return {"evaluation": evaluation.model_dump(mode="json"), "metrics": lines}
+
+    def _hold(self, directory: Path) -> None:
+        """One process writes a run. The lock goes with the process, so a dead one holds nothing."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+        if self._rank != 0:
+            return
+        lock = FileLock(directory / "run.lock")
+        try:
+            lock.acquire(timeout=_PREDECESSOR_SECONDS)
+        except Timeout:
+            raise UserError(f"{directory}: another process still trains there; end it, and: fipo resume") from None
+        self._lock = lock
+
+
+class _Stopped(Exception):
+    """The bridge has asked for the trial's end."""
 
 
 class StudyTrial(tune.Trainable):
     """What Tune runs for each trial. Its config is ``{"number", "directory"}``; the study directory says the rest.
 
-    A result is ``{"step", "value", "samples", "solved"}``, or ``{"failed": reason, "user_error": bool}``, or
-    ``{"done": True}`` at the end.
+    A result holds the fields of `study.bridge.Report` and the newest metrics; or it is ``{"stopped": True}``, the last
+    words of `last_words`, or ``{"done": True}`` at the end.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
-        """Start the workers in the trial's placement group."""
+        """Start the workers in the trial's placement group, after a pause if they died before."""
         self._workers: list[Any] = []
+        if config.get("deaths"):
+            time.sleep(min(2.0 ** config["deaths"], 60.0))
         self._begin(Path(config["directory"]))
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -73,17 +120,23 @@ class StudyTrial(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        """Train up to the next evaluation of the set that selects."""
+        """Train up to the next evaluation of the set that selects.
+
+        Raises:
+            RayActorError: a process of the trial died.
+        """
         try:
-            while (data := self._advance()) is not None:
-                evaluation = Evaluation.model_validate(data)
+            while (told := self._advance()) is not None:
+                evaluation = Evaluation.model_validate(told["evaluation"])
+                self._policy_kl += [(line["step"], line.get("policy_kl")) for line in told["metrics"]]
                 score = selecting_score(evaluation, self._set_name)
                 if score is not None:
-                    value = metric_value(score, self._metric)
-                    problems = {"samples": score.samples, "solved": list(score.solved)}
-                    return {"step": evaluation.step, "value": value, **problems}
+                    return self._result(evaluation, score, told["metrics"])
             return {"done": True}
-        except (RayTaskError, RayActorError) as error:
+        except _Stopped:
+            self.cleanup()
+            return {"stopped": True}
+        except RayTaskError as error:
             self.cleanup()  # the other ranks wait for one that will not come
             return last_words(error)
 
@@ -95,20 +148,60 @@ class StudyTrial(tune.Trainable):
 
     def _begin(self, directory: Path) -> None:
         spec = StudySpec.from_file(directory.parents[1] / "study.yaml")
+        self._directory = directory
         self._metric, self._set_name = spec.metric, spec.evaluation_config().sets[0].name
+        self._collapse = spec.collapse
+        self._scores: list[tuple[int, SetScore]] = []
+        self._policy_kl: list[tuple[int, float | None]] = []
         if not self._workers:
             self._workers = [_start_worker(spec.resources, rank) for rank in range(spec.resources.workers)]
         address = self._workers[0].rendezvous.remote()
         self._begun = [worker.begin.remote(directory, address) for worker in self._workers]
 
+    def _result(self, evaluation: Evaluation, score: SetScore, metrics: list[dict[str, Any]]) -> dict[str, Any]:
+        self._scores.append((evaluation.step, score))
+        result = {
+            "step": evaluation.step,
+            "timesteps_total": evaluation.step,  # the abscissa of Tune's trackers
+            "value": metric_value(score, self._metric),
+            "samples": score.samples,
+            "solved": list(score.solved),
+            "length": score.mean_length,
+            "seconds": evaluation.seconds,
+            "tokens": evaluation.tokens,
+            "metrics": {name: value for name, value in metrics[-1].items() if value is not None} if metrics else {},
+        }
+        if self._collapse is not None:
+            reason = collapse_reason(self._collapse, self._policy_kl, self._scores)
+            result |= {"collapsed": reason} if reason else {}
+        return result
+
     def _advance(self) -> dict[str, Any] | None:
         """The next evaluation, which every rank returns alike. Raises as soon as any rank has."""
-        evaluations = [worker.advance.remote() for worker in self._workers]
-        pending, self._begun = [*self._begun, *evaluations], []
+        told = [worker.advance.remote() for worker in self._workers]
+        pending, self._begun = [*self._begun, *told], []
         while pending:
-            ready, pending = ray.wait(pending)
-            ray.get(ready)
-        return ray.get(evaluations[0])
+            ready, pending = ray.wait(pending, timeout=_LOOK_SECONDS)
+            if not ready and (self._directory / "stop").exists():
+                raise _Stopped
+            try:
+                ray.get(ready)
+            except RayTaskError:
+                _raise_death(pending)  # a rank that loses another one raises too, and often sooner
+                raise
+        return ray.get(told[0])
+
+
+def _raise_death(pending: list[Any]) -> None:
+    """Raise RayActorError if one of the calls ended, or ends soon, by the death of its process."""
+    ready, _ = ray.wait(pending, num_returns=len(pending), timeout=5.0) if pending else ([], [])
+    for call in ready:
+        try:
+            ray.get(call)
+        except RayActorError:
+            raise
+        except RayError:
+            continue
 
 
 def _start_worker(resources: Resources, rank: int) -> Any:
@@ -118,14 +211,19 @@ def _start_worker(resources: Resources, rank: int) -> Any:
     return ray.remote(Worker).options(scheduling_strategy=place, **options).remote(rank, resources.workers)
 
 
-def last_words(error: RayTaskError | RayActorError) -> dict[str, Any]:
-    """What a trial reports when its worker raised or died: the reason in one line, and whether the user is to act."""
-    cause = getattr(error, "cause", None)
+def last_words(error: RayTaskError) -> dict[str, Any]:
+    """What a trial reports when its worker raised: the reason in one line, and whether the user is to act.
+
+    ``{"failed": reason, "user_error": bool}`` ends the trial, ``{"abort": reason}`` the study, for a full disk.
+    """
+    cause = error.cause
     if isinstance(cause, UserError):
         return {"failed": str(cause), "user_error": True}
     if isinstance(cause, TrainingDiverged):
         return {"failed": str(cause), "user_error": False}
-    if isinstance(error, RayActorError):
-        return {"failed": "the worker process died (killed, or out of memory); see driver.log", "user_error": False}
+    # Libraries wrap such errors in their own; the text of the traceback still has the words.
+    full = next((text for text in map(os.strerror, _NO_ROOM) if text in str(error)), None)
+    if full is not None:
+        return {"abort": f"{full} while a trial was writing"}
     first = (str(cause).strip() or "no message").splitlines()[0]
     return {"failed": f"{type(cause).__name__}: {first}; see driver.log", "user_error": False}

@@ -7,6 +7,7 @@ decides, and the searcher's completion call tells Optuna the end. Ray's own `Opt
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import time
 from collections.abc import Callable
@@ -15,21 +16,18 @@ from typing import Any
 
 import ray
 from ray import tune
-from ray.tune.logger import JsonLoggerCallback
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from study.bridge import Bridge
+from study.bridge import Bridge, Report, StudyAborted
+from study.cluster import strategy
+from study.control import answer_all
 from study.spec import Resources
+from study.trackers import trackers
 from trainer.errors import root_line
 
-
-class StudyAborted(BaseException):
-    """Ends the whole study with `line`. Not an Exception: Tune would log those and go on."""
-
-    def __init__(self, line: str) -> None:
-        super().__init__(line)
-        self.line = line
+REPORTED = tuple(field.name for field in dataclasses.fields(Report))
+DIED = "a process of the trial died (killed, out of memory, or its node was lost)"
 
 
 def _aborts(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -45,36 +43,46 @@ def _aborts(method: Callable[..., Any]) -> Callable[..., Any]:
     return guarded
 
 
-class BridgeSearcher(Searcher):
-    """Hands out the bridge's trials and tells it when one has ended."""
+class _NotSaved:
+    """Tune pickles its parts for `Tuner.restore`. Ours are made anew from the storage instead."""
 
-    def __init__(self, bridge: Bridge) -> None:
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class BridgeSearcher(_NotSaved, Searcher):
+    """Hands out the bridge's trials, at most `concurrency` at a time, and tells it when one has ended."""
+
+    def __init__(self, bridge: Bridge, concurrency: Callable[[], int]) -> None:
         super().__init__()
-        self._bridge = bridge
+        self._bridge, self._concurrency = bridge, concurrency
         self._numbers: dict[str, int] = {}
 
     @_aborts
     def suggest(self, trial_id: str) -> Any:
+        if len(self._numbers) >= self._concurrency():
+            return None
         assignment = self._bridge.ask()
-        if assignment is None:
-            return Searcher.FINISHED
+        if assignment is None:  # while trials run, there may be more to come
+            return None if self._numbers else Searcher.FINISHED
         self._numbers[trial_id] = assignment.number
-        return {"number": assignment.number, "directory": str(assignment.directory)}
+        # The sampled values are for the trackers.
+        return {"number": assignment.number, "directory": str(assignment.directory), **assignment.params}
 
     @_aborts
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        number = self._numbers[trial_id]
+        number = self._numbers.pop(trial_id)
         if error:
-            self._bridge.fail(number, "the trial's head process could not start; see driver.log")
+            self._bridge.fail(number, f"{DIED} more often than resources.retries allows; see driver.log")
         self._bridge.finish(number)
 
 
-class BridgeScheduler(FIFOScheduler):
+class BridgeScheduler(_NotSaved, FIFOScheduler):
     """Passes results to the bridge and stops the trials it decides against.
 
-    A result is ``{"step", "value"}``, with ``{"samples", "solved"}`` for pruners that see problems, or
-    ``{"failed": reason, "user_error": bool}`` as a trial's last words. One with ``"done"`` does not come here: Tune
-    stops the trial without asking.
+    A result holds the fields of `study.bridge.Report`, or a trial's last words: ``{"failed": reason, "user_error":
+    bool}``, ``{"stopped": True}`` when its bridge had it stop, or ``{"abort": reason}`` for what ends the study. One
+    with ``"done"`` does not come here: Tune stops the trial without asking.
     """
 
     def __init__(self, bridge: Bridge) -> None:
@@ -86,63 +94,75 @@ class BridgeScheduler(FIFOScheduler):
     @_aborts
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         number = trial.config["number"]
+        if "abort" in result:
+            raise StudyAborted(result["abort"])
         if "failed" in result:
-            if result["user_error"]:
-                self._refuse_hopeless(result["failed"])
             self._bridge.fail(number, result["failed"])
+            if result["user_error"]:
+                self._refuse_hopeless(number, result["failed"])
+            return TrialScheduler.STOP
+        if "stopped" in result:
             return TrialScheduler.STOP
         self._trained = self._trained or result["step"] > 0
-        problems = {key: result[key] for key in ("samples", "solved") if key in result}
-        stop = self._bridge.report(number, result["step"], result["value"], **problems)
+        stop = self._bridge.report(number, Report(**{key: result[key] for key in REPORTED if key in result}))
         return TrialScheduler.STOP if stop else TrialScheduler.CONTINUE
 
-    @_aborts
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        self._bridge.fail(trial.config["number"], "the trial's head process raised or died; see driver.log")
+        """A process of the trial died. Tune starts it anew, or tells the searcher that it has failed for good."""
+        trial.config["deaths"] = trial.config.get("deaths", 0) + 1
 
-    def _refuse_hopeless(self, line: str) -> None:
+    def _refuse_hopeless(self, number: int, line: str) -> None:
         """A user error before any trial has trained, or the same one twice, will hit every trial."""
         if not self._trained or line in self._user_errors:
+            self._bridge.finish(number)
             raise StudyAborted(line)
         self._user_errors.add(line)
 
 
-class RayAlive(tune.Callback):
-    """Ends the study when no node of Ray is left; Tune would wait for one for ever."""
+class Watch(_NotSaved, tune.Callback):
+    """Looks every second whether there is a command, the budget is spent, or Ray has died; Tune would wait for ever."""
 
-    _PERIOD = 5.0
+    _PERIOD = 1.0
 
-    def __init__(self) -> None:
-        self._next = 0.0
+    def __init__(self, bridge: Bridge) -> None:
+        self._bridge, self._next = bridge, 0.0
 
+    @_aborts
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Look at the nodes every few seconds."""
         if time.monotonic() < self._next:
             return
         self._next = time.monotonic() + self._PERIOD
         if not any(node["Alive"] for node in ray.nodes()):
             raise StudyAborted("Ray has died (killed, or out of memory); see driver.log")
+        answer_all(self._bridge)
+        if self._bridge.ending is None and (reason := self._bridge.account.spent()) is not None:
+            self._bridge.end(reason)
 
 
-def run_trials(bridge: Bridge, trainable: type[tune.Trainable], *, concurrency: int, scratch: Path) -> None:
-    """Run all trials of the bridge's study, `concurrency` at a time, each in a placement group of its own.
+def run_trials(
+    bridge: Bridge, trainable: type[tune.Trainable], *, concurrency: Callable[[], int], scratch: Path
+) -> None:
+    """Run all trials of the bridge's study, each in a placement group of its own.
+
+    A trial of which a process dies is started again up to `resources.retries` times, with the same config but for
+    ``deaths``, the number of times it died; it goes on from its checkpoint.
 
     Args:
-        trainable: its results are what `BridgeScheduler` takes.
+        trainable: its results are what `BridgeScheduler` takes. It must take up a trial where its directory says.
+        concurrency: how many trials may run, asked each time.
         scratch: where Tune keeps its own files; nothing in it is needed afterwards.
     Raises:
         StudyAborted: something that would hit every trial.
     """
     resources = bridge.spec.resources
     # The head bundle is the trainable itself, which only waits: without CPUs it cannot starve the workers.
-    group = tune.PlacementGroupFactory([{"CPU": 0}, *bundles(resources)])
+    group = tune.PlacementGroupFactory([{"CPU": 0}, *bundles(resources)], strategy=strategy(resources))
     tuner = tune.Tuner(
         tune.with_resources(trainable, group),
         tune_config=tune.TuneConfig(
-            search_alg=BridgeSearcher(bridge),
+            search_alg=BridgeSearcher(bridge, concurrency),
             scheduler=BridgeScheduler(bridge),
-            num_samples=bridge.spec.trials,
-            max_concurrent_trials=concurrency,
+            num_samples=-1,  # the searcher says when all have been given out
             # A new process imports for about 7 CPU seconds. With a GPU it starts clean, for the memory's sake.
             reuse_actors=resources.gpus_per_worker == 0,
         ),
@@ -151,7 +171,8 @@ def run_trials(bridge: Bridge, trainable: type[tune.Trainable], *, concurrency: 
             name="tune",
             storage_path=str(scratch),
             verbose=0,
-            callbacks=[JsonLoggerCallback(), RayAlive()],
+            failure_config=tune.FailureConfig(max_failures=resources.retries),
+            callbacks=[*trackers(bridge.spec), Watch(bridge)],
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
         ),
     )

@@ -13,13 +13,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from study.directory import write_atomically
 from study.export import hf, ms_swift, report, slime, tables, trainer_yaml, trl, verl
 from study.export.choice import choose_trials
 from study.export.gaps import Gap, settle
 from study.export.provenance import differences, provenance
 from study.export.recipe import make_recipe
 from study.results import StudyResults, TrialResult
-from study.storage import write_atomically
 from study.tables import accuracy, counts
 from trainer.errors import UserError
 

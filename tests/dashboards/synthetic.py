@@ -15,7 +15,7 @@ import polars as pl
 import yaml
 
 from study.spec import Control, Plugin, StudySpec
-from study.storage import create_optuna_study, driving
+from study.storage import create_study, driving
 from trainer.records import Evaluation, Journal, SetScore
 
 SPACE: dict[str, dict[str, Any]] = {
@@ -53,7 +53,7 @@ class SyntheticStudy:
         )  # fmt: skip
         self.steps, self.every = steps, every
         (directory / "study.yaml").write_text(self.spec.to_yaml(), encoding="utf-8")
-        create_optuna_study(self.spec, directory)
+        create_study(self.spec, directory)
         self._driver = contextlib.ExitStack()
         self.study = self._driver.enter_context(driving(self.spec, directory))
 

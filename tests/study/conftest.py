@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,11 @@ from typing import Any
 import pytest
 import yaml
 
-from study.bridge import Bridge
+from study.bridge import Bridge, Report
 from study.check import load_spec
+from study.lock import driver_lock
 from study.spec import StudySpec
-from study.storage import create_optuna_study, driving
+from study.storage import create_study, driving
 from trainer.records import Evaluation, Journal, SetScore
 
 RATE = "optimizer.learning_rate"
@@ -46,21 +48,18 @@ def make_spec(spec_file: Callable[..., Path]) -> Callable[..., StudySpec]:
 @pytest.fixture
 def make_bridge(tmp_path: Path, make_spec: Callable[..., StudySpec]) -> Iterator[Callable[..., Bridge]]:
     """A bridge over a real SQLite study in ``tmp_path / "study"``."""
-    opened = []
 
     def make(**changes: Any) -> Bridge:
         spec = make_spec(**changes)
         directory = tmp_path / "study"
         (directory / "trials").mkdir(parents=True)
         (directory / "study.yaml").write_text(spec.to_yaml(), encoding="utf-8")
-        create_optuna_study(spec, directory)
-        study = driving(spec, directory)
-        opened.append(study)
-        return Bridge(study.__enter__(), spec, directory)
+        create_study(spec, directory)
+        opened.enter_context(driver_lock(directory))
+        return Bridge(opened.enter_context(driving(spec, directory)), spec, directory)
 
-    yield make
-    for study in opened:
-        study.__exit__(None, None, None)
+    with contextlib.ExitStack() as opened:
+        yield make
 
 
 def an_evaluation(
@@ -103,7 +102,7 @@ def run_trial() -> Callable[..., int]:
             journal = Journal(assignment.directory, writes=True)
             journal.write_metrics({"step": index * every, "loss": 0.1})
             journal.write_evaluation(evaluation)
-            if bridge.report(assignment.number, evaluation.step, accuracy):
+            if bridge.report(assignment.number, Report(evaluation.step, accuracy)):
                 break
         if finish:
             bridge.finish(assignment.number)

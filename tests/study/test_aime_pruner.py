@@ -7,6 +7,7 @@ import optuna
 import pytest
 
 from study.aime_pruner import REASON, AimePruner, decide
+from study.bridge import Report
 from trainer.errors import UserError
 
 K, PROBLEMS = 32, 30
@@ -132,7 +133,7 @@ def run(bridge, accuracy: float) -> int:
     number = bridge.ask().number
     for step in range(0, 21, 5):
         solved = np.rint(rates(accuracy if step else 0.4).clip(0, 1) * K).astype(int).tolist()
-        if bridge.report(number, step, sum(solved) / K / PROBLEMS, samples=K, solved=solved):
+        if bridge.report(number, Report(step, sum(solved) / K / PROBLEMS, samples=K, solved=solved)):
             break
     bridge.finish(number)
     return number

@@ -54,7 +54,7 @@ def test_plain_lines_tell_every_change_once(bridge):
     console = Console(file=io.StringIO(), width=160)
     display = Display(console)
     display.running(bridge.directory, lambda: read_study(bridge.directory), 2)
-    display.ended()
+    display.ended(None)
     lines = console.file.getvalue().splitlines()
     assert "2 trials at a time" in lines[0]
     assert [line.split("  ")[1] for line in lines[1:]] == ["COMPLETE", "PRUNED at step 5", "RUNNING"]
@@ -102,7 +102,7 @@ def test_what_others_print_does_not_come_between_the_rows_of_the_live_table(brid
         return read_study(bridge.directory)
 
     display.running(bridge.directory, snapshot, 2)
-    display.ended()
+    display.ended(None)
     assert "PRUNED at 5" in console.file.getvalue()
     assert "traceback" not in console.file.getvalue()
     assert "traceback" in capsys.readouterr().out

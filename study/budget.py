@@ -1,0 +1,81 @@
+"""What a study has spent, and whether that is enough."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from study.spec import Budget, Resources
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+USAGE = "usage"
+"""Trial user attribute: ``{"seconds": of training, "gpu_hours": over all GPUs of the trial, "tokens": sampled}``."""
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What one trial has taken so far."""
+
+    seconds: float = 0.0
+    gpu_hours: float = 0.0
+    tokens: int = 0
+
+
+NOTHING = Usage()
+"""Before the first evaluation."""
+
+
+def usage(resources: Resources, *, seconds: float, tokens: int) -> Usage:
+    """The usage of a trial that has trained for `seconds` on `resources` and sampled `tokens`."""
+    return Usage(seconds, seconds / 3600 * resources.workers * resources.gpus_per_worker, tokens)
+
+
+def usage_of(trial: FrozenTrial) -> Usage:
+    """What a trial took, as its driver recorded it at its end; nothing before."""
+    return Usage(**trial.user_attrs.get(USAGE, {}))
+
+
+class Account:
+    """Adds up usages against a budget. The clock starts when it is made."""
+
+    def __init__(self, budget: Budget, ended: Iterable[FrozenTrial]) -> None:
+        self.budget = budget
+        self._started = time.monotonic()
+        self._usages: dict[int, Usage] = {}
+        self._best = float("-inf")
+        for trial in ended:
+            self._usages[trial.number] = usage_of(trial)
+            if trial.state.name == "COMPLETE":
+                self.completed(trial.values[0])
+
+    def used(self, number: int, usage: Usage) -> None:
+        """Trial `number` has taken this much so far."""
+        self._usages[number] = usage
+
+    def usage(self, number: int) -> Usage:
+        """What trial `number` has taken so far."""
+        return self._usages.get(number, NOTHING)
+
+    def completed(self, value: float) -> None:
+        """A trial has completed with this metric."""
+        self._best = max(self._best, value)
+
+    @property
+    def best(self) -> float:
+        """The highest metric of a completed trial; -inf before the first."""
+        return self._best
+
+    def spent(self) -> str | None:
+        """Why the study is to stop now, in words; None while it may go on."""
+        budget, gpu_hours = self.budget, sum(each.gpu_hours for each in self._usages.values())
+        if budget.gpu_hours is not None and gpu_hours >= budget.gpu_hours:
+            return f"budget.gpu_hours = {budget.gpu_hours:g} is spent ({gpu_hours:.1f} GPU-hours)"
+        if budget.hours is not None and time.monotonic() - self._started >= 3600 * budget.hours:
+            return f"budget.hours = {budget.hours:g} is over"
+        if budget.accuracy is not None and self._best >= budget.accuracy:
+            return f"budget.accuracy = {budget.accuracy:g} is reached ({self._best:.3f})"
+        return None

@@ -1,0 +1,152 @@
+"""Live control: commands to a study, carried out by its driver while it runs, and at once when no one drives it.
+
+A command is a file in `control/` of the study directory, so it works wherever that directory is seen.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field, TypeAdapter
+
+from study.lock import driver, driver_lock
+from study.space import Value
+from study.spec import StudySpec, set_dotted
+from trainer.config import Frozen
+from trainer.errors import UserError, validate
+from trainer.records import write_atomic
+
+if TYPE_CHECKING:
+    from study.bridge import Bridge
+
+LIVE = ("trials", "concurrency", "budget", "notify", "replicas")
+"""Keys of a spec that may change while the study runs: none of them makes trials incomparable."""
+_PATIENCE_SECONDS = 30.0
+
+
+class Stop(Frozen):
+    """End one trial as PRUNED where it stands, or stop the study so that it can be resumed."""
+
+    kind: Literal["stop"] = "stop"
+    trial: int | None = None
+
+
+class Change(Frozen):
+    """Give keys of the spec other values."""
+
+    kind: Literal["change"] = "change"
+    values: dict[str, Any]
+
+
+class Add(Frozen):
+    """Run more trials than planned."""
+
+    kind: Literal["add"] = "add"
+    trials: int = Field(ge=1)
+
+
+class Enqueue(Frozen):
+    """Run one more trial, with these values; keys of the space that are left out are sampled."""
+
+    kind: Literal["enqueue"] = "enqueue"
+    label: str = Field(min_length=1)
+    values: dict[str, Value] = Field(min_length=1)
+
+
+Command = Annotated[Stop | Change | Add | Enqueue, Field(discriminator="kind")]
+
+
+def send(directory: Path, command: Stop | Change | Add | Enqueue) -> str:
+    """Have `command` carried out, by the driver if there is one; returns what was done in a sentence.
+
+    Raises:
+        UserError: it cannot be carried out.
+    """
+    if driver(directory) is None:
+        return _at_once(directory, command)
+    folder = directory / "control"
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{time.time_ns()}.json"
+    write_atomic(path, command.model_dump_json())
+    answer = path.with_suffix(".answer")
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        if answer.exists():
+            told = json.loads(answer.read_text(encoding="utf-8"))
+            answer.unlink()
+            if "refused" in told:
+                raise UserError(told["refused"])
+            return str(told["done"])
+        time.sleep(0.1)
+    return f"the driver has not answered in {_PATIENCE_SECONDS:.0f} s; it takes the command up when it can"
+
+
+def answer_all(bridge: Bridge) -> None:
+    """Carry out the commands that lie in the study's directory, oldest first."""
+    for path, command in _waiting(bridge.directory / "control"):
+        try:
+            told = {"done": carry_out(bridge, command)}
+        except UserError as error:
+            told = {"refused": str(error)}
+        write_atomic(path.with_suffix(".answer"), json.dumps(told))
+        path.unlink()
+
+
+def carry_out(bridge: Bridge, command: Stop | Change | Add | Enqueue) -> str:
+    """Do what `command` says and return it in a sentence. Raises UserError when it cannot be done."""
+    if isinstance(command, Stop):
+        return _stop(bridge, command.trial)
+    if isinstance(command, Change):
+        return _change(bridge, command.values)
+    if isinstance(command, Add):
+        return _change(bridge, {"trials": bridge.spec.trials + command.trials})
+    from study.check import checked_control
+
+    control = checked_control(bridge.spec, command.label, command.values)
+    bridge.enqueue(control)
+    return f"{_change(bridge, {'trials': bridge.spec.trials + 1})}; {control.label} is next in the queue"
+
+
+def _stop(bridge: Bridge, number: int | None) -> str:
+    if number is None:
+        bridge.end("stopped by hand")
+        return f"the study stops; go on with: fipo resume {bridge.directory}"
+    if number not in bridge.running:
+        running = ", ".join(map(str, bridge.running)) or "none"
+        raise UserError(f"--trial {number}: is not running; running are {running}; choose one of them")
+    bridge.stop(number)
+    return f"trial {number} stops, and counts as PRUNED"
+
+
+def _change(bridge: Bridge, values: Mapping[str, Any]) -> str:
+    data = bridge.spec.model_dump(mode="json")
+    for key, value in values.items():
+        if key.split(".")[0] not in LIVE:
+            raise UserError(f"{key} = {value}: cannot change once a study has begun; allowed: {', '.join(LIVE)}")
+        set_dotted(data, key, value)
+    spec = validate(StudySpec, data, source="set")
+    bridge.change(spec)
+    return ", ".join(f"{key} is {value}" for key, value in values.items())
+
+
+def _at_once(directory: Path, command: Stop | Change | Add | Enqueue) -> str:
+    """Without a driver this process is one, for a moment."""
+    from study.bridge import Bridge
+    from study.storage import driving
+
+    if isinstance(command, Stop) and command.trial is None:
+        raise UserError(f"{directory}: no one drives it, so nothing runs; go on with: fipo resume {directory}")
+    spec = StudySpec.from_file(directory / "study.yaml")
+    with driver_lock(directory), driving(spec, directory) as study:
+        said = carry_out(Bridge(study, spec, directory), command)
+    return f"{said}; no one drives the study, go on with: fipo resume {directory}"
+
+
+def _waiting(folder: Path) -> Iterator[tuple[Path, Stop | Change | Add | Enqueue]]:
+    adapter: TypeAdapter[Any] = TypeAdapter(Command)
+    for path in sorted(folder.glob("*.json")):
+        yield path, adapter.validate_json(path.read_text(encoding="utf-8"))

@@ -1,0 +1,90 @@
+"""The study directory: where everything about a study lies but, for a storage elsewhere, its Optuna trials.
+
+study.yaml    the complete spec
+optuna.db     SQLite: study name = spec name, maximized, intermediate values keyed by training step (study/storage.py)
+trials/0007/  config.yaml, metrics.jsonl, evaluations.jsonl of trial 7
+driver.log    what Ray, Tune and the trials print
+driver.json   which process drives the study, while one does (study/lock.py)
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from study.spec import StudySpec
+from study.storage import create_study, require_free
+from trainer.errors import UserError
+from trainer.records import write_atomic
+
+DEFAULT_PARENT = Path("studies")
+
+
+def trial_directory(number: int) -> Path:
+    """Where trial `number` lies, relative to the study directory."""
+    return Path("trials") / f"{number:04d}"
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file so that a reader sees the old text or the new, never half. Raises UserError when it cannot."""
+    try:
+        write_atomic(path, text)
+    except OSError as error:
+        for partial in path.parent.glob(f".{path.name}.*"):
+            partial.unlink(missing_ok=True)
+        raise UserError(f"{path}: cannot be written ({error.strerror}); free space, or choose another place") from None
+
+
+def free_directory(name: str, parent: Path = DEFAULT_PARENT) -> Path:
+    """`parent`/name, or the first of name-2, name-3, ... that does not exist."""
+    candidate, number = parent / name, 2
+    while candidate.exists():
+        candidate, number = parent / f"{name}-{number}", number + 1
+    return candidate
+
+
+class Staging:
+    """A study directory in the making, under a hidden name beside the final one, so that no one meets half a study.
+
+    Raises:
+        UserError: the final directory exists, or nothing can be written there.
+    """
+
+    def __init__(self, spec: StudySpec, directory: Path) -> None:
+        self.final = directory.absolute()
+        if self.final.exists():
+            raise UserError(
+                f"--out {directory} exists; choose another directory, or leave --out away for the next free name"
+            )
+        try:
+            self.final.parent.mkdir(parents=True, exist_ok=True)
+            self.path = Path(tempfile.mkdtemp(dir=self.final.parent, prefix=f".{self.final.name}."))
+            self.path.chmod(0o755)
+            (self.path / "trials").mkdir()
+            self.log = (self.path / "driver.log").open("a", encoding="utf-8")
+        except OSError as error:
+            raise UserError(
+                f"--out {directory}: cannot be written ({error.strerror}); free space, or choose another directory"
+            ) from None
+        self.spec = spec
+        try:
+            write_atomically(self.path / "study.yaml", spec.to_yaml())
+            require_free(spec, self.path)
+        except UserError:
+            self.discard()
+            raise
+
+    def publish(self) -> Path:
+        """Make the Optuna study and give the directory its name. Raises UserError when another took it meanwhile."""
+        create_study(self.spec, self.path)
+        try:
+            self.path.rename(self.final)
+        except OSError as error:
+            raise UserError(f"{self.final}: cannot be made ({error.strerror}); choose another --out") from None
+        return self.final
+
+    def discard(self) -> None:
+        """Remove what was not published."""
+        self.log.close()
+        shutil.rmtree(self.path, ignore_errors=True)

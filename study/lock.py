@@ -1,0 +1,103 @@
+"""One driver per study: a lock that ends with its process, and a heartbeat for machines that cannot see the process."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from trainer.errors import UserError
+from trainer.records import write_atomic
+
+BEAT_SECONDS = 5.0
+STALE_SECONDS = 30.0
+"""A driver that has not beaten for this long is taken for dead."""
+
+
+@dataclass(frozen=True)
+class Driver:
+    """The process that drives a study."""
+
+    host: str
+    pid: int
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host}"
+
+
+def driver(directory: Path) -> Driver | None:
+    """Who drives the study in `directory`, None when no one does."""
+    beat = directory / "driver.json"
+    try:
+        found = Driver(**json.loads(beat.read_text(encoding="utf-8")))
+        age = time.time() - beat.stat().st_mtime
+    except (OSError, ValueError, TypeError):
+        return None
+    alive = age < STALE_SECONDS and (found.host != socket.gethostname() or _runs(found.pid))
+    return found if alive else None
+
+
+@contextlib.contextmanager
+def driver_lock(directory: Path) -> Iterator[None]:
+    """Hold the study in `directory`; the lock goes with the process, however it ends.
+
+    Raises:
+        UserError: another process drives it.
+    """
+    # The kernel gives the file lock back when its process dies. Some shared file systems keep it to one machine; the
+    # heartbeat is seen on all.
+    lock = FileLock(directory / "driver.lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise _driven(directory, driver(directory)) from None
+    try:
+        if (other := driver(directory)) is not None and other.host != socket.gethostname():
+            raise _driven(directory, other)
+        with _beating(directory / "driver.json"):
+            yield
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def _beating(beat: Path) -> Iterator[None]:
+    write_atomic(beat, json.dumps(asdict(Driver(socket.gethostname(), os.getpid()))))
+    stop = threading.Event()
+
+    def keep_beating() -> None:
+        while not stop.wait(BEAT_SECONDS):
+            with contextlib.suppress(OSError):  # a full disk is for others to report
+                os.utime(beat)
+
+    thread = threading.Thread(target=keep_beating, daemon=True, name="driver heartbeat")
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+        beat.unlink(missing_ok=True)
+
+
+def _driven(directory: Path, other: Driver | None) -> UserError:
+    who = other or "another process"
+    return UserError(f"{directory}: is driven by {who}; wait for it, or stop it: fipo stop {directory}")
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True

@@ -1,0 +1,84 @@
+"""The collapse rule on metrics of a run: both signs at once, and neither alone."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from pydantic import ValidationError
+
+from study.collapse import CollapseRule, collapse_reason
+from trainer.records import SetScore
+
+EVERY = 10
+GOOD = [0.1, 0.3, 0.4, 0.45]
+FALLEN = [*GOOD, 0.2, 0.1]
+
+
+def score(accuracy: float, *, error: float | None = 0.01) -> SetScore:
+    return SetScore(
+        name="aime_2024", samples=32, solved=(0,) * 30, accuracy=accuracy, sampling_error=error, problem_error=0.05,
+        cons=accuracy, pass_at_k=accuracy, mean_length=1.0, length_quantiles=(1.0,) * 5, truncated=0.0,
+    )  # fmt: skip
+
+
+def judge(
+    accuracies: list[float], kl: float | None, *, rule: CollapseRule | None = None, error: float | None = 0.01
+) -> str | None:
+    """A run with policy KL 1e-4 that becomes `kl` for the steps after the fourth evaluation."""
+    steps = range(1, (len(accuracies) - 1) * EVERY + 1)
+    return collapse_reason(
+        rule or CollapseRule(),
+        [(step, 1e-4 if step <= 3 * EVERY else kl) for step in steps],
+        [(index * EVERY, score(each, error=error)) for index, each in enumerate(accuracies)],
+    )
+
+
+def test_rising_policy_kl_and_falling_accuracy_are_a_collapse_that_says_its_numbers():
+    reason = judge(FALLEN, 1e-3)
+    assert (
+        reason == "collapsed: aime_2024 fell from 0.450 at step 30 to 0.100 while policy KL rose from 0.0001 to 0.001"
+    )
+
+
+def test_rising_policy_kl_with_growing_accuracy_is_none():
+    assert judge([*GOOD, 0.5, 0.55], 1e-3) is None
+
+
+def test_falling_accuracy_with_a_quiet_policy_is_none():
+    assert judge(FALLEN, 2e-4) is None
+
+
+def test_one_bad_evaluation_is_not_enough():
+    assert judge([*GOOD, 0.1], 1e-3) is None
+    assert judge([*GOOD, 0.1], 1e-3, rule=CollapseRule(patience=1)) is not None
+    assert judge([*GOOD, 0.1, 0.44], 1e-3) is None
+
+
+def test_a_drop_within_the_sampling_error_is_none():
+    assert judge(FALLEN, 1e-3, error=0.1) is None
+
+
+def test_with_one_sample_per_problem_the_drop_alone_decides():
+    assert judge(FALLEN, 1e-3, error=None) is not None
+
+
+@pytest.mark.parametrize("kl", [None, math.nan])
+def test_unknown_policy_kl_never_stops_a_run(kl):
+    assert judge(FALLEN, kl) is None
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_too_few_evaluations_are_none(count):
+    assert judge(FALLEN[:count], 1e-3) is None
+
+
+def test_a_higher_factor_and_a_wider_drop_stop_later():
+    assert judge(FALLEN, 1e-3, rule=CollapseRule(policy_kl_factor=20)) is None
+    assert judge(FALLEN, 1e-3, rule=CollapseRule(accuracy_drop=0.4)) is None
+
+
+@pytest.mark.parametrize("change", [{"policy_kl_factor": 1}, {"accuracy_drop": 0}, {"deviations": -1}, {"patience": 0}])
+def test_a_rule_out_of_range_is_refused(change):
+    with pytest.raises(ValidationError):
+        CollapseRule(**change)
