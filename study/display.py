@@ -135,7 +135,8 @@ def _how_sure(results: StudyResults, best: TrialResult) -> list[str]:
     """What stands behind the best trial: its seeds if it was confirmed, else a warning."""
     found = results.evidence[0]
     if found.seed_error is not None:
-        mean = f"Over {len(found.values)} seeds: {results.metric_name} {found.mean:.3f} ±{found.seed_error:.3f} (seeds)"
+        number = len(found.fresh)
+        mean = f"Over {number} fresh seeds: {results.metric_name} {found.mean:.3f} ±{found.seed_error:.3f} (seeds)"
         verdict = seeds_against_settings(results.evidence)
         return [mean] + ([f"The {verdict}"] if verdict else [])
     problems = len(best.evaluations[-1].scores[0].solved) if best.evaluations else 0

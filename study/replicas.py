@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import statistics
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -41,62 +43,59 @@ def confirmations(trials: Sequence[FrozenTrial], replicas: Replicas, *, seed: in
             {CONFIRMS: each.number, "fixed": {**each.user_attrs.get("fixed", {}), "seed": seed + other}},
         )
         for each in best
-        for other in range(1, replicas.seeds)
+        for other in range(1, replicas.seeds + 1)
         if (each.number, seed + other) not in there
     ]
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is known of one configuration: the metric of each of its completed runs, one seed each."""
+    """What is known of one configuration: the metric of its completed runs, one seed each."""
 
     number: int
-    """The trial that was sampled; the others confirm it."""
-    values: tuple[float, ...]
+    """The trial that was sampled."""
+    first: float
+    """Its metric. Where there are fresh runs it is left out of the mean: it was chosen for being high."""
+    fresh: tuple[float, ...] = ()
+    """The metric of the trials that confirm it."""
 
     @property
     def mean(self) -> float:
-        """Mean over seeds."""
-        return sum(self.values) / len(self.values)
+        """Mean over fresh seeds, or the first run alone."""
+        return sum(self.fresh) / len(self.fresh) if self.fresh else self.first
 
     @property
     def seed_error(self) -> float | None:
-        """Standard error of the mean over seeds; None for one run."""
-        count = len(self.values)
+        """Standard error of the mean over fresh seeds; None for fewer than two."""
+        count = len(self.fresh)
         if count < 2:
             return None
-        variance = sum((value - self.mean) ** 2 for value in self.values) / (count - 1)
-        return (variance / count) ** 0.5
+        return statistics.stdev(self.fresh) / count**0.5
 
 
 def evidence(trials: Sequence[TrialResult]) -> list[Evidence]:
-    """Every completed configuration with its confirmations, the best mean first; confirmed ones before all others.
-
-    A single run that was the best of many is lucky, so it does not stand beside a mean over seeds.
-    """
-    runs = {
-        trial.number: [trial.value]
-        for trial in trials
-        if trial.state == "COMPLETE" and trial.confirms is None and trial.value is not None
-    }
-    for trial in trials:
-        if trial.confirms in runs and trial.state == "COMPLETE" and trial.value is not None:
-            runs[trial.confirms].append(trial.value)
-    found = [Evidence(number, tuple(values)) for number, values in runs.items()]
-    return sorted(found, key=lambda each: (len(each.values) == 1, -each.mean, each.number))
+    """Every completed configuration with its confirmations, the best mean first; confirmed ones before all others."""
+    complete = [trial for trial in trials if trial.state == "COMPLETE" and trial.value is not None]
+    fresh: dict[int | None, list[float]] = defaultdict(list)
+    for trial in complete:
+        fresh[trial.confirms].append(trial.value)
+    found = [
+        Evidence(trial.number, trial.value, tuple(fresh[trial.number])) for trial in complete if trial.confirms is None
+    ]
+    return sorted(found, key=lambda each: (not each.fresh, -each.mean, each.number))
 
 
 def seeds_against_settings(found: Sequence[Evidence]) -> str | None:
     """Whether confirmed configurations differ by more than their seeds do, in one sentence; None without two of them.
 
-    One-way analysis of variance over the configurations that were trained with several seeds.
+    One-way analysis of variance over the fresh runs of each configuration.
     """
-    groups = [each.values for each in found if len(each.values) > 1]
+    groups = [each.fresh for each in found if len(each.fresh) > 1]
     if len(groups) < 2:
         return None
     from scipy.stats import f_oneway
 
-    within = sum(sum((v - sum(g) / len(g)) ** 2 for v in g) for g in groups) / sum(len(g) - 1 for g in groups)
+    within = sum(statistics.variance(each) * (len(each) - 1) for each in groups) / sum(len(each) - 1 for each in groups)
     spread = f"seeds of one configuration differ by {within**0.5:.3f} (standard deviation)"
     if within == 0:
         return f"{spread}; with so few responses this says nothing of the differences between configurations"

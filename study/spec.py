@@ -70,10 +70,10 @@ class Budget(Frozen):
 
 
 class Replicas(Frozen):
-    """The confirmation stage: configurations that completed are trained again with other seeds, and never pruned."""
+    """The confirmation stage: configurations that completed are trained again with fresh seeds, and never pruned."""
 
     seeds: int = Field(ge=2)
-    """Runs of each configuration, the first one included."""
+    """Fresh runs of each configuration. The one that was sampled was chosen for being high, so it counts no more."""
     top: int | None = Field(default=3, ge=1)
     """How many of the best configurations are confirmed; null is all that completed."""
 

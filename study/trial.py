@@ -162,7 +162,7 @@ class StudyTrial(tune.Trainable):
         self._scores.append((evaluation.step, score))
         result = {
             "step": evaluation.step,
-            "timesteps_total": evaluation.step,  # the abscissa of Tune's trackers
+            "training_iteration": evaluation.step,  # the abscissa of Tune's trackers
             "value": metric_value(score, self._metric),
             "samples": score.samples,
             "solved": list(score.solved),

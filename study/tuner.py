@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -176,7 +177,11 @@ def run_trials(
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
         ),
     )
-    tuner.fit()
+    try:
+        tuner.fit()
+    except Exception as error:  # of Tune itself or of a tracker; none is a trial's
+        traceback.print_exc()  # into driver.log
+        raise StudyAborted(root_line(error)) from error
 
 
 def bundles(resources: Resources) -> list[dict[str, float]]:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 import os
+import struct
+from collections.abc import Iterator
 from pathlib import Path
 
+import mlflow
 import optuna
 import pytest
 
@@ -20,7 +23,17 @@ CURVE = {1e-4: [0.2, 0.3, 0.4, 0.5, 0.6], 2e-3: [0.2, 0.25, 0.1, 0.0, 0.0]}
 
 
 @pytest.fixture(scope="module")
-def tuner():
+def offline(tmp_path_factory) -> Iterator[Path]:
+    """Where W&B writes instead of sending. Ray's processes have the environment of the moment it is started."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("wandb")
+        patch.setenv("WANDB_MODE", "offline")
+        patch.setenv("WANDB_DIR", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def tuner(offline):
     with ray_session(Resources()):
         import study.tuner
 
@@ -52,7 +65,7 @@ def trainable(misbehave=None):
             step, value = self.index * 5, self.values[self.index]
             self.index += 1
             replaced = misbehave(self.number, step) if misbehave else None
-            return replaced or {"step": step, "value": value}
+            return replaced or {"step": step, "training_iteration": step, "value": value}
 
     return Curve
 
@@ -115,6 +128,45 @@ def test_a_user_error_of_one_trial_alone_ends_only_that_trial(make_bridge, tuner
     bridge = make_bridge(trials=3, space=RATE, enqueue=controls(*[1e-4] * 3), pruner={"name": "none"})
     tuner.run_trials(bridge, trainable(misbehave), concurrency=lambda: 1, scratch=tmp_path)
     assert [trial.state.name for trial in states(bridge).values()] == ["COMPLETE", "FAIL", "COMPLETE"]
+
+
+def tensorboard_values(folder: Path) -> dict[int, float]:
+    """The metric by step, read from the event files of `folder`: records of length, checksum, content, checksum."""
+    from tensorboardX.proto import event_pb2
+
+    found = {}
+    for file in folder.glob("events*"):
+        data, start = file.read_bytes(), 0
+        while start < len(data):
+            (length,) = struct.unpack_from("<Q", data, start)
+            event = event_pb2.Event.FromString(data[start + 12 : start + 12 + length])
+            for each in event.summary.value:
+                if each.tag == "ray/tune/value":
+                    found[event.step] = each.simple_value
+            start += length + 16
+    return found
+
+
+def test_every_tracker_that_is_asked_for_gets_the_results_under_their_training_steps(
+    make_bridge, tuner, offline, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")  # a store that needs no server
+    uri = (tmp_path / "mlruns").as_uri()
+    bridge = make_bridge(
+        trials=1, space=RATE, enqueue=controls(1e-4), pruner={"name": "none"},
+        tracking={"wandb": {"project": "fipo"}, "mlflow": {"tracking_uri": uri}},
+    )  # fmt: skip
+    tuner.run_trials(bridge, trainable(), concurrency=lambda: 1, scratch=tmp_path)
+    curve = dict(zip(range(0, 25, 5), CURVE[1e-4], strict=True))
+    assert tensorboard_values(bridge.directory / "tensorboard" / "0000") == pytest.approx(curve)
+
+    client = mlflow.MlflowClient(uri)
+    (run,) = client.search_runs([client.get_experiment_by_name("unit").experiment_id])
+    assert run.data.params["optimizer.learning_rate"] == "0.0001"
+    assert {each.step: each.value for each in client.get_metric_history(run.info.run_id, "value")} == curve
+
+    (log,) = offline.glob("wandb/offline-run-*/run-*.wandb")
+    assert b"optimizer.learning_rate" in log.read_bytes()
 
 
 def test_a_user_error_before_any_training_ends_the_study_with_its_line(make_bridge, tuner, tmp_path):

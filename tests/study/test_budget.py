@@ -1,0 +1,63 @@
+"""Where a study stops beside its number of trials, over real trials in a real storage."""
+
+from __future__ import annotations
+
+import pytest
+
+from study.bridge import Report
+from study.budget import Account, usage
+from study.results import read_study
+from study.spec import Budget, Resources
+
+FOUR_GPUS = Resources(workers=4, gpus_per_worker=1)
+
+
+def test_gpu_hours_are_wall_hours_times_the_gpus_of_all_workers():
+    assert usage(FOUR_GPUS, seconds=1800.0, tokens=7).gpu_hours == 2.0
+    assert usage(Resources(workers=4), seconds=1800.0, tokens=7).gpu_hours == 0.0
+
+
+@pytest.mark.parametrize(
+    ("budget", "reason"),
+    [
+        (Budget(), None),
+        (Budget(gpu_hours=4.0), "budget.gpu_hours = 4 is spent (4.0 GPU-hours)"),
+        (Budget(gpu_hours=4.1), None),
+        (Budget(accuracy=0.5), "budget.accuracy = 0.5 is reached (0.600)"),
+        (Budget(accuracy=0.7), None),
+        (Budget(hours=1e-9), "budget.hours = 1e-09 is over"),
+        (Budget(hours=1.0), None),
+    ],
+)
+def test_what_is_spent_stops_the_study_with_the_numbers(budget, reason):
+    account = Account(budget, [])
+    account.used(0, usage(FOUR_GPUS, seconds=1800.0, tokens=0))
+    account.used(1, usage(FOUR_GPUS, seconds=900.0, tokens=0))
+    account.used(1, usage(FOUR_GPUS, seconds=1800.0, tokens=0))  # so far, not in addition
+    account.completed(0.6)
+    assert account.spent() == reason
+
+
+def test_every_trial_says_what_it_took_however_it_ended(make_bridge):
+    bridge = make_bridge(resources={"gpus_per_worker": 2}, pruner={"name": "median", "n_startup_trials": 1})
+    for curve in ([0.2, 0.5, 0.6, 0.7, 0.8], [0.2, 0.1], [0.2]):
+        number = bridge.ask().number
+        for index, value in enumerate(curve):
+            bridge.report(number, Report(5 * index, value, seconds=360.0 * index, tokens=100 * index))
+        bridge.finish(number)
+    trials = read_study(bridge.directory).trials
+    assert [trial.state for trial in trials] == ["COMPLETE", "PRUNED", "FAIL"]
+    assert [trial.usage.gpu_hours for trial in trials] == [0.8, 0.2, 0.0]
+    assert [trial.usage.tokens for trial in trials] == [400, 100, 0]
+
+
+def test_a_spent_budget_stops_what_runs_and_begins_nothing(make_bridge):
+    bridge = make_bridge(resources={"gpus_per_worker": 1}, budget={"gpu_hours": 1.0})
+    first, second = bridge.ask(), bridge.ask()
+    assert not bridge.report(0, Report(5, 0.2, seconds=1800.0))
+    assert bridge.report(1, Report(5, 0.2, seconds=1800.0))
+    for assignment in (first, second):
+        assert (assignment.directory / "stop").exists()
+        bridge.finish(assignment.number)
+    assert bridge.ask() is None
+    assert [trial.state for trial in read_study(bridge.directory).trials] == ["RUNNING", "RUNNING"]  # to be resumed

@@ -1,0 +1,114 @@
+"""Commands to a study, with a driver that answers and without one."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from study.bridge import Bridge, Report
+from study.control import Add, Change, Enqueue, Stop, answer_all, send
+from study.results import read_study
+from study.spec import StudySpec
+from trainer.errors import UserError
+
+RATE = "optimizer.learning_rate"
+
+
+@pytest.fixture
+def driven(make_bridge):
+    """A bridge whose driver looks for commands, as the real one does between two steps of Tune."""
+    bridge, stop = make_bridge(trials=2), threading.Event()
+
+    def drive() -> None:
+        while not stop.wait(0.05):
+            answer_all(bridge)
+
+    thread = threading.Thread(target=drive)
+    thread.start()
+    yield bridge
+    stop.set()
+    thread.join()
+
+
+def written(bridge: Bridge) -> StudySpec:
+    return StudySpec.from_file(bridge.directory / "study.yaml")
+
+
+def test_more_trials_are_run_and_written_down(driven):
+    assert driven.ask() and driven.ask() and driven.ask() is None
+    assert send(driven.directory, Add(trials=3)) == "trials is 5"
+    assert written(driven).trials == 5
+    assert driven.ask().number == 2
+
+
+def test_an_enqueued_trial_is_next_with_its_values_and_label(driven):
+    send(driven.directory, Enqueue(label="guess", values={RATE: 2e-3}))
+    assert driven.ask().params == {RATE: 2e-3}
+    (trial,) = read_study(driven.directory).trials
+    assert trial.control == "guess"
+    assert written(driven).trials == 3
+
+
+def test_concurrency_and_budget_change_while_the_study_runs(driven):
+    send(driven.directory, Change(values={"concurrency": 7, "budget.accuracy": 0.5}))
+    assert driven.spec.concurrency == written(driven).concurrency == 7
+    driven.account.completed(0.6)
+    assert driven.account.spent() is not None
+
+
+def test_a_stopped_trial_is_pruned_where_it_stands_and_the_study_goes_on(driven):
+    number = driven.ask().number
+    driven.report(number, Report(5, 0.3))
+    send(driven.directory, Stop(trial=number))
+    assert (driven.directory / "trials/0000/stop").exists()
+    driven.finish(number)
+    (trial,) = read_study(driven.directory).trials
+    assert (trial.state, trial.pruned_at, trial.stop_reason) == ("PRUNED", 5, "stopped by hand")
+    assert driven.ask() is not None
+
+
+def test_a_stopped_study_begins_nothing(driven):
+    driven.ask()
+    assert "fipo resume" in send(driven.directory, Stop())
+    assert driven.ask() is None
+    assert driven.ending == "stopped by hand"
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (Stop(trial=9), "--trial 9: is not running; running are none"),
+        (Change(values={"sampler.name": "random"}), "cannot change once a study has begun; allowed: trials"),
+        (Change(values={"concurrency": 0}), "concurrency = 0: input should be greater than or equal to 1"),
+        (Enqueue(label="x", values={RATE: 1.0}), "lies outside space"),
+        (Enqueue(label="x", values={"fipo.gama": 1.0}), "did you mean fipo.gamma?"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_by_the_driver_too(driven, command, words):
+    before = written(driven)
+    with pytest.raises(UserError) as refusal:
+        send(driven.directory, command)
+    assert words in str(refusal.value)
+    assert written(driven) == before
+    assert list((driven.directory / "control").iterdir()) == []
+
+
+def test_without_a_driver_commands_are_carried_out_at_once(tmp_path, make_spec):
+    from study.storage import create_study, driving
+
+    spec = make_spec(trials=1)
+    (tmp_path / "study" / "trials").mkdir(parents=True)
+    directory = tmp_path / "study"
+    (directory / "study.yaml").write_text(spec.to_yaml())
+    create_study(spec, directory)
+    with driving(spec, directory) as study:
+        Bridge(study, spec, directory).ask()
+    assert "trials is 3" in send(directory, Add(trials=2))
+    assert "guess is next" in send(directory, Enqueue(label="guess", values={RATE: 2e-3}))
+    assert "trial 0 stops" in send(directory, Stop(trial=0))
+    with pytest.raises(UserError, match="no one drives it, so nothing runs"):
+        send(directory, Stop())
+    results = read_study(directory)
+    assert results.spec.trials == 4
+    assert [trial.state for trial in results.trials] == ["PRUNED", "WAITING"]

@@ -1,0 +1,106 @@
+"""The confirmation stage: which trials it adds, that it survives its driver, and what it says of the differences."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import yaml
+
+from study.bridge import Bridge, Report
+from study.replicas import Evidence, seeds_against_settings
+from study.results import read_study
+
+REPLICAS = {"seeds": 2, "top": 2}
+ENDS = [0.5, 0.9, 0.7, 0.1]
+
+
+def run(bridge: Bridge, end: float) -> int | None:
+    """The next trial, with a straight line from 0.2 to `end`."""
+    assignment = bridge.ask()
+    if assignment is None:
+        return None
+    for step in range(0, 21, 5):
+        if bridge.report(assignment.number, Report(step, 0.2 + (end - 0.2) * step / 20)):
+            break
+    bridge.finish(assignment.number)
+    return assignment.number
+
+
+def seed_of(bridge: Bridge, number: int) -> int:
+    return yaml.safe_load((bridge.directory / f"trials/{number:04d}/config.yaml").read_text())["seed"]
+
+
+def test_the_best_configurations_are_trained_again_with_other_seeds(make_bridge):
+    bridge = make_bridge(replicas=REPLICAS, pruner={"name": "none"}, trainer={"steps": 20, "seed": 5})
+    for end in ENDS:
+        run(bridge, end)
+    for end in (0.6, 0.6, 0.8, 0.8):
+        run(bridge, end)
+    assert run(bridge, 0.5) is None and bridge.done
+    trials = read_study(bridge.directory).trials
+    assert [trial.confirms for trial in trials] == [None] * 4 + [1, 1, 2, 2]
+    assert [seed_of(bridge, number) for number in range(8)] == [5, 5, 5, 5, 6, 7, 6, 7]
+    for trial in trials[4:]:
+        assert trial.params == trials[trial.confirms].params
+
+
+def test_the_best_is_the_configuration_with_the_best_mean_over_seeds(make_bridge):
+    bridge = make_bridge(replicas=REPLICAS, pruner={"name": "none"})
+    for end in (*ENDS, 0.2, 0.4, 0.7, 0.7):
+        run(bridge, end)
+    results = read_study(bridge.directory)
+    assert results.best.number == 2
+    best, lucky, unconfirmed = results.evidence[:3]
+    assert (best.number, best.fresh) == (2, (0.7, 0.7))
+    # The run that was chosen for being high is not in its mean.
+    assert (lucky.number, lucky.first, lucky.fresh) == (1, pytest.approx(0.9), (0.2, 0.4))
+    assert lucky.mean == pytest.approx(0.3) and lucky.seed_error == pytest.approx(0.1)
+    assert (unconfirmed.mean, unconfirmed.seed_error) == (0.5, None)
+
+
+def test_a_confirmation_is_never_pruned(make_bridge):
+    replicas = {"seeds": 2, "top": 1}
+    bridge = make_bridge(replicas=replicas, pruner={"name": "median", "n_startup_trials": 2})
+    for end in (0.8, 0.9, 0.9, 0.9):
+        run(bridge, end)
+    assert run(bridge, 0.0) == 4
+    assert read_study(bridge.directory).trials[4].state == "COMPLETE"
+
+
+def test_a_new_driver_adds_no_confirmation_twice(make_bridge):
+    bridge = make_bridge(replicas=REPLICAS, pruner={"name": "none"})
+    for end in (*ENDS, 0.8):
+        run(bridge, end)
+    bridge.ask()
+    bridge = Bridge(bridge.study, bridge.spec, bridge.directory)
+    while run(bridge, 0.8) is not None:
+        pass
+    assert [trial.confirms for trial in read_study(bridge.directory).trials] == [None] * 4 + [1, 1, 2, 2]
+
+
+def test_confirmations_begin_when_nothing_else_runs(make_bridge):
+    bridge = make_bridge(trials=2, replicas={"seeds": 2, "top": 1}, pruner={"name": "none"})
+    slow = bridge.ask().number
+    run(bridge, 0.9)
+    assert bridge.ask() is None and not bridge.done
+    for step in range(0, 21, 5):
+        bridge.report(slow, Report(step, 0.3))
+    bridge.finish(slow)
+    assert run(bridge, 0.9) == 2
+
+
+def test_the_verdict_is_right_as_often_as_its_level_says():
+    """One configuration under several names differs beyond noise in one of twenty studies, two in nearly all."""
+    random = np.random.default_rng(0)
+    verdicts = {0.0: 0, 0.3: 0}
+    for gap in verdicts:
+        for _ in range(400):
+            found = [Evidence(n, 0.5, tuple(random.normal(0.5 + gap * (n == 0), 0.05, 4))) for n in range(3)]
+            verdicts[gap] += "do not differ" not in seeds_against_settings(found)
+    assert 0.02 < verdicts[0.0] / 400 < 0.09
+    assert verdicts[0.3] / 400 > 0.98
+
+
+def test_without_two_confirmed_configurations_there_is_no_verdict():
+    assert seeds_against_settings([Evidence(0, 0.5, (0.5, 0.6)), Evidence(1, 0.9)]) is None
+    assert "says nothing" in seeds_against_settings([Evidence(0, 0.5, (0.5, 0.5)), Evidence(1, 0.9, (0.9, 0.9))])

@@ -1,0 +1,120 @@
+"""Every storage tells the same story: SQLite, a journal file, and a real PostgreSQL server."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from study.bridge import Bridge, Report
+from study.directory import Staging
+from study.results import read_study
+from study.spec import StudySpec
+from study.storage import create_study, driving
+from tests.study import postgres
+from trainer.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[postgres.Server]:
+    if not postgres.PROGRAMS:
+        pytest.skip("PostgreSQL is not installed (apt-get install postgresql)")
+    with pytest.MonkeyPatch.context() as patch, postgres.server() as started:
+        patch.setenv("PGPASSWORD", postgres.PASSWORD)
+        yield started
+
+
+@pytest.fixture(params=["sqlite", "journal", "postgresql"])
+def storage(request: pytest.FixtureRequest) -> str:
+    return request.getfixturevalue("server").url if request.param == "postgresql" else request.param
+
+
+def made(spec: StudySpec, directory: Path) -> Path:
+    staging = Staging(spec, directory)
+    staging.publish()
+    staging.discard()
+    return directory
+
+
+def run(bridge: Bridge, values: list[float], *, finish: bool = True) -> None:
+    number = bridge.ask().number
+    for index, value in enumerate(values):
+        if bridge.report(number, Report(5 * index, value)):
+            break
+    if finish:
+        bridge.finish(number)
+
+
+def test_a_study_is_driven_left_and_taken_up_again(storage, make_spec, tmp_path):
+    spec = make_spec(name=f"study-{os.getpid()}", storage=storage, pruner={"name": "median", "n_startup_trials": 1})
+    directory = made(spec, tmp_path / "study")
+    assert read_study(directory).trials == ()
+    with driving(spec, directory) as study:
+        bridge = Bridge(study, spec, directory)
+        run(bridge, [0.2, 0.3, 0.4, 0.5, 0.6])
+        run(bridge, [0.2, 0.1])
+        run(bridge, [0.2, 0.5], finish=False)
+    assert [trial.state for trial in read_study(directory).trials] == ["COMPLETE", "PRUNED", "RUNNING"]
+    with driving(spec, directory) as study:
+        bridge = Bridge(study, spec, directory)
+        run(bridge, [0.2, 0.5, 0.6, 0.7, 0.8])
+        assert bridge.ask().number == 3
+    trials = read_study(directory).trials
+    assert [trial.state for trial in trials] == ["COMPLETE", "PRUNED", "COMPLETE", "RUNNING"]
+    assert (trials[0].value, trials[1].pruned_at, trials[2].value) == (0.6, 5, 0.8)
+
+
+def test_two_studies_in_one_server_do_not_meet_and_need_two_names(server, make_spec, tmp_path):
+    one, two = (make_spec(name=f"{name}-{os.getpid()}", storage=server.url) for name in ("one", "two"))
+    for spec in (one, two):
+        made(spec, tmp_path / spec.name)
+    with driving(one, tmp_path / one.name) as study:
+        run(Bridge(study, one, tmp_path / one.name), [0.2, 0.3, 0.4, 0.5, 0.6])
+    assert [len(read_study(tmp_path / spec.name).trials) for spec in (one, two)] == [1, 0]
+    with pytest.raises(UserError, match=r"holds a study of that name; choose another"):
+        Staging(one, tmp_path / "again")
+    assert not list(tmp_path.glob("*again*")) and not list(tmp_path.glob(".again*"))
+
+
+def test_a_password_is_never_written_or_printed(server, make_spec, tmp_path, monkeypatch):
+    with_password = server.url.replace("fipo@", f"fipo:{postgres.PASSWORD}@")
+    with pytest.raises(UserError) as refused:
+        make_spec(storage=with_password)
+    assert "put it into PGPASSWORD or ~/.pgpass" in str(refused.value)
+    spec = make_spec(name=f"secret-{os.getpid()}", storage=server.url)
+    directory = made(spec, tmp_path / "study")
+    monkeypatch.setenv("PGPASSWORD", "wrong-but-also-secret")
+    with pytest.raises(UserError, match="password authentication failed") as failed, driving(spec, directory):
+        pass
+    for text in (str(refused.value), str(failed.value), *(path.read_text() for path in directory.glob("*.*"))):
+        assert postgres.PASSWORD not in text and "wrong-but" not in text
+
+
+@pytest.mark.parametrize("storage", ["postgresql://fipo@127.0.0.1:9/none", "nonsense", "oracle://x@y/z"])
+def test_a_storage_that_cannot_be_used_is_one_line_and_nothing_is_left(storage, make_spec, tmp_path):
+    with pytest.raises(UserError, match=r"storage") as refused:
+        Staging(make_spec(storage=storage), tmp_path / "study")
+    assert len(str(refused.value).splitlines()) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["spec.yaml"]
+
+
+def test_a_locked_database_is_waited_for(make_spec, tmp_path):
+    import sqlite3
+    import threading
+
+    spec = make_spec()
+    (tmp_path / "trials").mkdir()
+    create_study(spec, tmp_path)
+    with driving(spec, tmp_path) as study:
+        bridge = Bridge(study, spec, tmp_path)
+        bridge.ask()
+        other = sqlite3.connect(tmp_path / "optuna.db", isolation_level=None, check_same_thread=False)
+        other.execute("BEGIN IMMEDIATE")
+        timer = threading.Timer(1.5, lambda: other.execute("ROLLBACK"))
+        timer.start()
+        assert not bridge.report(0, Report(5, 0.3))
+        timer.join()
+        other.close()
+    assert study.trials[0].intermediate_values == {5: 0.3}
