@@ -26,6 +26,7 @@ from study.samplers import make_sampler
 from study.spec import Control, StudySpec
 from trainer.config import TrainerConfig
 from trainer.errors import UserError
+from trainer.records import read_evaluations
 
 if TYPE_CHECKING:
     import optuna
@@ -298,6 +299,9 @@ class Bridge:
             running.fail_reason = found.user_attrs.get("fail_reason")
             running.length = found.user_attrs.get(LENGTH, 0.0)
             running.last_step, running.value = max(found.intermediate_values.items(), default=(-1, math.nan))
+            for last in read_evaluations(running.directory)[-1:]:
+                took = usage(self.spec.resources, seconds=last.seconds, tokens=last.tokens)
+                self.account.used(trial.number, took)
         return running
 
     def _ended_before(self, left: FrozenTrial) -> bool:

@@ -12,6 +12,8 @@ import pytest
 from study.bridge import Bridge, Report
 from study.spec import StudySpec
 from study.storage import create_study, driving
+from tests.study.conftest import an_evaluation
+from trainer.records import Journal
 
 CURVE = {0: 0.2, 5: 0.3, 10: 0.4, 15: 0.5, 20: 0.6}
 SPACE = {
@@ -118,6 +120,16 @@ def test_the_end_is_told_when_the_driver_died_between_deciding_and_telling(begin
     assert life.trials()[1].value == CURVE[20]
     assert bridge.ask().number == 3  # it failed in memory only: its run tells the same again
     assert bridge.report(3, Report(5, float("nan")))
+
+
+def test_what_a_trial_took_is_known_when_its_end_is_told_by_another_driver(begin):
+    life = begin(trials=1, resources={"gpus_per_worker": 1})
+    bridge = life.bridge()
+    directory = bridge.ask().directory
+    tell(bridge, 0)
+    Journal(directory, writes=True).write_evaluation(an_evaluation(20, 0.6).model_copy(update={"seconds": 1800.0}))
+    life.bridge()
+    assert life.trials()[0].user_attrs["usage"] == {"seconds": 1800.0, "gpu_hours": 0.5, "tokens": 2000}
 
 
 def test_a_decision_that_the_driver_died_before_is_taken_when_the_step_is_told_again(begin):

@@ -1,0 +1,98 @@
+"""A study on a real Ray cluster of two nodes: a trial over both, one of which dies under it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from study.results import read_study
+from trainer.base_model import ensure_base_model
+
+pytestmark = pytest.mark.slow
+
+FIPO = [sys.executable, "-c", "from study.cli import main; main()"]
+SPEC = {
+    "name": "cluster",
+    "trials": 1,
+    "sampler": {"name": "random"},
+    "pruner": {"name": "none"},
+    "space": {"optimizer.learning_rate": {"type": "choice", "values": [5e-5, 6e-5]}},
+    "trainer": {
+        "steps": 10,
+        "rank_timeout": 20,
+        "rollout": {"prompts_per_step": 8, "group_size": 8},
+        "optimizer": {"prompts_per_minibatch": 4},
+        "evaluation": {"sets": [{"name": "sums", "path": "embedded:select", "samples": 2, "every": 1}]},
+        "checkpoint": {"every": 1},
+    },
+}
+
+
+@pytest.fixture
+def cluster() -> Iterator[object]:
+    """Two nodes of one core, each a raylet of its own; the head keeps no core, so that it never hosts a rank."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    health = {"health_check_period_ms": 500, "health_check_failure_threshold": 3, "health_check_initial_delay_ms": 0}
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "_system_config": health})
+    for _ in range(2):
+        made.add_node(num_cpus=1)
+    made.wait_for_nodes()
+    yield made
+    ray.shutdown()
+    made.shutdown()
+
+
+def until(condition, driver: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 300  # generous: only a hang reaches it
+    while not condition():
+        assert driver.poll() is None, driver.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.3)
+
+
+def test_a_trial_over_two_nodes_goes_on_after_one_of_them_died(tmp_path: Path, cluster) -> None:
+    trainer = SPEC["trainer"] | {"model": {"path": str(ensure_base_model())}}
+    resources = {"workers": 2, "ray_address": cluster.address}
+    (tmp_path / "spec.yaml").write_text(yaml.safe_dump(SPEC | {"trainer": trainer, "resources": resources}))
+    directory = tmp_path / "study"
+
+    def evaluated() -> int:
+        return len(read_study(directory).trials[0].evaluations) if directory.exists() else 0
+
+    driver = subprocess.Popen(
+        [*FIPO, "launch", "spec.yaml", "--out", "study"], cwd=tmp_path, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        until(lambda: directory.exists() and read_study(directory).trials and evaluated() >= 3, driver)
+        before = evaluated()
+        cluster.remove_node(cluster.list_all_nodes()[-1], allow_graceful=False)
+        cluster.add_node(num_cpus=1)
+        said, complaint = driver.communicate(timeout=300)
+    finally:
+        driver.kill()
+    assert driver.returncode == 0, complaint
+    (trial,) = read_study(directory).trials
+    assert trial.state == "COMPLETE"
+    assert [each.step for each in trial.evaluations] == list(range(11))
+    assert before < 11  # the node died before the end
+    assert "1 of 1 trials: 1 COMPLETE" in said
+
+
+def test_a_trial_that_fits_nowhere_is_refused_with_what_there_is(tmp_path: Path, cluster) -> None:
+    resources = {"workers": 3, "ray_address": cluster.address}
+    (tmp_path / "spec.yaml").write_text(yaml.safe_dump(SPEC | {"resources": resources}))
+    launched = subprocess.run(
+        [*FIPO, "launch", "spec.yaml", "--out", "study"], cwd=tmp_path, text=True, capture_output=True, timeout=200
+    )
+    assert launched.returncode == 2
+    assert "there are 2 here; lower them" in launched.stderr
+    assert not (tmp_path / "study").exists()
