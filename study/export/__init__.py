@@ -2,6 +2,11 @@
 
     fipo export STUDY --to TARGET
 
+and the same from Python:
+
+    results = read_study(Path("studies/tiny"))
+    write(results, prepare(results, "verl", preset="qwen2.5_32b", approximate=True))
+
 Every file begins with where it comes from and how sure its numbers are. What a target cannot say is refused, or with
 `--approximate` replaced by the nearest it can say, which is then written at the top.
 """
@@ -9,6 +14,8 @@ Every file begins with where it comes from and how sure its numbers are. What a 
 from __future__ import annotations
 
 import shlex
+import shutil
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +35,16 @@ SUFFIXES = {
     "hf": "-hf", "json": ".json", "csv": ".csv", "report": ".html",
 }  # fmt: skip
 """Every target and how its default file name ends."""
+NEXT = {
+    "yaml": "Train it again: fipo train {}",
+    "verl": "Run it in the root of the FIPO authors' fork of verl: bash {}",
+    "ms-swift": "Run it where ms-swift is installed: bash {}",
+    "slime": "Run it in the root of slime, which needs its pull request 1801: bash {}",
+    "trl": "Run it where TRL is installed: trl grpo --config {}",
+    "hf": "Score it: fipo eval {} --data NAME=PATH",
+    "report": "Open it in any browser: {}",
+}
+"""What to do with a file of each target."""
 TRAINERS = {"verl": verl.render, "ms-swift": ms_swift.render, "slime": slime.render, "trl": trl.render}
 WHOLE_STUDY = ("json", "csv")
 
@@ -90,20 +107,33 @@ def prepare(
 
 
 def write(results: StudyResults, exports: list[Export]) -> None:
-    """Write what `prepare` gave, making the directory for several files. Raises UserError when it cannot be."""
-    for export in exports:
-        if len(exports) > 1 or not export.path.parent.exists():
-            try:
-                export.path.parent.mkdir(exist_ok=True)
-            except OSError as error:
-                raise UserError(f"--out {export.path.parent}: cannot be made ({error.strerror})") from None
-        if export.text is None:
-            assert export.trial is not None
-            hf.write_policy(results, export.trial, export.path)
-            continue
-        write_atomically(export.path, export.text)
-        if export.path.suffix == ".sh" or export.text.startswith("#!"):
-            export.path.chmod(0o755)
+    """Write what `prepare` gave, all of it or nothing. Raises UserError when it cannot be."""
+    directory = exports[0].path.parent
+    if len(exports) == 1 and directory.exists():
+        _write_one(results, exports[0], exports[0].path)
+        return
+    try:  # the directory for several appears with everything in it
+        partial = Path(tempfile.mkdtemp(dir=directory.absolute().parent, prefix=f".{directory.name}."))
+        try:
+            for export in exports:
+                _write_one(results, export, partial / export.path.name)
+            partial.chmod(0o755)
+            partial.rename(directory)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+    except OSError as error:
+        raise UserError(f"--out {directory}: cannot be made ({error.strerror}); choose another place") from None
+
+
+def _write_one(results: StudyResults, export: Export, path: Path) -> None:
+    if export.text is None:
+        assert export.trial is not None
+        hf.write_policy(results, export.trial, path)
+        return
+    write_atomically(path, export.text)
+    if export.text.startswith("#!"):
+        path.chmod(0o755)
 
 
 def summary(results: StudyResults, exports: list[Export]) -> Iterator[str]:
@@ -116,14 +146,15 @@ def summary(results: StudyResults, exports: list[Export]) -> Iterator[str]:
         yield f"{export.path}: trial {export.trial.number}, {results.metric_name} {score}"
         for gap in export.gaps:
             yield f"  approximated {gap.ours}: {gap.taken}"
-        if export.target == "yaml":
-            yield f"Train it again: fipo train {shlex.quote(str(export.path))}"
+    if exports[0].target in NEXT:
+        yield NEXT[exports[0].target].format(shlex.quote(str(exports[0].path)))
 
 
 def _prepared(
     results: StudyResults, trial: TrialResult, path: Path, target: str, *, approximate: bool, preset: str | None
 ) -> Export:
     if target == "hf":
+        hf.newest_checkpoint(trial)
         return Export(path, trial, target, None)
     if target == "report":
         return Export(path, trial, target, report.report(results, trial))

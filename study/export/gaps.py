@@ -20,19 +20,25 @@ class Gap:
     """What the target does instead, and why."""
     taken: str
     """The nearest expressible choice, which `--approximate` writes."""
+    others: tuple[str, ...] = ()
+    """What else could be chosen instead, by hand."""
 
     def __str__(self) -> str:
-        return f"{self.ours}: {self.reason}; nearest: {self.taken}"
+        return f"{self.ours}: {self.reason}; nearest: {self.choices}"
+
+    @property
+    def choices(self) -> str:
+        """The nearest choice, then the others."""
+        return ", or ".join((self.taken, *self.others))
 
 
 def settle(gaps: Sequence[Gap], *, target: str, approximate: bool) -> None:
     """Raise UserError when there are gaps and the user did not ask for approximations."""
     if not gaps or approximate:
         return
-    others = "".join(f"; and {gap.ours}, nearest: {gap.taken}" for gap in gaps[1:])
     raise UserError(
-        f"--to {target}: {gaps[0]}{others}; add --approximate to take the nearest, which is then written at the top of"
-        " the file, or choose another trial or target"
+        f"--to {target}: {'; and '.join(map(str, gaps))}; add --approximate to take the nearest, which is then written"
+        " at the top of the file, or choose another trial or target"
     )
 
 
@@ -70,18 +76,14 @@ def one_ratio(fipo: FipoConfig, gaps: list[Gap], *, unclipped: bool) -> tuple[fl
         return None
     if unclipped and (low, high) == (1.0, 9.0):
         return 0.0, False
-    choices = [(high, True, 0.0, high)] * (high > 0) + [(high, False, high, high)] * (0 < high <= 1)
-    choices += [(low, False, low, low)] * (low > 0)
-    ratio, high_only, near_low, near_high = min(choices, key=lambda c: abs(c[2] - low) + abs(c[3] - high))
-    if (near_low, near_high) != (low, high):
-        gaps.append(
-            Gap(
-                ours,
-                "one ratio serves both bounds there, or the upper one alone",
-                f"epsilon_f_low = {near_low:g}, epsilon_f_high = {near_high:g}",
-            )
-        )
-    return ratio, high_only
+    choices = {(0.0, high): (high, True)} if high > 0 else {}
+    choices |= {(each, each): (each, False) for each in (high, low) if 0 < each <= 1}
+    ranked = sorted(choices, key=lambda bounds: abs(bounds[0] - low) + abs(bounds[1] - high))
+    if ranked[0] != (low, high):
+        said = [f"epsilon_f_low = {near_low:g}, epsilon_f_high = {near_high:g}" for near_low, near_high in ranked]
+        reason = "one ratio serves both bounds there, or the upper one alone"
+        gaps.append(Gap(ours, reason, said[0], (*said[1:], "--to slime, which has both bounds")))
+    return choices[ranked[0]]
 
 
 def no_filter_switch(fipo: FipoConfig, gaps: list[Gap]) -> None:
@@ -90,15 +92,37 @@ def no_filter_switch(fipo: FipoConfig, gaps: list[Gap]) -> None:
         gaps.append(Gap("fipo.filtering = False", "tokens beyond the dual clip are always left out there", "filtering"))
 
 
-def no_dropping(config: TrainerConfig, gaps: list[Gap]) -> None:
-    """Targets other than verl keep what the authors' code leaves out."""
+def no_dropping(config: TrainerConfig, gaps: list[Gap], *, there: str, taken: str) -> None:
+    """A sequence with several tokens beyond the dual clip: the authors' FIPO loss leaves it out, and so do we."""
+    ours = f"fipo.dual_clip = {config.fipo.dual_clip:g}"
     gaps.append(
-        Gap(
-            f"fipo.dual_clip = {config.fipo.dual_clip:g}",
-            "a sequence with more than one token beyond it is left out of the loss here, but stays in there",
-            "every sequence in the loss",
-        )
+        Gap(ours, f"a sequence with more than one token beyond it is left out of the loss here, {there}", taken)
     )
+
+
+def no_importance_cap(config: TrainerConfig, gaps: list[Gap]) -> None:
+    """Truncated importance sampling between rollout engine and trainer, where the target's FIPO loss has none."""
+    if config.rollout.importance_cap is not None:
+        ours = f"rollout.importance_cap = {config.rollout.importance_cap:g}"
+        reason = "its loss has no importance weights between rollout engine and trainer"
+        gaps.append(Gap(ours, reason, "none, as rollout.importance_cap = null"))
+
+
+def boxed_answers(config: TrainerConfig, gaps: list[Gap]) -> None:
+    """Targets whose accuracy reward finds an answer only in LaTeX: without a box every response would be wrong."""
+    if config.data.template != "boxed":
+        ours = f"data.template = {config.data.template}"
+        reason = "its accuracy reward reads answers in LaTeX only, so that one in plain text is wrong"
+        gaps.append(Gap(ours, reason, "data that asks for the answer in a box, as data.template = boxed"))
+
+
+def one_k(config: TrainerConfig, gaps: list[Gap]) -> int:
+    """Responses per problem in evaluation, the largest where the sets differ."""
+    ks = sorted({each.samples for each in config.evaluation.sets})
+    if len(ks) > 1:
+        ours = f"evaluation.sets with samples {', '.join(map(str, ks))}"
+        gaps.append(Gap(ours, "one number serves all sets", f"{ks[-1]}"))
+    return ks[-1]
 
 
 def one_batch(config: TrainerConfig, gaps: list[Gap], taken: str) -> None:

@@ -20,31 +20,39 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-def write_policy(results: StudyResults, trial: TrialResult, out: Path) -> None:
-    """Write the weights of the trial's newest checkpoint to `out`, which appears whole or not at all.
-
-    Raises:
-        UserError: the trial kept no checkpoint, its architecture is not its model's, or `out` cannot be written.
-    """
+def newest_checkpoint(trial: TrialResult) -> Path:
+    """The newest whole checkpoint of the trial. Raises UserError when it kept none."""
     from trainer.checkpoint import complete
-    from trainer.policy import load_policy
 
-    config = trial_config(trial)
     kept = complete(trial.directory / "checkpoints")
     if not kept:
         raise UserError(
             f"--to hf: trial {trial.number} has no checkpoint under {trial.directory / 'checkpoints'};"
             " choose a trial that trained to its end, or train it again with fipo export --to yaml and fipo train"
         )
+    return kept[-1]
+
+
+def write_policy(results: StudyResults, trial: TrialResult, out: Path) -> None:
+    """Write the weights of the trial's newest checkpoint to `out`, which appears whole or not at all.
+
+    Raises:
+        UserError: the trial kept no checkpoint, its architecture is not its model's, or `out` cannot be written.
+    """
+    from trainer.policy import load_policy
+
+    config, checkpoint = trial_config(trial), newest_checkpoint(trial)
     policy = load_policy(ModelConfig(path=config.model.path))
-    _load_weights(kept[-1], policy.model)
-    step = int(kept[-1].name.removeprefix("step-"))
+    _load_weights(checkpoint, policy.model)
+    step = int(checkpoint.name.removeprefix("step-"))
     try:
         partial = Path(tempfile.mkdtemp(dir=out.absolute().parent, prefix=f".{out.name}."))
         try:
             policy.model.save_pretrained(partial, safe_serialization=True)
             policy.tokenizer.save_pretrained(partial)
             (partial / "README.md").write_text(model_card(results, trial, step=step), encoding="utf-8")
+            for file in partial.iterdir():
+                file.chmod(0o644)  # safetensors keeps its file to its owner
             partial.chmod(0o755)
             partial.rename(out)
         except BaseException:
@@ -78,8 +86,8 @@ def model_card(results: StudyResults, trial: TrialResult, *, step: int) -> str:
         "pipeline_tag": "text-generation",
         "tags": ["fipo", "reinforcement-learning", "math"],
     }
-    if config.model.path != "embedded":
-        front["base_model"] = config.model.path
+    if config.model.path.count("/") == 1 and not config.model.path.startswith((".", "/", "~")):
+        front["base_model"] = config.model.path  # the hub takes its own names only
     settings = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     lines = "\n".join(f"- {markdown(line)}" for line in provenance(results, trial))
     return (

@@ -5,7 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
-from study.export.gaps import Gap, half_life, no_dropping, no_filter_switch, one_batch, one_ratio, only_aggregation
+from study.export.gaps import (
+    Gap,
+    boxed_answers,
+    half_life,
+    no_dropping,
+    no_filter_switch,
+    one_batch,
+    one_ratio,
+    only_aggregation,
+)
 from study.export.recipe import Recipe, local_file, require_outside
 from study.export.script import option, script, word
 from trainer.config import TrainerConfig
@@ -18,19 +27,50 @@ def render(recipe: Recipe, header: Iterable[str]) -> tuple[str, list[Gap]]:
     """The launch script and what it does not say exactly. Raises UserError for what only this trainer has."""
     require_outside(recipe, "ms-swift")
     config, gaps = recipe.config, []
+    sections = [
+        ("FIPO loss", _options({"rlhf_type": "grpo"} | _loss(config, gaps))),
+        ("Model and data", _options(_data(config))),
+        ("Rollouts and dynamic sampling", _options(_rollout(recipe, gaps))),
+        ("Reward: 2 x right or wrong gives the advantages of +1 and -1", _reward(config)),
+        ("Optimizer: steps are optimizer steps here", _options(_optimizer(recipe))),
+        ("Evaluation and checkpoints", _options(_schedule(recipe))),
+    ]
+    boxed_answers(config, gaps)
+    no_dropping(config, gaps, there="but stays in there", taken="every sequence in the loss")
+    lines = [
+        *header,
+        "",
+        "Run it with the environment variables NNODES, NPROC_PER_NODE: bash THIS_FILE",
+        f"Data as JSONL with the columns problem and answer: training problems of {config.data.train} and the"
+        " first evaluation set where --dataset and --val_dataset say. This study asked with template"
+        f" {config.data.template!r}.",
+        "Dynamic sampling compares rewards there, right and wrong here; they differ where the overlong penalty counts.",
+        f"Evaluation there samples with the temperature and top-p of training; here {config.evaluation.temperature:g}"
+        f" and {config.evaluation.top_p:g}.",
+    ]
+    return script(lines, "swift rlhf", sections, setup=_processes(recipe)), gaps
+
+
+def _loss(config: TrainerConfig, gaps: list[Gap]) -> dict[str, object]:
     fipo = config.fipo
-    only_aggregation(config, gaps, {"token-mean": "fipo"})
     ratio = one_ratio(fipo, gaps, unclipped=False)
-    loss = {"loss_type": "dapo" if ratio is None else "fipo"}
-    if ratio is not None:
+    if ratio is None:
+        loss: dict[str, object] = {
+            "loss_type": only_aggregation(config, gaps, {"token-mean": "dapo", "seq-mean-token-mean": "grpo"})
+        }
+    else:
         no_filter_switch(fipo, gaps)
-        loss |= {
+        loss = {
+            "loss_type": only_aggregation(config, gaps, {"token-mean": "fipo"}),
             "fipo_decay_rate": half_life(config, gaps),
             "fipo_clip_range": ratio[0],
             "fipo_clip_high_only": ratio[1],
             "fipo_safety_threshold": fipo.safety_threshold,
         }
-    loss |= {
+    cap = config.rollout.importance_cap
+    if cap is not None:
+        loss |= {"rollout_importance_sampling_mode": "token_truncate", "rollout_importance_sampling_threshold": cap}
+    return loss | {
         "delta": fipo.dual_clip,
         "epsilon": fipo.clip_low,
         "epsilon_high": fipo.clip_high,
@@ -40,28 +80,8 @@ def render(recipe: Recipe, header: Iterable[str]) -> tuple[str, list[Gap]]:
         "kl_in_reward": False,
         "importance_sampling_level": "token",
         "num_iterations": 1,
+        "top_entropy_quantile": 1.0,
     }
-    sections = [
-        ("FIPO loss", _options({"rlhf_type": "grpo"} | loss)),
-        ("Model and data", _options(_data(config))),
-        ("Rollouts and dynamic sampling", _options(_rollout(config, gaps))),
-        ("Reward: 2 x right or wrong gives the advantages of +1 and -1", _reward(config)),
-        ("Optimizer: steps are optimizer steps here", _options(_optimizer(recipe))),
-        ("Evaluation and checkpoints", _options(_schedule(recipe))),
-    ]
-    no_dropping(config, gaps)
-    lines = [
-        *header,
-        "",
-        "Run it with the environment variables NNODES, NPROC_PER_NODE: bash THIS_FILE",
-        f"Data as JSONL with the columns problem and answer: training problems of {config.data.train} and the"
-        f" evaluation sets where --dataset and --val_dataset say. This study asked with template"
-        f" {config.data.template!r}, chat {config.data.chat}.",
-        "Dynamic sampling compares rewards there, right and wrong here; they differ where the overlong penalty counts.",
-        f"Evaluation there samples with the temperature and top-p of training; here {config.evaluation.temperature:g}"
-        f" and {config.evaluation.top_p:g}.",
-    ]
-    return script(lines, "swift rlhf", sections, setup=_processes(recipe)), gaps
 
 
 def _options(values: dict[str, object]) -> list[str]:
@@ -70,8 +90,9 @@ def _options(values: dict[str, object]) -> list[str]:
 
 def _processes(recipe: Recipe) -> str:
     """The gradient is accumulated until a minibatch is full, however many GPUs there are."""
+    nodes, gpus = recipe.machines.nodes, recipe.machines.gpus_per_node
     return (
-        f'export NNODES="${{NNODES:-{recipe.nodes}}}" NPROC_PER_NODE="${{NPROC_PER_NODE:-{recipe.gpus_per_node}}}"\n'
+        f'export NNODES="${{NNODES:-{nodes}}}" NPROC_PER_NODE="${{NPROC_PER_NODE:-{gpus}}}"\n'
         f"samples={recipe.samples_per_update}  # responses in one optimizer step\n"
         f"at_once=$((NNODES * NPROC_PER_NODE * {PER_DEVICE}))\n"
         "if ((samples % at_once)); then\n"
@@ -95,6 +116,7 @@ def _data(config: TrainerConfig) -> dict[str, object]:
         "dataset": local_file(config.data.train, ".jsonl"),
         "columns": json.dumps({"problem": "query", "answer": "solution"}),
         "system": "",
+        "use_chat_template": config.data.chat,
         "max_length": config.data.max_prompt_length,
         "truncation_strategy": "delete",
         "max_completion_length": config.rollout.max_response_length,
@@ -104,12 +126,15 @@ def _data(config: TrainerConfig) -> dict[str, object]:
     }
 
 
-def _rollout(config: TrainerConfig, gaps: list[Gap]) -> dict[str, object]:
-    rollout = config.rollout
+def _rollout(recipe: Recipe, gaps: list[Gap]) -> dict[str, object]:
+    config, rollout = recipe.config, recipe.config.rollout
     one_batch(config, gaps, "--dynamic_sample=false, which keeps them")
     return {
         "use_vllm": True,
         "vllm_mode": "colocate",
+        "vllm_tensor_parallel_size": recipe.machines.engine_gpus,
+        "vllm_gpu_memory_utilization": recipe.machines.engine_memory,
+        "sleep_level": 1,  # the engine's memory is free while training
         "num_generations": rollout.group_size,
         "generation_batch_size": rollout.prompts_per_step * rollout.group_size,
         "temperature": rollout.temperature,

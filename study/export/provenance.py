@@ -9,7 +9,7 @@ from pathlib import Path
 
 from study.export.gaps import Gap
 from study.export.recipe import trial_config
-from study.export.selection import split_half
+from study.export.selection import no_estimate, split_half
 from study.metric import metric_value, selecting_score
 from study.results import StudyResults, TrialResult
 from trainer.records import SetScore
@@ -25,14 +25,14 @@ def provenance(results: StudyResults, trial: TrialResult) -> list[str]:
     ended = f", ended {trial.ended:%Y-%m-%d %H:%M}" if trial.ended else ""
     return [
         f"Study {results.spec.name}, trial {trial.number}{control}",
-        f"from {results.directory.absolute().name}, exported {datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        f"from {results.directory.absolute().name}, exported {now()}",
         f"state {trial.state} at step {trial.steps_done} of {config.steps}{ended}",
         f"sampled: {sampled}",
         f"seeds: training {config.seed}, sampler {results.spec.seed} ({results.spec.sampler.name})",
         f"model {config.model.path}, training data {config.data.train}",
         *score_lines(results, trial),
-        *selection_lines(results),
-        "made with " + ", ".join(f"{name} {version(name)}" for name in PACKAGES) + f", {code_version()}",
+        *selection_lines(results, trial),
+        f"exported with {versions()}, {code_version()}",
     ]
 
 
@@ -76,15 +76,31 @@ def score_text(score: SetScore) -> str:
     return f"avg@{score.samples} {score.accuracy:.4f}{errors}, mean length {score.mean_length:.1f} tokens"
 
 
-def selection_lines(results: StudyResults) -> list[str]:
-    """How many it was chosen from, and the accuracy without the luck of the choice."""
-    complete = sum(trial.state == "COMPLETE" for trial in results.trials)
-    lines = [
-        f"best of {complete} COMPLETE among {len(results.trials)} trials by {results.metric_name}; the highest of many"
-        " is high partly by chance, so judge it by the sets that were only reported"
-    ]
+def selection_lines(results: StudyResults, trial: TrialResult) -> list[str]:
+    """What it was chosen from, its rank there, and the accuracy without the luck of the choice."""
+    values = [each.value for each in results.trials if each.state == "COMPLETE" and each.value is not None]
+    among = f"{len(values)} COMPLETE among {len(results.trials)} trials by {results.metric_name}"
+    if trial.state == "COMPLETE" and trial.value is not None:
+        rank = 1 + sum(value > trial.value for value in values)
+        chosen = f"best of {among}" if rank == 1 else f"rank {rank} of {among}"
+    else:
+        chosen = f"named, not ranked: the study has {among}"
     estimate = split_half(results)
-    return [*lines, f"selection-corrected {results.metric_name}: {estimate}"] if estimate else lines
+    return [
+        f"{chosen}; the highest of many is high partly by chance, so judge it by the sets that were only reported",
+        f"selection-corrected {results.metric_name} of taking the best: "
+        + (str(estimate) if estimate else f"none, since {no_estimate(results)}"),
+    ]
+
+
+def now() -> str:
+    """The minute of the export."""
+    return f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def versions() -> str:
+    """Of this project and what it computes with."""
+    return ", ".join(f"{name} {version(name)}" for name in PACKAGES)
 
 
 def code_version() -> str:
@@ -92,7 +108,7 @@ def code_version() -> str:
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return "no checkout, so no commit"
-    command = ["git", "-C", str(root), "rev-parse", "--short=12", "HEAD"]
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):

@@ -10,8 +10,28 @@ from trainer.config import TrainerConfig
 from trainer.errors import UserError, read_yaml, validate
 from trainer.presets import read_preset
 
-NODES = {"qwen2.5_32b": 16}
-"""Machines of 8 GPUs that the authors' own launch script of a preset asks for."""
+
+@dataclass(frozen=True)
+class Machines:
+    """What a run is spread over. It changes speed and memory, not what is learned."""
+
+    nodes: int = 1
+    gpus_per_node: int = 8
+    engine_gpus: int = 1
+    """GPUs that share one rollout engine (tensor parallel)."""
+    engine_memory: float = 0.5
+    """Share of each GPU's memory for the rollout engine."""
+    sequence_gpus: int = 1
+    """GPUs that share one sequence in training."""
+
+    @property
+    def gpus(self) -> int:
+        """All of them."""
+        return self.nodes * self.gpus_per_node
+
+
+MACHINES = {"qwen2.5_32b": Machines(nodes=16, engine_gpus=4, engine_memory=0.8, sequence_gpus=8)}
+"""Of a preset, where the authors' own launch script says it."""
 
 
 @dataclass(frozen=True)
@@ -21,8 +41,7 @@ class Recipe:
     config: TrainerConfig
     name: str
     """Names the run."""
-    nodes: int
-    gpus_per_node: int
+    machines: Machines
     notes: tuple[str, ...] = ()
     """For the top of the file."""
 
@@ -52,10 +71,10 @@ def make_recipe(results: StudyResults, trial: TrialResult, *, preset: str | None
     name = f"{results.spec.name}-trial-{trial.number}"
     own = trial_config(trial)
     if preset is None:
-        resources = results.spec.resources
+        resources, vllm = results.spec.resources, own.rollout.vllm
         gpus = max(1, round(resources.workers * resources.gpus_per_worker)) if resources.gpus_per_worker else 8
         nodes = max(1, gpus // 8)
-        return Recipe(own, name, nodes, gpus // nodes)
+        return Recipe(own, name, Machines(nodes, gpus // nodes, vllm.tensor_parallel_size, vllm.gpu_memory_utilization))
     data = read_preset(preset) | {"fipo": own.fipo.model_dump(), "seed": own.seed}
     config = validate(TrainerConfig, data, source=f"--preset {preset}")
     left = [key for key in results.spec.space if not key.startswith("fipo.")]
@@ -66,7 +85,7 @@ def make_recipe(results: StudyResults, trial: TrialResult, *, preset: str | None
         f"not carried over: {key} = {get_dotted(own, key)} of the trial; {get_dotted(config, key)} is the preset's"
         for key in left
     ]
-    return Recipe(config, f"{name}-{preset}", NODES.get(preset, 1), 8, tuple(notes))
+    return Recipe(config, f"{name}-{preset}", MACHINES.get(preset, Machines()), tuple(notes))
 
 
 def require_outside(recipe: Recipe, target: str) -> None:

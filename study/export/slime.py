@@ -5,7 +5,16 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable
 
-from study.export.gaps import Gap, half_life, no_dropping, no_filter_switch, one_batch, only_aggregation
+from study.export.gaps import (
+    Gap,
+    half_life,
+    no_dropping,
+    no_filter_switch,
+    no_importance_cap,
+    one_batch,
+    one_k,
+    only_aggregation,
+)
 from study.export.recipe import Recipe, local_file, require_outside
 from study.export.script import option, script
 from trainer.config import TrainerConfig
@@ -23,9 +32,11 @@ def render(recipe: Recipe, header: Iterable[str]) -> tuple[str, list[Gap]]:
         ("Model", _options(_model(config, name))),
         ("Data, rollouts and dynamic sampling", _options(_rollout(recipe, gaps))),
         ("Optimizer: iterations are optimizer steps", _options(_optimizer(recipe))),
-        ("Evaluation, checkpoints, machines", [*_evaluation(config), *_options(_schedule(recipe))]),
+        ("Evaluation, checkpoints, machines", [*_evaluation(config, gaps), *_options(_schedule(recipe))]),
     ]
-    no_dropping(config, gaps)
+    no_dropping(
+        config, gaps, there="but its tokens stay in the count that divides the loss there", taken="the larger count"
+    )
     lines = [
         *header,
         "",
@@ -33,8 +44,7 @@ def render(recipe: Recipe, header: Iterable[str]) -> tuple[str, list[Gap]]:
         "MODEL_SCRIPT is the file of scripts/models/ for this architecture; --ref-load its weights as slime's tool"
         " tools/convert_hf_to_torch_dist.py makes them.",
         f"Data as JSONL with the keys problem and answer: {config.data.train} and the evaluation sets where"
-        f" --prompt-data and --eval-prompt-data say. This study asked with template {config.data.template!r}, chat"
-        f" {config.data.chat}.",
+        f" --prompt-data and --eval-prompt-data say. This study asked with template {config.data.template!r}.",
         "Dynamic sampling compares rewards there and draws without end; here right and wrong count, and at most"
         f" {config.rollout.max_sampled_batches} batches are drawn.",
     ]
@@ -61,30 +71,28 @@ def _loss(config: TrainerConfig, gaps: list[Gap]) -> Arguments:
             "--use-rollout-logprobs",
         )
     )
-    loss: Arguments = {"advantage-estimator": "grpo", "use-rollout-logprobs": True}
-    if fipo.epsilon_f_low == fipo.epsilon_f_high == 0:
-        ours = "fipo.epsilon_f_low = 0, fipo.epsilon_f_high = 0"
-        gaps.append(Gap(ours, "bounds of 0 are not read as weights of 1 everywhere", "its loss without FIPO, DAPO"))
-        loss |= {"loss-type": "policy_loss", "eps-clip-c": fipo.dual_clip}
-    else:
-        no_filter_switch(fipo, gaps)
-        loss |= {
-            "loss-type": "fipo_loss",
-            "fipo-decay-rate": half_life(config, gaps),
-            "fipo-clip-ratio-low": fipo.epsilon_f_low,
-            "fipo-clip-ratio-high": fipo.epsilon_f_high,
-            "fipo-safety-thresh": fipo.safety_threshold,
-            "fipo-dual-clip-c": fipo.dual_clip,
-        }
+    # Bounds of 0 are weights of 1 there as here, and then neither of the two decides anything.
+    deciding = gaps if fipo.epsilon_f_low or fipo.epsilon_f_high else []
+    no_filter_switch(fipo, deciding)
+    tau = half_life(config, deciding)
+    no_importance_cap(config, gaps)
+    if fipo.kl_coef > 0:
+        ours = f"fipo.kl_coef = {fipo.kl_coef:g}"
+        gaps.append(Gap(ours, "its FIPO loss has no KL term", "none, as fipo.kl_coef = 0"))
     per_token = only_aggregation(config, gaps, {"token-mean": "token", "seq-mean-token-mean": "sequence"}) == "token"
-    return loss | {
+    return {
+        "loss-type": "fipo_loss",
+        "advantage-estimator": "grpo",
+        "use-rollout-logprobs": True,
+        "fipo-decay-rate": tau,
+        "fipo-clip-ratio-low": fipo.epsilon_f_low,
+        "fipo-clip-ratio-high": fipo.epsilon_f_high,
+        "fipo-safety-thresh": fipo.safety_threshold,
+        "fipo-dual-clip-c": fipo.dual_clip,
         "eps-clip": fipo.clip_low,
         "eps-clip-high": fipo.clip_high,
         "calculate-per-token-loss": per_token,
-        "use-kl-loss": fipo.kl_coef > 0,
-        "kl-loss-coef": fipo.kl_coef,
-        "kl-loss-type": "k3",
-        "kl-coef": 0.0,
+        "kl-coef": 0.0,  # KL in the reward
         "entropy-coef": 0.0,
     }
 
@@ -109,7 +117,10 @@ def _rollout(recipe: Recipe, gaps: list[Gap]) -> Arguments:
     config, rollout = recipe.config, recipe.config.rollout
     one_batch(config, gaps, "no dynamic sampling, which keeps them")
     filters = "slime.rollout.filter_hub.dynamic_sampling_filters.check_reward_nonzero_std"
+    # math finds boxed answers, dapo lines "Answer: ..." and gives its scores by name.
     reward: Arguments = {"rm-type": "math"}
+    if config.data.template == "answer":
+        reward = {"rm-type": "dapo", "reward-key": "score", "eval-reward-key": "acc"}
     if config.reward.overlong_buffer:
         gaps.append(
             Gap(
@@ -156,8 +167,9 @@ def _optimizer(recipe: Recipe) -> Arguments:
     }
 
 
-def _evaluation(config: TrainerConfig) -> list[str]:
+def _evaluation(config: TrainerConfig, gaps: list[Gap]) -> list[str]:
     sets = config.evaluation.sets
+    one_k(config, gaps)
     return ["--eval-prompt-data", *(part for each in sets for part in (each.name, local_file(each.path, ".jsonl")))]
 
 
@@ -165,14 +177,19 @@ def _schedule(recipe: Recipe) -> Arguments:
     config = recipe.config
     evaluation, saved = config.evaluation, config.checkpoint.every
     return {
-        "n-samples-per-eval-prompt": evaluation.sets[0].samples,
+        "n-samples-per-eval-prompt": max(each.samples for each in evaluation.sets),
         "eval-interval": evaluation.sets[0].every or config.steps,
         "eval-temperature": evaluation.temperature,
         "eval-top-p": evaluation.top_p,
         "eval-max-response-len": config.rollout.max_response_length,
         "save": f"checkpoints/{recipe.name}",
         "save-interval": saved or config.steps,
-        "actor-num-nodes": recipe.nodes,
-        "actor-num-gpus-per-node": recipe.gpus_per_node,
+        "actor-num-nodes": recipe.machines.nodes,
+        "actor-num-gpus-per-node": recipe.machines.gpus_per_node,
+        "tensor-model-parallel-size": recipe.machines.sequence_gpus,
+        "sequence-parallel": recipe.machines.sequence_gpus > 1,
+        "context-parallel-size": 1,  # its FIPO loss does not split sequences
+        "rollout-num-gpus-per-engine": recipe.machines.engine_gpus,
+        "sglang-mem-fraction-static": recipe.machines.engine_memory,
         "colocate": True,
     }

@@ -6,8 +6,9 @@ import json
 
 import polars
 
-from study.export.provenance import code_version
-from study.export.selection import split_half
+from study.export.provenance import code_version, now, versions
+from study.export.recipe import trial_config
+from study.export.selection import no_estimate, split_half
 from study.results import StudyResults, TrialResult
 
 
@@ -18,15 +19,17 @@ def as_json(results: StudyResults) -> str:
         "study": results.spec.model_dump(mode="json"),
         "metric": results.metric_name,
         "best": results.best.number if results.best else None,
-        "selection_corrected": None
-        if estimate is None
-        else {
+        "selection_corrected": {
             "method": "split halves over problems",
             "value": estimate.corrected,
             "selected": estimate.selected,
             "candidates": estimate.candidates,
             "halvings": estimate.halvings,
-        },
+        }
+        if estimate
+        else {"method": None, "reason": no_estimate(results)},
+        "exported": now(),
+        "versions": versions(),
         "code": code_version(),
         "trials": [
             _row(trial) | {"evaluations": [each.model_dump(mode="json") for each in trial.evaluations]}
@@ -37,8 +40,8 @@ def as_json(results: StudyResults) -> str:
 
 
 def as_csv(results: StudyResults) -> str:
-    """One row per trial: state, sampled values, and each set's newest scores with both errors."""
-    rows = []
+    """One row per trial: state, sampled values, each set's newest scores with both errors, and where it comes from."""
+    rows, origin = [], _origin(results)
     for trial in results.trials:
         row = _row(trial)
         row |= {f"params.{key}": value for key, value in row.pop("params").items()}
@@ -52,8 +55,24 @@ def as_csv(results: StudyResults) -> str:
                         "truncated",
                     )
                 }  # fmt: skip
-        rows.append({key: _safe(value) for key, value in row.items()})
+        rows.append({key: _safe(value) for key, value in (row | origin).items()})
     return polars.DataFrame(rows, infer_schema_length=None).write_csv()
+
+
+def _origin(results: StudyResults) -> dict[str, object]:
+    """The same in every row: a table is often split or joined with those of other studies."""
+    estimate = split_half(results)
+    evaluation = results.spec.evaluation_config()
+    return {
+        "study": results.spec.name,
+        "metric": results.metric_name,
+        "study_seed": results.spec.seed,
+        **{f"{each.name}.path": each.path for each in evaluation.sets},
+        "selection_corrected": estimate.corrected if estimate else None,
+        "selection_method": str(estimate) if estimate else f"none, since {no_estimate(results)}",
+        "exported": now(),
+        "exported_with": f"{versions()}, {code_version()}",
+    }
 
 
 def _row(trial: TrialResult) -> dict:
@@ -69,7 +88,16 @@ def _row(trial: TrialResult) -> dict:
         "ended": trial.ended.isoformat() if trial.ended else None,
         "directory": trial.directory.name,
         "params": dict(trial.params),
+        **_run(trial),
     }
+
+
+def _run(trial: TrialResult) -> dict[str, object]:
+    """Training seed, model and data; nothing for a trial that has not begun."""
+    if not (trial.directory / "config.yaml").exists():
+        return {}
+    config = trial_config(trial)
+    return {"seed": config.seed, "model": config.model.path, "training_data": config.data.train}
 
 
 def _safe(value: object) -> object:

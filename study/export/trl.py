@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 import yaml
 
-from study.export.gaps import Gap, no_dropping, one_batch, only_aggregation
-from study.export.recipe import Recipe, require_outside
+from study.export.gaps import Gap, boxed_answers, no_dropping, one_batch, only_aggregation
+from study.export.recipe import Recipe, local_file, require_outside
 from study.export.script import comments
 
 
@@ -33,7 +33,7 @@ def arguments(recipe: Recipe) -> tuple[dict[str, object], list[Gap]]:
         ours = f"reward.overlong_buffer = {config.reward.overlong_buffer}"
         gaps.append(Gap(ours, "its soft overlong penalty takes a script of your own", "no penalty"))
     loss = only_aggregation(config, gaps, {"token-mean": "dapo", "seq-mean-token-mean": "grpo"})
-    gpus = recipe.nodes * recipe.gpus_per_node
+    gpus = recipe.machines.gpus
     accumulate, rest = divmod(recipe.samples_per_update, gpus)
     if rest:
         gaps.append(
@@ -44,7 +44,10 @@ def arguments(recipe: Recipe) -> tuple[dict[str, object], list[Gap]]:
             )
         )
         accumulate += 1
-    no_dropping(config, gaps)
+    if config.model.cpu_offload:
+        gaps.append(Gap("model.cpu_offload = True", "that is a setting of accelerate, not of TRL", "none"))
+    boxed_answers(config, gaps)
+    no_dropping(config, gaps, there="but stays in there", taken="every sequence in the loss")
     return {
         "output_dir": f"output/{recipe.name}",
         "run_name": recipe.name,
@@ -53,19 +56,31 @@ def arguments(recipe: Recipe) -> tuple[dict[str, object], list[Gap]]:
         "epsilon_high": fipo.clip_high,
         "delta": fipo.dual_clip,
         "beta": fipo.kl_coef,
+        "use_bias_correction_kl": False,  # the KL term without the policy ratio before it
         "scale_rewards": "group",
         "importance_sampling_level": "token",
         "num_iterations": 1,
         "mask_truncated_completions": False,
-        "vllm_importance_sampling_correction": False,
+        "off_policy_mask_threshold": None,
+        "top_entropy_quantile": 1.0,
+        "entropy_coef": 0.0,
+        "disable_dropout": False,
+        "vllm_importance_sampling_correction": rollout.importance_cap is not None,
+        "vllm_importance_sampling_mode": "token_truncate",
+        "vllm_importance_sampling_clip_max": rollout.importance_cap,
         "num_generations": rollout.group_size,
         "generation_batch_size": accumulate * gpus * recipe.minibatches,
         "max_completion_length": rollout.max_response_length,
         "temperature": rollout.temperature,
         "top_p": rollout.top_p,
         "top_k": 0,
+        "min_p": None,
+        "repetition_penalty": 1.0,
         "use_vllm": True,
         "vllm_mode": "colocate",
+        "vllm_tensor_parallel_size": recipe.machines.engine_gpus,
+        "vllm_gpu_memory_utilization": recipe.machines.engine_memory,
+        "vllm_enable_sleep_mode": True,
         "learning_rate": optimizer.learning_rate,
         "lr_scheduler_type": {"constant": "constant_with_warmup", "cosine": "cosine"}[optimizer.schedule],
         "warmup_steps": optimizer.warmup_steps * recipe.minibatches,
@@ -82,6 +97,8 @@ def arguments(recipe: Recipe) -> tuple[dict[str, object], list[Gap]]:
         "save_steps": (config.checkpoint.every or config.steps) * recipe.minibatches,
         "save_total_limit": config.checkpoint.keep,
         "logging_steps": 1,
+        "eval_strategy": "no",
+        "shuffle_dataset": True,
         "seed": config.seed,
         "data_seed": config.seed,
     }, gaps
@@ -91,19 +108,24 @@ def render(recipe: Recipe, header: Iterable[str]) -> tuple[str, list[Gap]]:
     """The YAML file and what it does not say exactly."""
     fields, gaps = arguments(recipe)
     config = recipe.config
+    data = local_file(config.data.train, ".jsonl")
+    form = "a list of messages, which puts it into the chat format" if config.data.chat else "text, taken as it is"
     lines = [
         *header,
         "",
-        f"Run it on {recipe.nodes * recipe.gpus_per_node} GPUs: trl grpo --config THIS_FILE",
-        "Steps are optimizer steps. Data: a data set with the columns prompt and solution, made of"
-        f" {config.data.train}; this study asked with template {config.data.template!r}, chat {config.data.chat}.",
-        "Rewards: right 1, wrong 0; the advantages are those of +1 and -1.",
+        f"Run it: trl grpo --config THIS_FILE --accelerate_config zero3 --num_processes {recipe.machines.gpus}"
+        f" --num_machines {recipe.machines.nodes}",
+        f"Data as JSONL with the columns prompt ({form}) and solution: training problems of {config.data.train} where"
+        f" datasets says. This study asked with template {config.data.template!r}; prompts longer than"
+        f" {config.data.max_prompt_length} tokens were dropped.",
+        "Steps are optimizer steps. Rewards: right 1, wrong 0; the advantages are those of +1 and -1.",
+        f"No evaluation: score the checkpoints with fipo eval, {config.evaluation.sets[0].samples} samples a problem.",
     ]
     script = {
         "model_name_or_path": config.model.path,
         "trust_remote_code": False,
-        "dtype": config.model.dtype,
-        "dataset_name": config.data.train.split(":")[0],
+        "dtype": "float32",  # of the master weights; bf16 below is the arithmetic
+        "datasets": [{"path": "json", "data_files": data, "columns": ["prompt", "solution"]}],
         "reward_funcs": ["accuracy_reward"],
     }
     return comments(lines) + yaml.safe_dump(script | fields, sort_keys=False, allow_unicode=True), gaps

@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from study.export.gaps import Gap, half_life, no_filter_switch, one_batch, one_ratio
-from study.export.recipe import Recipe, local_file, require_outside
+from study.export.gaps import (
+    Gap,
+    half_life,
+    no_dropping,
+    no_filter_switch,
+    no_importance_cap,
+    one_batch,
+    one_k,
+    one_ratio,
+)
+from study.export.recipe import Machines, Recipe, local_file, require_outside
 from study.export.script import hydra, script
 from trainer.config import TrainerConfig
 from trainer.errors import UserError
@@ -26,20 +35,14 @@ def overrides(recipe: Recipe) -> tuple[dict[str, dict[str, object]], list[Gap]]:
     for value in (config.model.path, config.data.train, *(each.path for each in config.evaluation.sets)):
         if "${" in value:
             raise UserError(f"--to verl: {value!r} has '${{', which Hydra reads as a variable; rename the path")
-    no_filter_switch(config.fipo, gaps)
-    ks = sorted({each.samples for each in config.evaluation.sets})
-    if len(ks) > 1:
-        gaps.append(
-            Gap(f"evaluation.sets with samples {', '.join(map(str, ks))}", "one number serves all sets", f"{ks[-1]}")
-        )
     sections = {
         "FIPO loss": _loss(config, gaps),
         "Model": _model(config),
-        "Data, prompts and lengths": _data(config),
-        "Rollouts and dynamic sampling": _rollout(config, gaps),
+        "Data, prompts and lengths": _data(config, gaps),
+        "Rollouts and dynamic sampling": _rollout(config, recipe.machines, gaps),
         "Reward": _reward(config),
-        "Optimizer": _optimizer(config),
-        "Evaluation, checkpoints, machines": _schedule(recipe, ks[-1]),
+        "Optimizer": _optimizer(config, recipe.machines),
+        "Evaluation, checkpoints, machines": _schedule(recipe, gaps),
     }
     return sections, gaps
 
@@ -52,10 +55,12 @@ def render(recipe: Recipe, header: Iterable[str]) -> tuple[str, list[Gap]]:
         *header,
         "",
         "Run it in the root of the fork, with Ray up: bash THIS_FILE",
-        f"Data in verl's schema (prompt, reward_model): training problems of {data.train} and the evaluation sets as"
-        " parquet files where data.train_files and data.val_files say. The prompt column is taken as it is: this study"
-        f" asked with template {data.template!r}, chat {data.chat}.",
+        f"Data in verl's schema (data_source, prompt, reward_model): training problems of {data.train} and the"
+        " evaluation sets as parquet files where data.train_files and data.val_files say. data_source names the grader"
+        f" (math_dapo reads a line 'Answer: ...'); this study asked with template {data.template!r}.",
         "A step for which data ran out of informative groups ends verl with an error; here it trained on those.",
+        "Token means are taken in each micro-batch there, over the whole minibatch here; all sets are evaluated at the"
+        " steps of the first.",
     ]
     quoted = [(title, [hydra(key, value) for key, value in part.items()]) for title, part in sections.items()]
     return script(lines, "python3 -m recipe.dapo.main_dapo", quoted), gaps
@@ -64,8 +69,12 @@ def render(recipe: Recipe, header: Iterable[str]) -> tuple[str, list[Gap]]:
 def _loss(config: TrainerConfig, gaps: list[Gap]) -> dict[str, object]:
     fipo = config.fipo
     ratio = one_ratio(fipo, gaps, unclipped=True)
+    no_importance_cap(config, gaps)
+    if ratio is None:
+        no_dropping(config, gaps, there="but stays in its DAPO loss", taken="every sequence in the loss")
     loss: dict[str, object] = {f"{ACTOR}.policy_loss.loss_mode": "vanilla" if ratio is None else "future_kl"}
     if ratio is not None:
+        no_filter_switch(fipo, gaps)
         loss |= {
             f"++{ACTOR}.policy_loss.decay_rate": half_life(config, gaps),
             f"++{ACTOR}.policy_loss.chunk_size": 128,  # of its matmul; changes speed, not the result
@@ -109,7 +118,11 @@ def _model(config: TrainerConfig) -> dict[str, object]:
     }
 
 
-def _data(config: TrainerConfig) -> dict[str, object]:
+def _data(config: TrainerConfig, gaps: list[Gap]) -> dict[str, object]:
+    if not config.data.chat:
+        reason = "every prompt is put into the chat format of the model's tokenizer there"
+        bare = "a copy of the model whose chat_template is the bare content of the message"
+        gaps.append(Gap("data.chat = False", reason, "the chat format", (bare,)))
     return {
         "data.train_files": local_file(config.data.train, ".parquet"),
         "data.val_files": [local_file(each.path, ".parquet") for each in config.evaluation.sets],
@@ -121,10 +134,11 @@ def _data(config: TrainerConfig) -> dict[str, object]:
         "data.train_batch_size": config.rollout.prompts_per_step,
         "data.gen_batch_size": config.rollout.prompts_per_step,
         "data.shuffle": True,
+        "++data.seed": config.seed,  # read, but not in its YAML
     }
 
 
-def _rollout(config: TrainerConfig, gaps: list[Gap]) -> dict[str, object]:
+def _rollout(config: TrainerConfig, machines: Machines, gaps: list[Gap]) -> dict[str, object]:
     rollout = config.rollout
     one_batch(config, gaps, "algorithm.filter_groups.enable=False, which keeps them")
     return {
@@ -134,6 +148,8 @@ def _rollout(config: TrainerConfig, gaps: list[Gap]) -> dict[str, object]:
         "actor_rollout_ref.rollout.top_p": rollout.top_p,
         "actor_rollout_ref.rollout.top_k": -1,
         "actor_rollout_ref.rollout.do_sample": True,
+        "actor_rollout_ref.rollout.tensor_model_parallel_size": machines.engine_gpus,
+        "actor_rollout_ref.rollout.gpu_memory_utilization": machines.engine_memory,
         "algorithm.filter_groups.enable": rollout.max_sampled_batches > 1,
         "algorithm.filter_groups.metric": "acc",
         "algorithm.filter_groups.max_num_gen_batches": rollout.max_sampled_batches,
@@ -150,7 +166,7 @@ def _reward(config: TrainerConfig) -> dict[str, object]:
     }
 
 
-def _optimizer(config: TrainerConfig) -> dict[str, object]:
+def _optimizer(config: TrainerConfig, machines: Machines) -> dict[str, object]:
     optimizer = config.optimizer
     # One sequence of full length has to fit.
     tokens = max(optimizer.micro_batch_tokens, config.data.max_prompt_length + config.rollout.max_response_length)
@@ -163,15 +179,17 @@ def _optimizer(config: TrainerConfig) -> dict[str, object]:
         f"{ACTOR}.ppo_mini_batch_size": optimizer.prompts_per_minibatch,
         f"{ACTOR}.use_dynamic_bsz": True,
         f"{ACTOR}.ppo_max_token_len_per_gpu": tokens,
+        f"{ACTOR}.ulysses_sequence_parallel_size": machines.sequence_gpus,
+        "actor_rollout_ref.ref.ulysses_sequence_parallel_size": machines.sequence_gpus,
         "actor_rollout_ref.rollout.max_num_batched_tokens": tokens,
     }
 
 
-def _schedule(recipe: Recipe, samples: int) -> dict[str, object]:
+def _schedule(recipe: Recipe, gaps: list[Gap]) -> dict[str, object]:
     config = recipe.config
     evaluation, checkpoint = config.evaluation, config.checkpoint
     return {
-        "actor_rollout_ref.rollout.val_kwargs.n": samples,
+        "actor_rollout_ref.rollout.val_kwargs.n": one_k(config, gaps),
         "actor_rollout_ref.rollout.val_kwargs.do_sample": True,
         "actor_rollout_ref.rollout.val_kwargs.temperature": evaluation.temperature,
         "actor_rollout_ref.rollout.val_kwargs.top_p": evaluation.top_p,
@@ -182,8 +200,8 @@ def _schedule(recipe: Recipe, samples: int) -> dict[str, object]:
         "trainer.max_actor_ckpt_to_keep": checkpoint.keep,
         "trainer.total_training_steps": config.steps,
         "trainer.total_epochs": config.steps,  # an upper bound: the steps above end the run
-        "trainer.nnodes": recipe.nodes,
-        "trainer.n_gpus_per_node": recipe.gpus_per_node,
+        "trainer.nnodes": recipe.machines.nodes,
+        "trainer.n_gpus_per_node": recipe.machines.gpus_per_node,
         "trainer.project_name": "FIPO",
         "trainer.experiment_name": recipe.name,
         "trainer.logger": ["console"],

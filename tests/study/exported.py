@@ -19,7 +19,8 @@ SPACE = {
     "fipo.epsilon_f_low": {"type": "uniform", "low": 0, "high": 1},
     "fipo.epsilon_f_high": {"type": "uniform", "low": 0, "high": 9},
 }
-PAPER = {"fipo.half_life": 32.0, "fipo.epsilon_f_low": 0.0, "fipo.epsilon_f_high": 0.2}
+PAPER = {"fipo.half_life": 32.0, "fipo.epsilon_f_low": 0.0, "fipo.epsilon_f_high": 0.2, "data.chat": True}
+"""As the authors ran it: verl puts every prompt into the chat format."""
 
 
 def score(name: str, solved: list[int], samples: int, length: float = 900.0) -> SetScore:

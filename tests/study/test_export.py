@@ -48,7 +48,7 @@ def test_the_header_says_where_it_comes_from_and_how_sure_it_is(export, tmp_path
         "sums_select (selected on, embedded:select) at step 20: avg@8 0.7000 +- 0.0110 (sampling) +- 0.0220",
         "sums_report (only reported, embedded:report)",
         "seeds: training 0, sampler 0 (random)",
-        "selection-corrected sums_select/avg@8:",
+        "selection-corrected sums_select/avg@8 of taking the best: ",
         "split halves",
         "torch 2.",
     ):

@@ -47,15 +47,29 @@ def test_asymmetric_bounds_are_refused_by_verl_and_ms_swift_and_said_by_slime(tm
     assert "epsilon_f" not in text.split("APPROXIMATED")[1].split("set -euo")[0]
 
 
-@pytest.mark.parametrize(
-    ("target", "written"),
-    [("verl", "loss_mode=vanilla"), ("ms-swift", "--loss_type=dapo"), ("slime", "--loss-type=policy_loss")],
-)
+@pytest.mark.parametrize(("target", "written"), [("verl", "loss_mode=vanilla"), ("ms-swift", "--loss_type=dapo")])
 def test_weights_of_one_are_not_written_as_a_ratio_of_zero(tmp_path, target, written):
     line, text = refusal(tmp_path, target, PAPER | {"fipo.epsilon_f_high": 0.0})
     assert "fipo.epsilon_f_low = 0, fipo.epsilon_f_high = 0" in line
+    assert "a sequence with more than one token beyond it is left out of the loss here, but stays in" in line
     assert written in text
     assert not re.search("decay.rate", text.split("arguments=(")[1])
+
+
+@pytest.mark.parametrize("more", [{}, {"fipo.filtering": False}])
+def test_slime_says_weights_of_one_with_its_own_bounds(tmp_path, more):
+    line, text = refusal(tmp_path, "slime", PAPER | {"fipo.epsilon_f_high": 0.0} | more)
+    assert "epsilon_f" not in line
+    assert "filtering" not in line  # without weights there is nothing to filter
+    assert "--fipo-clip-ratio-low=0\n    --fipo-clip-ratio-high=0\n" in text
+
+
+def test_the_refusal_names_every_choice_and_the_target_that_says_it_all(tmp_path):
+    line, _ = refusal(tmp_path, "verl", PAPER | {"fipo.epsilon_f_low": 0.15})
+    near = [line.index(f"epsilon_f_low = {low:g}, epsilon_f_high = {high:g}") for low, high in
+            ((0.2, 0.2), (0.15, 0.15), (0, 0.2))]  # fmt: skip
+    assert near == sorted(near)
+    assert "--to slime, which has both bounds" in line
 
 
 @pytest.mark.parametrize("target", ["verl", "ms-swift", "slime"])
@@ -76,8 +90,10 @@ def test_no_filtering_is_refused(tmp_path, target):
 
 def test_what_ms_swift_and_slime_always_do_otherwise_is_refused(tmp_path):
     line, _ = refusal(tmp_path / "m", "ms-swift", PAPER)
-    assert "a sequence with more than one token beyond it is left out of the loss here" in line
+    assert "a sequence with more than one token beyond it is left out of the loss here, but stays in there" in line
+    assert "data.template = answer: its accuracy reward reads answers in LaTeX only" in line
     line, text = refusal(tmp_path / "s", "slime", PAPER)
+    assert "its tokens stay in the count that divides the loss there" in line
     assert "old log-probabilities of the trainer" in line
     assert "--use-rollout-logprobs" in text
 

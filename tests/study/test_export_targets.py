@@ -73,7 +73,7 @@ def verl_config(overrides: list[str], tmp_path: Path) -> Any:
 @pytest.mark.parametrize("target", (*SCRIPTS, "trl", "yaml"))
 def test_the_file_is_the_golden_one(export, target):
     text = export(target, BOTH, approximate=True)
-    for pattern in (r"exported .* UTC", r"made with .*"):  # the day, the versions and the commit
+    for pattern in (r"exported .* UTC", r"exported with .*"):  # the day, the versions and the commit
         text = re.sub(pattern, pattern.split(".")[0].strip(), text)
     golden = GOLDEN / f"{target}.txt"
     if os.environ.get("FIPO_WRITE_GOLDEN"):
@@ -178,51 +178,55 @@ def test_ms_swift_refuses_a_machine_that_cannot_divide_the_minibatch(export, tmp
 
 def test_slimes_own_options_take_the_arguments(export, tmp_path):
     known = schema("slime")
-    new = {f"--fipo-{name}": {"type": "float", "choices": None, "flag": False, "many": False}
-           for name in ("decay-rate", "clip-ratio-low", "clip-ratio-high", "safety-thresh", "dual-clip-c")}  # fmt: skip
     other = {name: {"type": None, "choices": None, "flag": True, "many": False} for name in known["megatron"]}
-    options = other | known["options"] | new
-    options["--loss-type"]["choices"] += ["fipo_loss"]  # pull request 1801
+    options = other | known["options"]
     words = arguments(export("slime", PAPER | {"fipo.epsilon_f_low": 0.1}, approximate=True), tmp_path)
     assert words[:2] == ["train.py", "--model-argument"]
     values = parsed(words[2:], options)
-    assert values["--loss-type"] == "fipo_loss"
-    assert (values["--fipo-clip-ratio-low"], values["--fipo-clip-ratio-high"]) == (0.1, 0.2)
-    assert values["--use-rollout-logprobs"] is True
-    assert values["--global-batch-size"] == 64 * 32
+    expected = {
+        "--loss-type": "fipo_loss", "--advantage-estimator": "grpo", "--use-rollout-logprobs": True,
+        "--fipo-decay-rate": 32.0, "--fipo-clip-ratio-low": 0.1, "--fipo-clip-ratio-high": 0.2,
+        "--fipo-safety-thresh": 3.0, "--fipo-dual-clip-c": 10.0, "--eps-clip": 0.2, "--eps-clip-high": 0.28,
+        "--kl-coef": 0.0, "--entropy-coef": 0.0, "--global-batch-size": 64 * 32, "--rm-type": "dapo",
+    }  # fmt: skip
+    assert {key: values[key] for key in expected} == expected
+    assert "--use-kl-loss" not in values
     assert values["--eval-prompt-data"] == ["aime_2024", "data/aime_2024.jsonl", "aime_2025", "data/aime25.jsonl"]
 
 
 @pytest.mark.slow
-def test_trls_own_config_class_takes_the_arguments(export, tmp_path):
-    """In a process of its own: the class sets up devices when it is made."""
+def test_trls_own_parser_takes_the_file(export, tmp_path):
+    """In a process of its own, as `trl grpo --config` reads it: the class sets up devices when it is made."""
     export("trl", approximate=True)
     code = (
-        "import sys, yaml, dataclasses; from trl import GRPOConfig, ModelConfig\n"
-        "from trl.scripts.grpo import GRPOScriptArguments\n"
-        "data = yaml.safe_load(open(sys.argv[1])); names = {f.name for f in dataclasses.fields(GRPOConfig)}\n"
-        "others = {f.name for c in (GRPOScriptArguments, ModelConfig) for f in dataclasses.fields(c)}\n"
-        "assert set(data) <= names | others, set(data) - names - others\n"
-        "own = {k: v for k, v in data.items() if k in names}\n"
-        # One process stands for the 8: it makes 8 times the passes.
-        "own |= dict(bf16=False, gradient_accumulation_steps=own['gradient_accumulation_steps'] * 8)\n"
-        "c = GRPOConfig(**own); print(c.loss_type, c.delta, c.epsilon_high, c.beta, c.steps_per_generation)\n"
-        "print(c.steps_per_generation // c.gradient_accumulation_steps, c.max_completion_length)\n"
+        "import sys; from trl.scripts.grpo import make_parser\n"
+        # One process without a GPU stands for the 8: no bf16, 8 times the passes.
+        "more = ['--config', sys.argv[1], '--bf16', 'false', '--gradient_accumulation_steps', '2048']\n"
+        "script, c, model, data = make_parser().parse_args_and_config(more, fail_with_unknown_args=True)\n"
+        "print(c.loss_type, c.delta, c.epsilon, c.epsilon_high, c.beta, c.steps_per_generation)\n"
+        "print(model.dtype, script.reward_funcs, data.datasets[0].path, data.datasets[0].data_files)\n"
+        "print(c.use_bias_correction_kl, c.vllm_importance_sampling_correction, c.off_policy_mask_threshold)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path / "out")], capture_output=True, text=True, check=False, cwd=tmp_path
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.splitlines()[-2:] == ["dapo 10.0 0.28 0.0 16384", "8 10240"]
+    assert done.stdout.splitlines()[-3:] == [
+        "dapo 10.0 0.2 0.28 0.0 16384",
+        "float32 ['accuracy_reward'] json data/DAPO-Math-17k.jsonl",
+        "False False None",
+    ]
 
 
 def test_a_preset_brings_the_scale_and_the_trial_its_fipo_settings(export, tmp_path):
     point = PAPER | {"optimizer.learning_rate": 7e-4}
-    text = export("verl", point, preset="qwen2.5_32b", embedded=True)
+    text = export("verl", point, preset="qwen2.5_32b", embedded=True, approximate=True)
     config = verl_config(arguments(text, tmp_path)[2:], tmp_path)
     assert config.actor_rollout_ref.model.path == "Qwen/Qwen2.5-32B"
     assert config.data.max_response_length == 20480
     assert config.trainer.nnodes * config.trainer.n_gpus_per_node == 128
+    assert config.actor_rollout_ref.rollout.tensor_model_parallel_size == 4
+    assert config.actor_rollout_ref.actor.ulysses_sequence_parallel_size == 8
     assert config.actor_rollout_ref.actor.policy_loss.decay_rate == 32.0
     assert config.actor_rollout_ref.actor.optim.lr == 1e-6
     assert "only the fipo settings are the trial's" in text

@@ -1,7 +1,7 @@
 """Record the argument schemas that exported files are tested against, from the trainers themselves.
 
     python record_schemas.py verl CHECKOUT         of github.com/qwenpilot/FIPO, needs hydra-core
-    python record_schemas.py slime CHECKOUT        of github.com/THUDM/slime
+    python record_schemas.py slime CHECKOUT        of github.com/THUDM/slime with FIPO, refs/pull/1801/merge
     python record_schemas.py ms-swift              in an environment with ms-swift installed
 
 Writes NAME.schema.json beside this file: names and types only, with the commit or version they were read from.
@@ -32,7 +32,7 @@ def verl(checkout: Path) -> dict[str, Any]:
 
 
 def slime(checkout: Path) -> dict[str, Any]:
-    """Options of slime's own argument file, and those of Megatron that its scripts use."""
+    """Options of slime's own argument file, and those of Megatron that its scripts use and its training code reads."""
     options: dict[str, Any] = {}
     for call in ast.walk(ast.parse((checkout / "slime/utils/arguments.py").read_text())):
         if not isinstance(call, ast.Call):
@@ -48,6 +48,8 @@ def slime(checkout: Path) -> dict[str, Any]:
             }  # fmt: skip
     scripts = [*checkout.glob("scripts/**/*.sh"), *checkout.glob("examples/**/*.sh"), *checkout.glob("tests/**/*.py")]
     used = {name for path in scripts for name in re.findall(r"(?m)(?<=\s)--[a-z][a-z0-9-]+", path.read_text())}
+    code = "".join(path.read_text() for path in (checkout / "slime/backends/megatron_utils").glob("*.py"))
+    used |= {"--" + name.replace("_", "-") for name in re.findall(r"\bargs\.([a-z][a-z0-9_]+)", code)}
     return {"commit": _commit(checkout), "options": options, "megatron": sorted(used - options.keys())}
 
 
