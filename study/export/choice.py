@@ -10,7 +10,10 @@ from trainer.errors import UserError
 def choose_trials(
     results: StudyResults, *, number: int | None = None, top: int | None = None, pareto: bool = False
 ) -> list[TrialResult]:
-    """The best COMPLETE trial, or trial `number`, or the `top` best, or those of the Pareto front, best first.
+    """The best configuration's trial, or trial `number`, or the `top` best, or those of the Pareto front, best first.
+
+    Configurations are ranked as the study ranks them: confirmed ones by their mean over seeds, before all others. A
+    configuration's own trial stands for it, not those that confirm it.
 
     Raises:
         UserError: there is no such trial, or more than one way to choose was given.
@@ -23,10 +26,8 @@ def choose_trials(
         raise UserError(f"{' and '.join(given)} each choose trials; give one of them")
     if number is not None:
         return [_numbered(results, number)]
-    ranked = sorted(
-        (trial for trial in results.trials if trial.state == "COMPLETE" and trial.value is not None),
-        key=lambda trial: (-(trial.value or 0.0), trial.number),
-    )
+    numbered = {trial.number: trial for trial in results.trials}
+    ranked = [numbered[each.number] for each in results.evidence]
     if not ranked:
         states = ", ".join(sorted({trial.state for trial in results.trials})) or "no trial yet"
         raise UserError(
@@ -34,7 +35,8 @@ def choose_trials(
         )
     if top is not None:
         if not 1 <= top <= len(ranked):
-            raise UserError(f"--top {top}: {results.directory} has {len(ranked)} COMPLETE trials; allowed: 1 to that")
+            count = f"{len(ranked)} COMPLETE configurations"
+            raise UserError(f"--top {top}: {results.directory} has {count}; allowed: 1 to {len(ranked)}")
         return ranked[:top]
     return _pareto_front(results, ranked) if pareto else ranked[:1]
 
@@ -50,12 +52,17 @@ def _numbered(results: StudyResults, number: int) -> TrialResult:
 
 
 def _pareto_front(results: StudyResults, ranked: list[TrialResult]) -> list[TrialResult]:
-    """Trials that no other beats in value at the same mean response length or less; `ranked` is best first."""
+    """Trials that no other beats in accuracy at the same mean response length or less, best first."""
     name = results.spec.evaluation_config().sets[0].name
-    front, shortest = [], float("inf")
+    lengths = {}
     for trial in ranked:
         score = selecting_score(trial.evaluations[-1], name) if trial.evaluations else None
-        if score is not None and score.mean_length < shortest:
+        if score is not None:
+            lengths[trial.number] = score.mean_length
+    front, shortest = [], float("inf")
+    known = (trial for trial in ranked if trial.number in lengths)
+    for trial in sorted(known, key=lambda each: (-(each.value or 0.0), lengths[each.number])):
+        if lengths[trial.number] < shortest:
             front.append(trial)
-            shortest = score.mean_length
+            shortest = lengths[trial.number]
     return front

@@ -12,6 +12,7 @@ from study.export.recipe import trial_config
 from study.export.selection import no_estimate, split_half
 from study.metric import metric_value, selecting_score
 from study.results import StudyResults, TrialResult
+from study.tables import label
 from trainer.records import SetScore
 
 PACKAGES = ("fipo-study", "torch", "transformers", "ray", "optuna", "numpy")
@@ -20,13 +21,14 @@ PACKAGES = ("fipo-study", "torch", "transformers", "ray", "optuna", "numpy")
 def provenance(results: StudyResults, trial: TrialResult) -> list[str]:
     """Study, trial, seeds, data, scores with both errors, how many it was chosen from and the correction for it."""
     config = trial_config(trial)
-    control = f" (control {trial.control})" if trial.control else ""
+    role = f"control {trial.control}" if trial.control else label(trial)
+    stopped = f", {trial.stop_reason}" if trial.stop_reason else ""
     sampled = ", ".join(f"{key} = {value}" for key, value in trial.params.items())
     ended = f", ended {trial.ended:%Y-%m-%d %H:%M}" if trial.ended else ""
     return [
-        f"Study {results.spec.name}, trial {trial.number}{control}",
+        f"Study {results.spec.name}, trial {trial.number}" + (f" ({role})" if role else ""),
         f"from {results.directory.absolute().name}, exported {now()}",
-        f"state {trial.state} at step {trial.steps_done} of {config.steps}{ended}",
+        f"state {trial.state} at step {trial.steps_done} of {config.steps}{stopped}{ended}",
         f"sampled: {sampled}",
         f"seeds: training {config.seed}, sampler {results.spec.seed} ({results.spec.sampler.name})",
         f"model {config.model.path}, training data {config.data.train}",
@@ -78,16 +80,24 @@ def score_text(score: SetScore) -> str:
 
 def selection_lines(results: StudyResults, trial: TrialResult) -> list[str]:
     """What it was chosen from, its rank there, and the accuracy without the luck of the choice."""
-    values = [each.value for each in results.trials if each.state == "COMPLETE" and each.value is not None]
-    among = f"{len(values)} COMPLETE among {len(results.trials)} trials by {results.metric_name}"
-    if trial.state == "COMPLETE" and trial.value is not None:
-        rank = 1 + sum(value > trial.value for value in values)
-        chosen = f"best of {among}" if rank == 1 else f"rank {rank} of {among}"
-    else:
+    found = results.evidence
+    among = f"{len(found)} COMPLETE among {len(results.trials)} trials by {results.metric_name}"
+    rank = next((rank for rank, each in enumerate(found, 1) if each.number == trial.number), None)
+    if rank is None:
         chosen = f"named, not ranked: the study has {among}"
+    else:
+        chosen = f"best of {among}" if rank == 1 else f"rank {rank} of {among}"
+    lines = [f"{chosen}; the highest of many is high partly by chance, so judge it by the sets that were only reported"]
+    if rank is not None and (error := found[rank - 1].seed_error) is not None:
+        seeds = found[rank - 1]
+        others = sum(seeds.values[1:]) / (len(seeds.values) - 1)
+        lines.append(
+            f"{results.metric_name} over {len(seeds.values)} training seeds {seeds.mean:.4f} +- {error:.4f} (seeds);"
+            f" without the run that was selected {others:.4f}"
+        )
     estimate = split_half(results)
     return [
-        f"{chosen}; the highest of many is high partly by chance, so judge it by the sets that were only reported",
+        *lines,
         f"selection-corrected {results.metric_name} of taking the best: "
         + (str(estimate) if estimate else f"none, since {no_estimate(results)}"),
     ]

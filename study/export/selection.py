@@ -86,11 +86,11 @@ def chosen_on_one_half(rates: np.ndarray, *, halvings: int, seed: int) -> float:
 
 
 def _scores(results: StudyResults) -> list[SetScore]:
-    """Of the selecting set after the last step, of each COMPLETE trial."""
+    """Of the selecting set after the last step, of each COMPLETE trial that was sampled, not those that confirm one."""
     name = results.spec.evaluation_config().sets[0].name
     found = (
         selecting_score(trial.evaluations[-1], name)
         for trial in results.trials
-        if trial.state == "COMPLETE" and trial.evaluations
+        if trial.state == "COMPLETE" and trial.confirms is None and trial.evaluations
     )
     return [score for score in found if score is not None]

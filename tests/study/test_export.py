@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import yaml
 
+from study.directory import write_atomically
 from study.export import prepare, write
 from study.results import read_study
+from tests.study.exported import PAPER, make_results
 from trainer.config import TrainerConfig
 from trainer.errors import UserError, read_yaml, validate
 
@@ -67,6 +71,61 @@ def test_the_best_n_go_into_a_directory_best_first(export, tmp_path):
     assert sorted(path.name for path in (tmp_path / "best").iterdir()) == ["trial-0000.yaml", "trial-0001.yaml"]
 
 
+def with_scores(directory, points: list[tuple[float, float]], confirms: dict[int, int] | None = None):
+    """COMPLETE trials of these accuracies and mean lengths; `confirms` says which trial confirms which."""
+    made = make_results(directory, [PAPER] * len(points))
+    trials = []
+    for trial, (value, length) in zip(made.trials, points, strict=True):
+        last = trial.evaluations[-1]
+        scores = (last.scores[0].model_copy(update={"mean_length": length}), *last.scores[1:])
+        evaluations = (trial.evaluations[0], last.model_copy(update={"scores": scores}))
+        confirmed = (confirms or {}).get(trial.number)
+        trials.append(replace(trial, value=value, evaluations=evaluations, confirms=confirmed))
+    return replace(made, trials=tuple(trials))
+
+
+def test_the_front_has_no_trial_that_another_beats_in_accuracy_and_length(tmp_path):
+    results = with_scores(tmp_path / "study", [(0.6, 900), (0.6, 700), (0.5, 800), (0.4, 300), (0.3, 300)])
+    exports = prepare(results, pareto=True, out=tmp_path / "front")
+    assert [each.trial.number for each in exports] == [1, 3]
+
+
+def test_a_configuration_confirmed_with_other_seeds_goes_before_a_lucky_single_run(tmp_path):
+    results = with_scores(tmp_path / "study", [(0.9, 900), (0.7, 900), (0.6, 900), (0.8, 900)], confirms={2: 1, 3: 1})
+    exports = prepare(results, top=2, out=tmp_path / "best")
+    assert [each.trial.number for each in exports] == [1, 0]
+    assert exports[0].trial.number == results.best.number
+    assert (
+        "aime_2024/avg@32 over 3 training seeds 0.7000 +- 0.0577 (seeds); without the run that was selected 0.7000"
+        in (exports[0].text)
+    )
+    with pytest.raises(UserError, match="has 2 COMPLETE configurations"):
+        prepare(results, top=3, out=tmp_path / "more")
+    (one,) = prepare(results, number=2, out=tmp_path / "x.yaml")
+    assert "trial 2 (confirms 1)" in one.text
+    assert "named, not ranked" in one.text
+
+
+def test_a_trial_that_is_not_the_best_says_its_rank(export, tmp_path):
+    export(number=0, out=tmp_path / "x.yaml")
+    text = (tmp_path / "x.yaml").read_text()
+    assert "rank 2 of 2 COMPLETE among 3 trials" in text
+    assert "# best of" not in text
+
+
+def test_several_files_appear_together_or_not_at_all(export, tmp_path, monkeypatch):
+    def full(path, text, *, write=write_atomically):
+        if "0000" in path.name:
+            raise UserError("no space")
+        write(path, text)
+
+    monkeypatch.setattr("study.export.write_atomically", full)
+    before = set(tmp_path.iterdir())
+    with pytest.raises(UserError, match="no space"):
+        export(top=2, out=tmp_path / "best")
+    assert set(tmp_path.iterdir()) == before
+
+
 def test_nothing_is_overwritten_and_nothing_half_written(export, tmp_path):
     (tmp_path / "best.yaml").write_text("mine")
     with pytest.raises(UserError, match=r"best\.yaml exists"):
@@ -81,7 +140,7 @@ def test_nothing_is_overwritten_and_nothing_half_written(export, tmp_path):
     ("options", "message"),
     [
         ({"number": 7}, r"--trial 7: .* allowed: 0 to 2"),
-        ({"top": 3}, r"--top 3: .* has 2 COMPLETE"),
+        ({"top": 3}, r"--top 3: .* has 2 COMPLETE configurations; allowed: 1 to 2"),
         ({"top": 0}, r"--top 0"),
         ({"top": 1, "pareto": True}, r"--top and --pareto each choose"),
         ({"target": "verlo"}, r"--to verlo: no such target; known: yaml, verl"),
