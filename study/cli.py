@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from importlib.resources import as_file, files
@@ -140,7 +141,9 @@ def import_(
 
     imported = import_script(script, source=source, out=out)
     typer.echo(f"{out}: {len(imported.unread)} keys of {script} have no counterpart; they are listed at its top")
-    typer.echo(f"Train it: fipo train {out}   or put it under trainer in a study spec")
+    for line in imported.different:
+        typer.echo(f"Different: {line}")
+    typer.echo(f"Train it: fipo train {shlex.quote(str(out))}   or put it under trainer in a study spec")
 
 
 @app.command(epilog="Example: fipo train best.yaml --out runs/best")

@@ -139,7 +139,7 @@ def test_nothing_is_overwritten_and_nothing_half_written(export, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"number": 7}, r"--trial 7: .* allowed: 0 to 2"),
+        ({"number": 7}, r"--trial 7: .* allowed: 0 to 1"),
         ({"top": 3}, r"--top 3: .* has 2 COMPLETE configurations; allowed: 1 to 2"),
         ({"top": 0}, r"--top 0"),
         ({"top": 1, "pareto": True}, r"--top and --pareto each choose"),
@@ -149,9 +149,10 @@ def test_nothing_is_overwritten_and_nothing_half_written(export, tmp_path):
         ({"target": "verl", "preset": "nope"}, r"preset = 'nope'"),
     ],
 )
-def test_what_cannot_be_chosen_is_a_user_error_and_writes_nothing(export, tmp_path, options, message):
+def test_what_cannot_be_chosen_is_a_user_error_and_writes_nothing(tmp_path, options, message):
+    results = with_scores(tmp_path / "study", [(0.6, 900), (0.5, 900)])
     with pytest.raises(UserError, match=message):
-        export(options.pop("target", "yaml"), out=tmp_path / "out", **options)
+        prepare(results, options.pop("target", "yaml"), out=tmp_path / "out", **options)
     assert not (tmp_path / "out").exists()
 
 

@@ -1,6 +1,6 @@
 """Record the argument schemas that exported files are tested against, from the trainers themselves.
 
-    python record_schemas.py verl CHECKOUT         of github.com/qwenpilot/FIPO, needs hydra-core
+    python record_schemas.py verl CHECKOUT         of github.com/qwenpilot/FIPO, needs hydra-core and this project
     python record_schemas.py slime CHECKOUT        of github.com/THUDM/slime with FIPO, refs/pull/1801/merge
     python record_schemas.py ms-swift              in an environment with ms-swift installed
 
@@ -21,14 +21,25 @@ HERE = Path(__file__).parent
 
 
 def verl(checkout: Path) -> dict[str, Any]:
-    """Keys and types of the config that the fork's `recipe.dapo.main_dapo` composes."""
+    """Keys and types of the config that the fork's `recipe.dapo.main_dapo` composes, and values that are imported."""
     from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
+
+    from study.importer import FIXED, READ
 
     search = f"hydra.searchpath=[file://{checkout / 'verl/trainer/config'}]"
     with initialize_config_dir(str(checkout / "recipe/dapo/config"), version_base=None):
         config = compose("dapo_trainer", overrides=[search])
-    return {"commit": _commit(checkout), "config": _types(OmegaConf.to_container(config, resolve=False))}
+    found = {key: OmegaConf.select(config, key) for key in READ | FIXED}
+    defaults = {key: value for key, value in found.items() if value is not None}
+    for node in ast.walk(ast.parse((checkout / "verl/workers/config/actor.py").read_text())):
+        if isinstance(node, ast.ClassDef) and node.name == "PolicyLossConfig":  # its YAML does not have them
+            fields = {each.target.id: each.value for each in node.body if isinstance(each, ast.AnnAssign)}
+            prefix = "actor_rollout_ref.actor.policy_loss."
+            for key in ("decay_rate", "safety_thresh", "future_kl_clip_ratio", "future_kl_clip_high_only"):
+                defaults[prefix + key] = ast.literal_eval(fields[key])
+    types = _types(OmegaConf.to_container(config, resolve=False))
+    return {"commit": _commit(checkout), "config": types, "defaults": defaults}
 
 
 def slime(checkout: Path) -> dict[str, Any]:
