@@ -135,6 +135,8 @@ def _rollout(recipe: Recipe, gaps: list[Gap]) -> dict[str, object]:
         "vllm_tensor_parallel_size": recipe.machines.engine_gpus,
         "vllm_gpu_memory_utilization": recipe.machines.engine_memory,
         "sleep_level": 1,  # the engine's memory is free while training
+        "offload_model": recipe.machines.offload,
+        "offload_optimizer": recipe.machines.offload,
         "num_generations": rollout.group_size,
         "generation_batch_size": rollout.prompts_per_step * rollout.group_size,
         "temperature": rollout.temperature,

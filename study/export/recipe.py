@@ -23,6 +23,8 @@ class Machines:
     """Share of each GPU's memory for the rollout engine."""
     sequence_gpus: int = 1
     """GPUs that share one sequence in training."""
+    offload: bool = False
+    """Parameters and optimizer state lie in the memory of the host while the rollout engine has the GPUs."""
 
     @property
     def gpus(self) -> int:
@@ -30,7 +32,7 @@ class Machines:
         return self.nodes * self.gpus_per_node
 
 
-MACHINES = {"qwen2.5_32b": Machines(nodes=16, engine_gpus=4, engine_memory=0.8, sequence_gpus=8)}
+MACHINES = {"qwen2.5_32b": Machines(nodes=16, engine_gpus=4, engine_memory=0.8, sequence_gpus=8, offload=True)}
 """Of a preset, where the authors' own launch script says it."""
 
 

@@ -37,7 +37,7 @@ def overrides(recipe: Recipe) -> tuple[dict[str, dict[str, object]], list[Gap]]:
             raise UserError(f"--to verl: {value!r} has '${{', which Hydra reads as a variable; rename the path")
     sections = {
         "FIPO loss": _loss(config, gaps),
-        "Model": _model(config),
+        "Model": _model(config, recipe.machines, gaps),
         "Data, prompts and lengths": _data(config, gaps),
         "Rollouts and dynamic sampling": _rollout(config, recipe.machines, gaps),
         "Reward": _reward(config),
@@ -78,6 +78,10 @@ def _loss(config: TrainerConfig, gaps: list[Gap]) -> dict[str, object]:
         loss |= {
             f"++{ACTOR}.policy_loss.decay_rate": half_life(config, gaps),
             f"++{ACTOR}.policy_loss.chunk_size": 128,  # of its matmul; changes speed, not the result
+            # As the authors write them; its defaults say the opposite and no code of it reads them.
+            f"++{ACTOR}.policy_loss.future_kl_start": "include_current",
+            f"++{ACTOR}.policy_loss.future_kl_window": -1,
+            f"++{ACTOR}.policy_loss.future_kl_average": False,
             f"++{ACTOR}.policy_loss.future_kl_clip_ratio": ratio[0],
             f"++{ACTOR}.policy_loss.future_kl_clip_high_only": ratio[1],
             f"++{ACTOR}.policy_loss.safety_thresh": fipo.safety_threshold,
@@ -99,22 +103,21 @@ def _loss(config: TrainerConfig, gaps: list[Gap]) -> dict[str, object]:
     }
 
 
-def _model(config: TrainerConfig) -> dict[str, object]:
+def _model(config: TrainerConfig, machines: Machines, gaps: list[Gap]) -> dict[str, object]:
     model = config.model
-    dtype = {"bfloat16": "bf16", "float32": "fp32"}[model.dtype]
-    precision = f"++{ACTOR}.fsdp_config.mixed_precision"
+    if model.dtype != "bfloat16":
+        reason = "its config has no key for the arithmetic of training, which is bfloat16 over float32 weights there"
+        gaps.append(Gap(f"model.dtype = {model.dtype}", reason, "bfloat16"))
+    offload = model.cpu_offload or machines.offload
     return {
         "actor_rollout_ref.model.path": model.path,
         "actor_rollout_ref.model.enable_gradient_checkpointing": model.activation_checkpointing,
         "actor_rollout_ref.model.use_remove_padding": True,
         "actor_rollout_ref.model.trust_remote_code": False,
-        f"{precision}.param_dtype": dtype,
-        f"{precision}.reduce_dtype": "fp32",
-        f"{precision}.buffer_dtype": "fp32",
-        f"{ACTOR}.fsdp_config.param_offload": model.cpu_offload,
-        f"{ACTOR}.fsdp_config.optimizer_offload": model.cpu_offload,
-        "actor_rollout_ref.ref.fsdp_config.param_offload": model.cpu_offload,
-        "actor_rollout_ref.rollout.dtype": model.dtype,
+        f"{ACTOR}.fsdp_config.param_offload": offload,
+        f"{ACTOR}.fsdp_config.optimizer_offload": offload,
+        "actor_rollout_ref.ref.fsdp_config.param_offload": offload,
+        "actor_rollout_ref.rollout.dtype": "bfloat16",
     }
 
 

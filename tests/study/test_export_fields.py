@@ -93,6 +93,7 @@ def test_every_field_is_said_or_refused(target):
         ("slime", "rollout.importance_cap", "rollout.importance_cap = 2: its loss has no importance weights"),
         ("slime", "fipo.kl_coef", "fipo.kl_coef = 0.01: its FIPO loss has no KL term"),
         ("verl", "data.chat", "data.chat = False: every prompt is put into the chat format"),
+        ("verl", "model.dtype", "model.dtype = float32: its config has no key for the arithmetic of training"),
         ("trl", "model.cpu_offload", "model.cpu_offload = True"),
     ],
 )

@@ -126,6 +126,20 @@ def test_verl_values_have_the_types_of_the_forks_config(export, tmp_path):
             assert type(value) in allowed[kind], (key, value, kind)
 
 
+@pytest.mark.parametrize("point", [PAPER, PAPER | {"fipo.epsilon_f_high": 0.0}])
+def test_every_verl_key_is_one_that_the_forks_dataclasses_take(export, tmp_path, point):
+    """Hydra lets ++ add any key; the class that it is for then ends the run with a TypeError."""
+    recorded = schema("verl")
+    for override in arguments(export("verl", point, preset="qwen2.5_32b", approximate=True), tmp_path)[2:]:
+        key = override.partition("=")[0]
+        node = recorded["config"]
+        for part in key.removeprefix("++").split("."):
+            taken = recorded["dataclasses"].get(str(node.get("_target_")).rpartition(".")[2])
+            assert taken is None or part in taken, key
+            assert part in node or (key.startswith("++") and (taken or key == "++data.seed")), key
+            node = node[part] if isinstance(node.get(part), dict) else {}
+
+
 def test_what_is_given_to_the_script_comes_last(export, tmp_path):
     assert arguments(export("verl"), tmp_path, "trainer.nnodes=7")[-1] == "trainer.nnodes=7"
 
@@ -229,4 +243,5 @@ def test_a_preset_brings_the_scale_and_the_trial_its_fipo_settings(export, tmp_p
     assert config.actor_rollout_ref.actor.ulysses_sequence_parallel_size == 8
     assert config.actor_rollout_ref.actor.policy_loss.decay_rate == 32.0
     assert config.actor_rollout_ref.actor.optim.lr == 1e-6
+    assert config.actor_rollout_ref.actor.fsdp_config.optimizer_offload is True  # the engine takes 80 %
     assert "only the fipo settings are the trial's" in text

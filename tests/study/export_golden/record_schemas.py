@@ -39,7 +39,9 @@ def verl(checkout: Path) -> dict[str, Any]:
             for key in ("decay_rate", "safety_thresh", "future_kl_clip_ratio", "future_kl_clip_high_only"):
                 defaults[prefix + key] = ast.literal_eval(fields[key])
     types = _types(OmegaConf.to_container(config, resolve=False))
-    return {"commit": _commit(checkout), "config": types, "defaults": defaults}
+    made = set(re.findall(r"'_target_': '[\w.]+\.(\w+)'", str(types)))
+    dataclasses = _dataclasses(checkout, made)
+    return {"commit": _commit(checkout), "config": types, "dataclasses": dataclasses, "defaults": defaults}
 
 
 def slime(checkout: Path) -> dict[str, Any]:
@@ -84,9 +86,26 @@ def ms_swift() -> dict[str, Any]:
     return {"version": version("ms-swift"), "options": options}
 
 
+def _dataclasses(checkout: Path, made: set[str]) -> dict[str, list[str]]:
+    """Fields of the classes that Hydra makes of a `_target_` when a run starts; any other key ends it."""
+    found: dict[str, ast.ClassDef] = {}
+    for path in sorted([*checkout.glob("verl/workers/config/*.py"), *checkout.glob("verl/trainer/config/*.py")]):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef):
+                found.setdefault(node.name, node)
+
+    def fields(name: str) -> set[str]:
+        if name not in found:
+            return set()
+        own = {str(each.target.id) for each in found[name].body if isinstance(each, ast.AnnAssign)}
+        return own.union(*(fields(each.id) for each in found[name].bases if isinstance(each, ast.Name)))
+
+    return {name: sorted(fields(name)) for name in sorted(made & found.keys())}
+
+
 def _types(value: Any) -> Any:
     if isinstance(value, dict) and value:
-        return {key: _types(each) for key, each in value.items()}
+        return {key: each if key == "_target_" else _types(each) for key, each in value.items()}
     if isinstance(value, str) and value.startswith("${"):
         return "reference"
     return type(value).__name__
