@@ -89,8 +89,10 @@ def _options(values: dict[str, object]) -> list[str]:
 
 
 def _processes(recipe: Recipe) -> str:
-    """The gradient is accumulated until a minibatch is full, however many GPUs there are."""
+    """However many GPUs there are: the gradient is accumulated until a minibatch is full, and the GPUs together take
+    whole problems in evaluation, which it insists on."""
     nodes, gpus = recipe.machines.nodes, recipe.machines.gpus_per_node
+    k = recipe.config.evaluation.sets[0].samples
     return (
         f'export NNODES="${{NNODES:-{nodes}}}" NPROC_PER_NODE="${{NPROC_PER_NODE:-{gpus}}}"\n'
         f"samples={recipe.samples_per_update}  # responses in one optimizer step\n"
@@ -100,7 +102,10 @@ def _processes(recipe: Recipe) -> str:
         ' choose a divisor" >&2\n'
         "    exit 2\n"
         "fi\n"
-        'set -- "--gradient_accumulation_steps=$((samples / at_once))" "$@"\n'
+        "in_evaluation=1\n"
+        f"while ((in_evaluation * NNODES * NPROC_PER_NODE % {k})); do ((in_evaluation += 1)); done\n"
+        'set -- "--gradient_accumulation_steps=$((samples / at_once))"'
+        ' "--per_device_eval_batch_size=$in_evaluation" "$@"\n'
     )
 
 

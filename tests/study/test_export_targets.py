@@ -177,6 +177,7 @@ def test_ms_swifts_own_options_take_the_arguments(export, tmp_path):
     assert {key: values[key] for key in expected} == expected
     gpus = 8
     assert values["--gradient_accumulation_steps"] * gpus == 64 * 32  # one minibatch
+    assert values["--per_device_eval_batch_size"] * gpus % values["--num_generations_eval"] == 0
 
 
 def test_ms_swift_refuses_a_machine_that_cannot_divide_the_minibatch(export, tmp_path):
