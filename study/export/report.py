@@ -2,29 +2,48 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Sequence
 from html import escape
-from typing import TYPE_CHECKING
 
+import numpy as np
 import yaml
 
-from study.export.provenance import provenance
+from study.export.chart import length_accuracy
+from study.export.provenance import provenance, selection_lines
 from study.export.recipe import trial_config
 from study.export.script import plain
 from study.metric import selecting_score
+from study.replicas import seeds_against_settings
 from study.results import StudyResults, TrialResult
 from study.space import describe
-from study.tables import accuracy, counts, length, number
-
-if TYPE_CHECKING:
-    import plotly.graph_objects as go
+from study.tables import accuracy, counts, label, length, number, state
+from trainer.records import SetScore
 
 STYLE = """
-:root { color-scheme: light dark }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 68rem; margin: 2rem auto; padding: 0 1rem }
-h1, h2 { line-height: 1.2 } table { border-collapse: collapse; font-variant-numeric: tabular-nums }
-th, td { padding: .25rem .7rem; text-align: right; border-bottom: 1px solid #8884; white-space: nowrap }
-th:nth-child(2), td:nth-child(2) { text-align: left } .wide { overflow-x: auto }
-tr.chosen { font-weight: 600 } pre { overflow-x: auto; padding: .8rem; border: 1px solid #8884; border-radius: 6px }
+:root { color-scheme: light dark; --ink: #22252b; --soft: #5d6470; --line: #d9dce1; --paper: #fff; --card: #f5f6f8;
+  --chosen: #0072b2 }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e8eaed; --soft: #a2a9b4; --line: #353a43; --paper: #14161a; --card: #1d2026; --chosen: #56b4e9 } }
+* { box-sizing: border-box }
+body { font: 16px/1.55 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 70rem;
+  margin: 0 auto; padding: 2.5rem 1.25rem 4rem }
+h1, h2 { line-height: 1.2; margin: 0 } h1 { font-size: 2rem } h2 { font-size: 1.25rem; margin: 2.75rem 0 .6rem }
+p, ul { margin: .6rem 0; max-width: 48rem } .story { font-size: 1.1rem } .soft { color: var(--soft); font-size: .9rem }
+.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(12.5rem, 1fr)); gap: .8rem; margin: 1.5rem 0 }
+.card { background: var(--card); border-radius: 10px; padding: .8rem 1rem }
+.card b { display: block; font-size: 1.6rem; font-variant-numeric: tabular-nums; line-height: 1.3 }
+.wide { overflow-x: auto } table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .92rem }
+th, td { padding: .3rem .8rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap }
+th { vertical-align: bottom; color: var(--soft); font-weight: 600; white-space: normal }
+.left { text-align: left } tr.chosen td { font-weight: 650; color: var(--chosen) }
+pre, details { border: 1px solid var(--line); border-radius: 10px } details { margin: .6rem 0 }
+pre { overflow-x: auto; padding: .8rem 1rem; font-size: .88rem; line-height: 1.45 }
+summary { cursor: pointer; padding: .5rem 1rem } details pre { border: 0; margin: 0 }
+.plotly-graph-div g:not(.hovertext) > text { fill: var(--ink) !important }
+.plotly-graph-div .gridlayer path { stroke: var(--line) !important }
+.plotly-graph-div .modebar { display: none }
+@media print { details > pre { display: block } body { padding: 0 } }
 """
 # Scripts and styles of this file only: nothing is fetched, whatever a name or text in it says.
 POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; font-src data:"
@@ -34,107 +53,173 @@ def report(results: StudyResults, trial: TrialResult) -> str:
     """The report on `results` with `trial` as the chosen one. All text is escaped."""
     import plotly.io
 
-    spec = results.spec
-    title = f"Study {spec.name}"
+    spec, title = results.spec, f"Study {results.spec.name}"
     # No `cdn`: the library is in the file, about 5 MB.
     chart = plotly.io.to_html(
-        length_accuracy(results, trial), include_plotlyjs=True, full_html=False, config={"displaylogo": False}
-    )
-    space = "".join(
-        f"<li><code>{escape(key)}</code>: {escape(plain(describe(each)))}</li>" for key, each in spec.space.items()
+        length_accuracy(results, trial), include_plotlyjs=True, full_html=False, config={"displayModeBar": False}
     )
     config = yaml.safe_dump(trial_config(trial).model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-    lines = "".join(f"<li>{escape(plain(line))}</li>" for line in provenance(results, trial))
-    swept = ", ".join(spec.space)
+    space = (f"<code>{escape(key)}</code>: {escape(plain(describe(each)))}" for key, each in spec.space.items())
+    searched = f"Sampler {spec.sampler.name}, pruner {spec.pruner.name}, maximizing {results.metric_name}."
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <meta http-equiv="Content-Security-Policy" content="{escape(POLICY)}">
 <title>{escape(title)}</title><style>{STYLE}</style></head><body>
 <h1>{escape(title)}</h1>
-<p>{escape(_story(results, trial))}</p>
+<p class="story">{escape(_story(results, trial))}</p>
+{_cards(results, trial)}
 <h2>Response length and accuracy</h2>
-<p>One line per trial in step order; the marked end is its last evaluation. Bars are the standard error of sampling.</p>
 {chart}
-<h2>Trials</h2>
-<div class="wide">{_table(results, trial)}</div>
+<p class="soft">One line per trial in step order, from the base model to the large mark of its last evaluation; bars are
+the standard error of sampling. Point at a line for its settings.</p>
 <h2>How sure this is</h2>
-<ul>{lines}</ul>
-<p>The sampling error says what other draws for the same problems would give; the error across problems says what other
-problems would give, and is the one to compare with another benchmark.</p>
+{_scores(results, trial)}
+{_list(escape(line) for line in _noise(results, trial))}
+<h2>Trials</h2>
+<div class="wide">{_trials(results, trial)}</div>
+<p class="soft">Best configuration first. Accuracy ± standard error of sampling ± across problems.</p>
 <h2>What was searched</h2>
-<p>{escape(f"{swept}: sampler {spec.sampler.name}, pruner {spec.pruner.name}, maximizing {results.metric_name}.")}</p>
-<ul>{space}</ul>
-<h2>The config of trial {trial.number}</h2>
-<pre>{escape(config)}</pre>
+<p>{escape(plain(searched))}</p>
+{_list(space)}
 <h2>Run it again</h2>
-<pre>fipo export STUDY --trial {trial.number} --out best.yaml
-fipo train best.yaml
-
-fipo launch study.yaml    # the whole study, from the study.yaml in its directory</pre>
+<pre>fipo export {escape(results.directory.absolute().name)} --trial {trial.number} --out best.yaml
+fipo train best.yaml        # this trial, to the same numbers on the same machine
+fipo launch study.yaml      # the whole study</pre>
+<details><summary>best.yaml: the config of trial {trial.number}</summary><pre>{escape(config)}</pre></details>
+<details><summary>study.yaml: the whole study</summary><pre>{escape(spec.to_yaml())}</pre></details>
+<h2>Where it comes from</h2>
+{_list(escape(plain(line)) for line in provenance(results, trial))}
 </body></html>
 """
 
 
-def length_accuracy(results: StudyResults, chosen: TrialResult) -> go.Figure:
-    """avg@k of the selecting set against mean response length, one line per trial."""
-    import plotly.graph_objects as go
+def _list(items: Iterable[str]) -> str:
+    return "<ul>" + "".join(f"<li>{item}</li>" for item in items) + "</ul>"
 
-    name = results.spec.evaluation_config().sets[0].name
-    figure = go.Figure()
-    for trial in sorted(results.trials, key=lambda each: each.number == chosen.number):
-        found = [(each.step, selecting_score(each, name)) for each in trial.evaluations]
-        points = [(step, score) for step, score in found if score is not None]
-        if not points:
-            continue
-        mine = trial.number == chosen.number
-        label = f"trial {trial.number}" + (f" ({trial.control})" if trial.control else "")
-        figure.add_trace(
-            go.Scatter(
-                x=[score.mean_length for _, score in points],
-                y=[score.accuracy for _, score in points],
-                error_y={"type": "data", "array": [score.sampling_error or 0.0 for _, score in points], "width": 0},
-                customdata=[[step] for step, _ in points],
-                name=escape(plain(label)),
-                mode="lines+markers",
-                opacity=1.0 if mine or trial.control else 0.45,
-                line={"width": 4 if mine else 2, "dash": "dot" if trial.control else "solid"},
-                marker={"size": [11 if last == len(points) - 1 else 5 for last in range(len(points))]},
-                hovertemplate="step %{customdata[0]}<br>length %{x:.1f} tokens<br>accuracy %{y:.3f}",
-            )
-        )
-    samples = results.spec.evaluation_config().sets[0].samples
-    figure.update_layout(
-        xaxis_title="mean response length (tokens)",
-        yaxis_title=f"{escape(name)} avg@{samples}",
-        template="plotly_white",
-        height=560,
-    )
-    return figure
+
+def _ends(trial: TrialResult, name: str) -> tuple[SetScore | None, SetScore | None]:
+    """The first and the newest score of a set."""
+    found = [score for each in trial.evaluations if (score := selecting_score(each, name)) is not None]
+    return (found[0], found[-1]) if found else (None, None)
 
 
 def _story(results: StudyResults, trial: TrialResult) -> str:
-    first = next((each for each in trial.evaluations if each.step == 0), None)
-    name = results.spec.evaluation_config().sets[0].name
-    text = f"{counts(results)}. Chosen: trial {trial.number}, {results.metric_name} {accuracy(results.spec, trial)}"
-    text += f", mean response length {length(results.spec, trial)} tokens."
-    base = selecting_score(first, name) if first else None
-    if base is not None:
-        text += f" It began at avg@{base.samples} {base.accuracy:.3f} and {base.mean_length:.1f} tokens."
+    selecting, *reported = (each.name for each in results.spec.evaluation_config().sets)
+    swept = ", ".join(key.split(".")[-1] for key in results.spec.space)
+    text = f"{counts(results)}, over {swept}. "
+    first, last = _ends(trial, selecting)
+    if first is None or last is None:
+        return plain(text + f"Trial {trial.number} has not been evaluated yet.")
+    text += (
+        f"Trial {trial.number} went from avg@{first.samples} {first.accuracy:.3f} to {last.accuracy:.3f} on {selecting}"
+        f" while its responses went from {first.mean_length:.1f} to {last.mean_length:.1f} tokens."
+    )
+    for name in reported:
+        before, after = _ends(trial, name)
+        if before is not None and after is not None and after is not before:
+            text += f" On {name}, which chose nothing: {before.accuracy:.3f} to {after.accuracy:.3f}."
     return plain(text)
 
 
-def _table(results: StudyResults, chosen: TrialResult) -> str:
+def _cards(results: StudyResults, trial: TrialResult) -> str:
+    cards, sets = [], results.spec.evaluation_config().sets
+    for each in sets:
+        role = "selected on" if each is sets[0] else "only reported"
+        _, score = _ends(trial, each.name)
+        if score is not None:
+            error = "" if score.problem_error is None else f"± {score.problem_error:.3f} across problems"
+            cards.append((f"{each.name} avg@{score.samples}, {role}", f"{score.accuracy:.3f}", error))
+    first, last = _ends(trial, sets[0].name)
+    if first is not None and last is not None:
+        cards.append(("mean response length", f"{last.mean_length:.1f}", f"tokens, from {first.mean_length:.1f}"))
+    body = "".join(
+        f'<div class="card"><span class="soft">{escape(plain(name))}</span><b>{escape(value)}</b>'
+        f'<span class="soft">{escape(more)}</span></div>'
+        for name, value, more in cards
+    )
+    return f'<div class="cards">{body}</div>'
+
+
+def _scores(results: StudyResults, trial: TrialResult) -> str:
+    """Every set before and after training, with both errors."""
+    rows = []
+    sets = results.spec.evaluation_config().sets
+    for each in sets:
+        role = "selected on" if each is sets[0] else "only reported"
+        for when, score in zip(("base model", "after"), _ends(trial, each.name), strict=True):
+            if score is not None:
+                errors = [f"{error:.4f}" if error is not None else "" for error in
+                          (score.sampling_error, score.problem_error)]  # fmt: skip
+                rows.append([f"{each.name} ({role})", when, f"{score.accuracy:.4f}", *errors, str(score.samples),
+                             f"{score.mean_length:.1f}"])  # fmt: skip
+    titles = ["set", "", "avg@k", "± sampling", "± problems", "k", "length (tokens)"]
+    return f'<div class="wide">{_table(titles, rows, left=2)}</div>'
+
+
+def _noise(results: StudyResults, trial: TrialResult) -> list[str]:
+    """What the errors mean, and what they say of the controls and of the seeds."""
+    lines = [
+        "± sampling is what other draws for the same problems would change, ± problems what other problems would; the"
+        " second is the one to compare with another benchmark.",
+        *(line[0].upper() + line[1:] + "." for line in selection_lines(results, trial)),
+    ]
+    for control in results.trials:
+        if control.control and control.state == "COMPLETE" and control.number != trial.number:
+            lines += _compared(results, trial, control)
+    if verdict := seeds_against_settings(results.evidence):
+        lines.append(verdict[0].upper() + verdict[1:] + ".")
+    return [plain(line) for line in lines]
+
+
+def _compared(results: StudyResults, trial: TrialResult, control: TrialResult) -> list[str]:
+    """The trial less a control on each set, paired by problem."""
+    lines = []
+    for each in results.spec.evaluation_config().sets:
+        mine, other = _ends(trial, each.name)[1], _ends(control, each.name)[1]
+        if mine is None or other is None or len(mine.solved) != len(other.solved) or len(mine.solved) < 2:
+            continue
+        gains = np.array(mine.solved) / mine.samples - np.array(other.solved) / other.samples
+        error = float(gains.std(ddof=1) / math.sqrt(len(gains)))
+        beyond = "more" if abs(gains.mean()) > 2 * error else "not more"
+        lines.append(
+            f"Against the control {control.control} on {each.name}, problem by problem: {gains.mean():+.4f} ±"
+            f" {error:.4f} across problems, {beyond} than twice its error."
+        )
+    return lines
+
+
+def _trials(results: StudyResults, chosen: TrialResult) -> str:
     spec = results.spec
-    titles = ["trial", "state", "step", f"{results.metric_name} ± sampling ± problems", "length (tokens)", *spec.space]
-    head = "".join(f"<th>{escape(each)}</th>" for each in titles)
-    rows = ""
-    for trial in results.trials:
-        state = trial.state + (f" at {trial.pruned_at}" if trial.pruned_at is not None else "")
-        state += f" {trial.control}" if trial.control else ""
-        cells = [
-            str(trial.number), plain(state), str(trial.steps_done), accuracy(spec, trial), length(spec, trial),
-            *(number(trial.params.get(key)) for key in spec.space),
-        ]  # fmt: skip
-        mark = ' class="chosen"' if trial.number == chosen.number else ""
-        rows += f"<tr{mark}>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+    ranks = {each.number: rank for rank, each in enumerate(results.evidence)}
+    ordered = sorted(
+        results.trials,
+        key=lambda each: (ranks.get(each.number, len(ranks)), -each.steps_done, -(_latest(results, each))),
+    )
+    titles = ["trial", "state", "step", results.metric_name, "length (tokens)"]
+    rows = []
+    for trial in ordered:
+        words = " ".join(each for each in (state(results, trial), label(trial)) if each)
+        rows.append([
+            str(trial.number), words, str(trial.steps_done), accuracy(spec, trial).replace("±", "± "),
+            length(spec, trial), *(number(trial.params.get(key)) for key in spec.space),
+        ])  # fmt: skip
+    mark = next((index for index, trial in enumerate(ordered) if trial.number == chosen.number), None)
+    return _table([*titles, *(key.replace(".", ". ") for key in spec.space)], rows, left=2, chosen=mark)
+
+
+def _latest(results: StudyResults, trial: TrialResult) -> float:
+    score = _ends(trial, results.spec.evaluation_config().sets[0].name)[1]
+    return 0.0 if score is None else score.accuracy
+
+
+def _table(titles: Sequence[str], rows: Sequence[Sequence[str]], *, left: int, chosen: int | None = None) -> str:
+    """HTML of a table; the first `left` columns hold text, row `chosen` stands out."""
+
+    def cells(tag: str, texts: Sequence[str]) -> str:
+        classes = [' class="left"' if index < left else "" for index in range(len(texts))]
+        return "".join(f"<{tag}{mark}>{escape(plain(text))}</{tag}>" for text, mark in zip(texts, classes, strict=True))
+
+    body = "".join(
+        f"<tr{' class=chosen' if index == chosen else ''}>{cells('td', row)}</tr>" for index, row in enumerate(rows)
+    )
+    return f"<table><thead><tr>{cells('th', titles)}</tr></thead><tbody>{body}</tbody></table>"

@@ -5,13 +5,21 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import re
+import shutil
 from dataclasses import replace
+from html import unescape
 from html.parser import HTMLParser
 
 import pytest
+import yaml
+from playwright.sync_api import sync_playwright
 
-from study.export import prepare
-from tests.study.exported import PAPER, make_results
+from study.export import prepare, write
+from study.spec import StudySpec
+from tests.study.exported import PAPER, make_results, score
+from trainer.config import TrainerConfig
 
 EVIL = "</script><script>alert('x')</script><img src=http://evil.example/x>"
 
@@ -51,10 +59,62 @@ def test_the_report_fetches_nothing_and_runs_no_text(results, tmp_path):
 def test_the_report_tells_scores_with_errors_the_config_and_how_to_repeat_it(results, tmp_path):
     (one,) = prepare(results, "report", out=tmp_path / "report.html")
     for words in (
-        "Study golden", "aime_2024 (selected on", "aime_2025 (only reported", "(sampling)", "across 30 problems",
-        "selection-corrected aime_2024/avg@32", "half_life: 32.0", "fipo train best.yaml", "avg@32",
+        "Study golden", "aime_2024 (selected on", "aime_2025 (only reported", "± sampling", "across 30 problems",
+        "Selection-corrected aime_2024/avg@32", "half_life: 32.0", "fipo train best.yaml", "avg@32",
+        "Best of 2 COMPLETE", "exported with",
     ):  # fmt: skip
         assert words in one.text
+
+
+def test_the_study_and_the_trial_can_be_run_again_from_the_report_alone(results, tmp_path):
+    (one,) = prepare(results, "report", out=tmp_path / "report.html")
+    trial, study = (unescape(each) for each in re.findall(r"<details>.*?<pre>(.*?)</pre>", one.text, re.DOTALL))
+    own = (one.trial.directory / "config.yaml").read_text()
+    assert TrainerConfig.model_validate(yaml.safe_load(trial)) == TrainerConfig.model_validate(yaml.safe_load(own))
+    assert StudySpec.model_validate(yaml.safe_load(study)) == results.spec
+
+
+def test_a_control_is_compared_problem_by_problem(results, tmp_path):
+    """Two trials that differ by one sample on every problem: the difference has no error, however hard problems are."""
+    mine, other = (
+        replace(
+            trial,
+            evaluations=tuple(
+                each.model_copy(update={"scores": tuple(
+                    score(one.name, [2 + number + lift for number in range(30)], 32) for one in each.scores
+                )}) for each in trial.evaluations
+            ),
+        )
+        for lift, trial in zip((1, 0), results.trials, strict=True)
+    )  # fmt: skip
+    made = replace(results, trials=(mine, replace(other, control="DAPO")))
+    (one,) = prepare(made, "report", number=0, out=tmp_path / "report.html")
+    assert (
+        "Against the control DAPO on aime_2024, problem by problem: +0.0312 ± 0.0000 across problems, more" in one.text
+    )
+
+
+@pytest.mark.browser
+def test_a_browser_shows_the_report_without_a_network(results, tmp_path):
+    exports = prepare(results, "report", out=tmp_path / "report.html")
+    write(results, exports)
+    asked, wrong = [], []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=os.environ.get("CHROMIUM", shutil.which("chromium")), args=["--no-sandbox"]
+        )
+        page = browser.new_page(viewport={"width": 390, "height": 800})
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("console", lambda message: wrong.append(message.text))
+        page.on("dialog", lambda dialog: wrong.append(dialog.message))
+        page.goto(f"file://{tmp_path / 'report.html'}")
+        page.wait_for_selector(".scatterlayer .trace >> nth=1", state="attached")
+        assert page.locator("tr.chosen").count() == 1
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        browser.close()
+    assert asked == [f"file://{tmp_path / 'report.html'}"]
+    assert wrong == []
 
 
 def test_json_holds_every_trial_with_its_evaluations(results, tmp_path):
@@ -66,6 +126,8 @@ def test_json_holds_every_trial_with_its_evaluations(results, tmp_path):
     )
     assert data["selection_corrected"]["method"] == "split halves over problems"
     assert data["selection_corrected"]["value"] <= data["selection_corrected"]["selected"]
+    assert data["trials"][0]["model"] == "Qwen/Qwen2.5-Math-7B"
+    assert "torch 2." in data["versions"] and "UTC" in data["exported"] and data["code"]
 
 
 def test_csv_has_one_row_per_trial_and_no_formula(results, tmp_path):
@@ -76,3 +138,7 @@ def test_csv_has_one_row_per_trial_and_no_formula(results, tmp_path):
     assert rows[0]["control"] == "'=cmd()"
     assert float(rows[1]["aime_2024.accuracy"]) == results.trials[1].evaluations[-1].scores[0].accuracy
     assert float(rows[1]["aime_2025.problem_error"]) > 0
+    for row in rows:  # which may be split, or joined with other studies
+        assert (row["study"], row["metric"], row["seed"]) == ("golden", "aime_2024/avg@32", "0")
+        assert row["aime_2025.path"] == "math-ai/aime25:test"
+        assert "split halves" in row["selection_method"] and "torch 2." in row["exported_with"]
