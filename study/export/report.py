@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Iterable, Sequence
 from html import escape
 
@@ -13,6 +14,7 @@ from study.export.chart import length_accuracy
 from study.export.provenance import provenance, selection_lines
 from study.export.recipe import trial_config
 from study.export.script import plain
+from study.export.tables import published
 from study.metric import selecting_score
 from study.replicas import seeds_against_settings
 from study.results import StudyResults, TrialResult
@@ -54,6 +56,7 @@ def report(results: StudyResults, trial: TrialResult) -> str:
     import plotly.io
 
     spec, title = results.spec, f"Study {results.spec.name}"
+    study = yaml.safe_dump(published(spec), sort_keys=False, allow_unicode=True)
     # No `cdn`: the library is in the file, about 5 MB.
     chart = plotly.io.to_html(
         length_accuracy(results, trial), include_plotlyjs=True, full_html=False, config={"displayModeBar": False}
@@ -82,11 +85,11 @@ the standard error of sampling. Point at a line for its settings.</p>
 <p>{escape(plain(searched))}</p>
 {_list(space)}
 <h2>Run it again</h2>
-<pre>fipo export {escape(results.directory.absolute().name)} --trial {trial.number} --out best.yaml
+<pre>fipo export {escape(shlex.quote(plain(results.directory.absolute().name)))} --trial {trial.number} --out best.yaml
 fipo train best.yaml        # this trial, to the same numbers on the same machine
 fipo launch study.yaml      # the whole study</pre>
 <details><summary>best.yaml: the config of trial {trial.number}</summary><pre>{escape(config)}</pre></details>
-<details><summary>study.yaml: the whole study</summary><pre>{escape(spec.to_yaml())}</pre></details>
+<details><summary>study.yaml: the whole study</summary><pre>{escape(study)}</pre></details>
 <h2>Where it comes from</h2>
 {_list(escape(plain(line)) for line in provenance(results, trial))}
 </body></html>
@@ -98,9 +101,13 @@ def _list(items: Iterable[str]) -> str:
 
 
 def _ends(trial: TrialResult, name: str) -> tuple[SetScore | None, SetScore | None]:
-    """The first and the newest score of a set."""
+    """The first and the newest score of a set.
+
+    The newest is None while there is one alone, which is the base model's: of a pruned trial the reported set has no
+    other.
+    """
     found = [score for each in trial.evaluations if (score := selecting_score(each, name)) is not None]
-    return (found[0], found[-1]) if found else (None, None)
+    return (found[0] if found else None, found[-1] if len(found) > 1 else None)
 
 
 def _story(results: StudyResults, trial: TrialResult) -> str:
@@ -109,14 +116,14 @@ def _story(results: StudyResults, trial: TrialResult) -> str:
     text = f"{counts(results)}, over {swept}. "
     first, last = _ends(trial, selecting)
     if first is None or last is None:
-        return plain(text + f"Trial {trial.number} has not been evaluated yet.")
+        return plain(text + f"Trial {trial.number} has not been evaluated since it began.")
     text += (
         f"Trial {trial.number} went from avg@{first.samples} {first.accuracy:.3f} to {last.accuracy:.3f} on {selecting}"
         f" while its responses went from {first.mean_length:.1f} to {last.mean_length:.1f} tokens."
     )
     for name in reported:
         before, after = _ends(trial, name)
-        if before is not None and after is not None and after is not before:
+        if before is not None and after is not None:
             text += f" On {name}, which chose nothing: {before.accuracy:.3f} to {after.accuracy:.3f}."
     return plain(text)
 
@@ -129,6 +136,10 @@ def _cards(results: StudyResults, trial: TrialResult) -> str:
         if score is not None:
             error = "" if score.problem_error is None else f"± {score.problem_error:.3f} across problems"
             cards.append((f"{each.name} avg@{score.samples}, {role}", f"{score.accuracy:.3f}", error))
+    seeds = next((each for each in results.evidence if each.number == trial.number), None)
+    if seeds is not None and seeds.seed_error is not None:
+        title = f"{results.metric_name} over {len(seeds.values)} seeds"
+        cards.append((title, f"{seeds.mean:.3f}", f"± {seeds.seed_error:.3f} over seeds"))
     first, last = _ends(trial, sets[0].name)
     if first is not None and last is not None:
         cards.append(("mean response length", f"{last.mean_length:.1f}", f"tokens, from {first.mean_length:.1f}"))
@@ -161,14 +172,24 @@ def _noise(results: StudyResults, trial: TrialResult) -> list[str]:
     lines = [
         "± sampling is what other draws for the same problems would change, ± problems what other problems would; the"
         " second is the one to compare with another benchmark.",
-        *(line[0].upper() + line[1:] + "." for line in selection_lines(results, trial)),
+        *(f"{_sentence(line)}." for line in selection_lines(results, trial)),
     ]
     for control in results.trials:
         if control.control and control.state == "COMPLETE" and control.number != trial.number:
             lines += _compared(results, trial, control)
     if verdict := seeds_against_settings(results.evidence):
-        lines.append(verdict[0].upper() + verdict[1:] + ".")
+        lines.append(f"The {verdict}.")
+    elif all(len(each.values) == 1 for each in results.evidence):
+        lines.append(
+            "No configuration was trained with a second seed, so trials may differ by luck alone; `replicas` in a"
+            " study's spec trains the best ones again."
+        )
     return [plain(line) for line in lines]
+
+
+def _sentence(line: str) -> str:
+    """`line` with a capital, unless it begins with the name of a metric."""
+    return line if "/" in line.split()[0] else line[0].upper() + line[1:]
 
 
 def _compared(results: StudyResults, trial: TrialResult, control: TrialResult) -> list[str]:

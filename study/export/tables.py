@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import polars
@@ -9,14 +10,16 @@ import polars
 from study.export.provenance import code_version, now, versions
 from study.export.recipe import trial_config
 from study.export.selection import no_estimate, split_half
+from study.replicas import Evidence, seeds_against_settings
 from study.results import StudyResults, TrialResult
+from study.spec import StudySpec
 
 
 def as_json(results: StudyResults) -> str:
-    """The study with its complete spec, the selection-corrected accuracy, and each trial with every evaluation."""
-    estimate = split_half(results)
+    """The study with its complete spec, what its seeds say, and each trial with every evaluation."""
+    estimate, seeds = split_half(results), _seeds(results)
     whole = {
-        "study": results.spec.model_dump(mode="json"),
+        "study": published(results.spec),
         "metric": results.metric_name,
         "best": results.best.number if results.best else None,
         "selection_corrected": {
@@ -28,11 +31,12 @@ def as_json(results: StudyResults) -> str:
         }
         if estimate
         else {"method": None, "reason": no_estimate(results)},
+        "seeds_against_settings": seeds_against_settings(results.evidence),
         "exported": now(),
         "versions": versions(),
         "code": code_version(),
         "trials": [
-            _row(trial) | {"evaluations": [each.model_dump(mode="json") for each in trial.evaluations]}
+            _row(trial, seeds) | {"evaluations": [each.model_dump(mode="json") for each in trial.evaluations]}
             for trial in results.trials
         ],
     }
@@ -41,9 +45,9 @@ def as_json(results: StudyResults) -> str:
 
 def as_csv(results: StudyResults) -> str:
     """One row per trial: state, sampled values, each set's newest scores with both errors, and where it comes from."""
-    rows, origin = [], _origin(results)
+    rows, origin, seeds = [], _origin(results), _seeds(results)
     for trial in results.trials:
-        row = _row(trial)
+        row = _row(trial, seeds)
         row |= {f"params.{key}": value for key, value in row.pop("params").items()}
         for evaluation in trial.evaluations:
             for score in evaluation.scores:
@@ -57,6 +61,11 @@ def as_csv(results: StudyResults) -> str:
                 }  # fmt: skip
         rows.append({key: _safe(value) for key, value in (row | origin).items()})
     return polars.DataFrame(rows, infer_schema_length=None).write_csv()
+
+
+def published(spec: StudySpec) -> dict[str, object]:
+    """The spec without the addresses that it sends its news to, which may hold a token and change no number."""
+    return spec.model_dump(mode="json", exclude={"notify", "tracking"})
 
 
 def _origin(results: StudyResults) -> dict[str, object]:
@@ -75,19 +84,29 @@ def _origin(results: StudyResults) -> dict[str, object]:
     }
 
 
-def _row(trial: TrialResult) -> dict:
+def _seeds(results: StudyResults) -> dict[int, Evidence]:
+    """What the seeds of a configuration say, by its trial."""
+    return {each.number: each for each in results.evidence}
+
+
+def _row(trial: TrialResult, seeds: dict[int, Evidence]) -> dict:
+    own = seeds.get(trial.number)
     return {
         "number": trial.number,
         "state": trial.state,
         "control": trial.control,
         "confirms": trial.confirms,
         "value": trial.value,
+        "runs": len(own.values) if own else None,
+        "mean_over_seeds": own.mean if own else None,
+        "seed_error": own.seed_error if own else None,
         "steps_done": trial.steps_done,
         "pruned_at": trial.pruned_at,
         "fail_reason": trial.fail_reason,
         "stop_reason": trial.stop_reason,
         "started": trial.started.isoformat() if trial.started else None,
         "ended": trial.ended.isoformat() if trial.ended else None,
+        **dataclasses.asdict(trial.usage),
         "directory": trial.directory.name,
         "params": dict(trial.params),
         **_run(trial),

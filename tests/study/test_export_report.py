@@ -9,15 +9,18 @@ import os
 import re
 import shutil
 from dataclasses import replace
-from html import unescape
+from html import escape, unescape
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 import yaml
 from playwright.sync_api import sync_playwright
 
 from study.export import prepare, write
-from study.spec import StudySpec
+from study.replicas import seeds_against_settings
+from study.results import StudyResults
+from study.spec import Notify, StudySpec
 from tests.study.exported import PAPER, make_results, score
 from trainer.config import TrainerConfig
 
@@ -94,9 +97,58 @@ def test_a_control_is_compared_problem_by_problem(results, tmp_path):
     )
 
 
+def test_the_base_models_score_is_not_shown_as_that_of_a_pruned_trial(results, tmp_path):
+    """Where a set is reported at the end only, a pruned trial has nothing but the score of step 0."""
+    first, last = results.trials[0].evaluations
+    pruned = last.model_copy(update={"step": 9, "scores": last.scores[:1]})
+    trial = replace(results.trials[0], state="PRUNED", pruned_at=9, value=None, evaluations=(first, pruned))
+    made = replace(results, trials=(trial, replace(results.trials[1], control="DAPO")))
+    (one,) = prepare(made, "report", number=0, out=tmp_path / "report.html")
+    assert "aime_2025 avg@32, only reported" not in one.text
+    assert "on aime_2024, problem by problem" in one.text
+    assert "on aime_2025, problem by problem" not in one.text
+
+
+def confirmed(directory: Path) -> StudyResults:
+    """Two configurations, each with a second seed, and an address that is nobody's business."""
+    made = make_results(directory, [PAPER] * 4)
+    values = ((0.50, None), (0.80, None), (0.52, 0), (0.79, 1))
+    trials = (
+        replace(trial, value=value, confirms=confirms)
+        for trial, (value, confirms) in zip(made.trials, values, strict=True)
+    )
+    spec = made.spec.model_copy(update={"notify": Notify(webhook="https://chat.example/TOKEN")})
+    return replace(made, spec=spec, trials=tuple(trials))
+
+
+def test_with_confirmations_the_seeds_speak_of_the_settings(tmp_path):
+    results = confirmed(tmp_path / "study")
+    (one,) = prepare(results, "report", out=tmp_path / "report.html")
+    assert "aime_2024/avg@32 over 2 training seeds 0.7950 +- 0.0050 (seeds)" in one.text
+    assert f"<li>The {escape(seeds_against_settings(results.evidence))}.</li>" in one.text
+    assert "<b>0.795</b>" in one.text and "± 0.005 over seeds" in one.text
+    assert "confirms 1" in one.text
+    (alone,) = prepare(make_results(tmp_path / "alone", [PAPER]), "report", out=tmp_path / "alone.html")
+    assert "No configuration was trained with a second seed" in alone.text
+
+    (table,) = prepare(results, "json", out=tmp_path / "trials.json")
+    data = json.loads(table.text)
+    assert data["seeds_against_settings"] == seeds_against_settings(results.evidence)
+    assert [each["runs"] for each in data["trials"]] == [2, 2, None, None]
+    assert [each["confirms"] for each in data["trials"]] == [None, None, 0, 1]
+    assert data["trials"][1]["mean_over_seeds"] == pytest.approx(0.795)
+    assert data["trials"][1]["seed_error"] == pytest.approx(0.005)
+
+
+@pytest.mark.parametrize("target", ["json", "csv", "report"])
+def test_where_a_study_sends_its_news_is_not_published(tmp_path, target):
+    (one,) = prepare(confirmed(tmp_path / "study"), target, out=tmp_path / "out")
+    assert "TOKEN" not in one.text
+
+
 @pytest.mark.browser
 def test_a_browser_shows_the_report_without_a_network(results, tmp_path):
-    exports = prepare(results, "report", out=tmp_path / "report.html")
+    exports = prepare(results, "report", number=0, out=tmp_path / "report.html")
     write(results, exports)
     asked, wrong = [], []
     with sync_playwright() as playwright:
@@ -111,6 +163,7 @@ def test_a_browser_shows_the_report_without_a_network(results, tmp_path):
         page.goto(f"file://{tmp_path / 'report.html'}")
         page.wait_for_selector(".scatterlayer .trace >> nth=1", state="attached")
         assert page.locator("tr.chosen").count() == 1
+        assert EVIL in str(page.locator(".legend").text_content())
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
         browser.close()
     assert asked == [f"file://{tmp_path / 'report.html'}"]
