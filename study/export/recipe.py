@@ -61,6 +61,8 @@ class Recipe:
 def trial_config(trial: TrialResult) -> TrainerConfig:
     """The complete config that the trial ran with. Raises UserError when its file is missing or damaged."""
     path = trial.directory / "config.yaml"
+    if not path.exists():
+        raise UserError(f"{path}: trial {trial.number} has no config, it was removed or not yet begun; choose another")
     return validate(TrainerConfig, read_yaml(path), source=str(path))
 
 

