@@ -90,10 +90,9 @@ def selection_lines(results: StudyResults, trial: TrialResult) -> list[str]:
     lines = [f"{chosen}; the highest of many is high partly by chance, so judge it by the sets that were only reported"]
     if rank is not None and (error := found[rank - 1].seed_error) is not None:
         seeds = found[rank - 1]
-        others = sum(seeds.values[1:]) / (len(seeds.values) - 1)
         lines.append(
-            f"{results.metric_name} over {len(seeds.values)} training seeds {seeds.mean:.4f} +- {error:.4f} (seeds);"
-            f" without the run that was selected {others:.4f}"
+            f"{results.metric_name} over {len(seeds.fresh)} fresh training seeds {seeds.mean:.4f} +- {error:.4f}"
+            f" (seeds); the run that was selected, {seeds.first:.4f}, is not among them"
         )
     estimate = split_half(results)
     return [

@@ -138,7 +138,7 @@ def _cards(results: StudyResults, trial: TrialResult) -> str:
             cards.append((f"{each.name} avg@{score.samples}, {role}", f"{score.accuracy:.3f}", error))
     seeds = next((each for each in results.evidence if each.number == trial.number), None)
     if seeds is not None and seeds.seed_error is not None:
-        title = f"{results.metric_name} over {len(seeds.values)} seeds"
+        title = f"{results.metric_name} over {len(seeds.fresh)} fresh seeds"
         cards.append((title, f"{seeds.mean:.3f}", f"± {seeds.seed_error:.3f} over seeds"))
     first, last = _ends(trial, sets[0].name)
     if first is not None and last is not None:
@@ -179,7 +179,7 @@ def _noise(results: StudyResults, trial: TrialResult) -> list[str]:
             lines += _compared(results, trial, control)
     if verdict := seeds_against_settings(results.evidence):
         lines.append(f"The {verdict}.")
-    elif all(len(each.values) == 1 for each in results.evidence):
+    elif not any(each.fresh for each in results.evidence):
         lines.append(
             "No configuration was trained with a second seed, so trials may differ by luck alone; `replicas` in a"
             " study's spec trains the best ones again."

@@ -97,7 +97,7 @@ def _row(trial: TrialResult, seeds: dict[int, Evidence]) -> dict:
         "control": trial.control,
         "confirms": trial.confirms,
         "value": trial.value,
-        "runs": len(own.values) if own else None,
+        "fresh_seeds": len(own.fresh) if own else None,
         "mean_over_seeds": own.mean if own else None,
         "seed_error": own.seed_error if own else None,
         "steps_done": trial.steps_done,

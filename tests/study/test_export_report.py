@@ -110,9 +110,9 @@ def test_the_base_models_score_is_not_shown_as_that_of_a_pruned_trial(results, t
 
 
 def confirmed(directory: Path) -> StudyResults:
-    """Two configurations, each with a second seed, and an address that is nobody's business."""
-    made = make_results(directory, [PAPER] * 4)
-    values = ((0.50, None), (0.80, None), (0.52, 0), (0.79, 1))
+    """Two configurations, each with two fresh seeds, and an address that is nobody's business."""
+    made = make_results(directory, [PAPER] * 6)
+    values = ((0.50, None), (0.85, None), (0.52, 0), (0.50, 0), (0.79, 1), (0.80, 1))
     trials = (
         replace(trial, value=value, confirms=confirms)
         for trial, (value, confirms) in zip(made.trials, values, strict=True)
@@ -124,7 +124,7 @@ def confirmed(directory: Path) -> StudyResults:
 def test_with_confirmations_the_seeds_speak_of_the_settings(tmp_path):
     results = confirmed(tmp_path / "study")
     (one,) = prepare(results, "report", out=tmp_path / "report.html")
-    assert "aime_2024/avg@32 over 2 training seeds 0.7950 +- 0.0050 (seeds)" in one.text
+    assert "aime_2024/avg@32 over 2 fresh training seeds 0.7950 +- 0.0050 (seeds)" in one.text
     assert f"<li>The {escape(seeds_against_settings(results.evidence))}.</li>" in one.text
     assert "<b>0.795</b>" in one.text and "± 0.005 over seeds" in one.text
     assert "confirms 1" in one.text
@@ -134,8 +134,8 @@ def test_with_confirmations_the_seeds_speak_of_the_settings(tmp_path):
     (table,) = prepare(results, "json", out=tmp_path / "trials.json")
     data = json.loads(table.text)
     assert data["seeds_against_settings"] == seeds_against_settings(results.evidence)
-    assert [each["runs"] for each in data["trials"]] == [2, 2, None, None]
-    assert [each["confirms"] for each in data["trials"]] == [None, None, 0, 1]
+    assert [each["fresh_seeds"] for each in data["trials"]] == [2, 2, None, None, None, None]
+    assert [each["confirms"] for each in data["trials"]] == [None, None, 0, 0, 1, 1]
     assert data["trials"][1]["mean_over_seeds"] == pytest.approx(0.795)
     assert data["trials"][1]["seed_error"] == pytest.approx(0.005)
 
