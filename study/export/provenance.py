@@ -81,7 +81,8 @@ def score_text(score: SetScore) -> str:
 def selection_lines(results: StudyResults, trial: TrialResult) -> list[str]:
     """What it was chosen from, its rank there, and the accuracy without the luck of the choice."""
     found = results.evidence
-    among = f"{len(found)} COMPLETE among {len(results.trials)} trials by {results.metric_name}"
+    alone = " alone, its length left aside" if results.spec.against else ""
+    among = f"{len(found)} COMPLETE among {len(results.trials)} trials by {results.metric_name}{alone}"
     rank = next((rank for rank, each in enumerate(found, 1) if each.number == trial.number), None)
     if rank is None:
         chosen = f"named, not ranked: the study has {among}"

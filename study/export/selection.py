@@ -29,7 +29,8 @@ class SplitHalf:
         return (
             f"{self.corrected:.4f} by split halves over problems ({self.halvings} halvings: the best of"
             f" {self.candidates} COMPLETE trials on one half, reported on the other; low where trials differ, since"
-            f" fewer problems choose less well), against {self.selected:.4f} as selected"
+            " fewer problems choose less well; of these policies, not of training again with another seed), against"
+            f" {self.selected:.4f} as selected"
         )
 
 

@@ -91,6 +91,15 @@ def test_the_front_has_no_trial_that_another_beats_in_accuracy_and_length(tmp_pa
     assert [each.trial.number for each in exports] == [1, 3]
 
 
+def test_a_study_of_two_objectives_says_that_the_best_is_so_by_one(tmp_path):
+    results = with_scores(tmp_path / "study", [(0.6, 900), (0.5, 300)])
+    results = replace(results, spec=results.spec.model_copy(update={"against": "length"}))
+    (one,) = prepare(results, out=tmp_path / "best.yaml")
+    assert "best of 2 COMPLETE among 2 trials by aime_2024/avg@32 alone, its length left aside" in one.text
+    front = prepare(results, pareto=True, out=tmp_path / "front")
+    assert [each.trial.number for each in front] == [0, 1]
+
+
 def test_a_configuration_confirmed_with_other_seeds_goes_before_a_lucky_single_run(tmp_path):
     results = with_scores(tmp_path / "study", [(0.9, 900), (0.7, 900), (0.6, 900), (0.8, 900)], confirms={2: 1, 3: 1})
     exports = prepare(results, top=2, out=tmp_path / "best")
