@@ -8,9 +8,8 @@ true accuracy; evaluation at a step draws k responses to each of 30 problems. A 
 time, each at its own speed. All pruners see the same trials with the same responses. Ctrl-C prints what is done so far.
 
 Problems follow a Rasch model: problem i is solved with probability sigmoid(theta - b_i + u_i). Difficulty b_i lies on
-the quantiles of N(0, SPREAD^2), theta is set so that the mean over problems and over u reproduces the curve, and u_i,
-how this trial differs on this problem, is N(0, INTERACTION^2) and drifts. The true accuracy is the curve, the one on
-all problems of the kind; the 30 problems are a sample of it. A trial that is best on them need not be the best.
+the quantiles of N(0, SPREAD^2), u_i, how this trial differs on this problem, is N(0, INTERACTION^2) and drifts, and
+theta is set so that the mean over the 30 problems is the curve: what k responses each would show without their noise.
 """
 
 from __future__ import annotations
@@ -39,12 +38,12 @@ SPREAD = 3.0
 """Logits. With it avg@32 has the step-to-step noise of the paper's curves (0.009 to 0.013), and cons@32 is about 0.56
 at avg@32 0.45 and 0.70 at 0.58 (Figures 1 and 12: 0.52 to 0.56 and 0.70), if 3 of 10 responses make a majority."""
 INTERACTION = 0.8
-"""Logits. With it a trial's accuracy differs between two sets of 30 problems about as much as AIME 2024 minus AIME 2025
-does over the four half-lives of the paper's Table 6 (standard deviation 0.034)."""
+"""Logits. With it trials of equal accuracy differ problem by problem about as much as AIME 2024 minus AIME 2025 does
+over the four half-lives of the paper's Table 6 (standard deviation 0.034)."""
 DRIFT = 0.95
 """Correlation of u between two evaluations; an assumption."""
 TRIALS, CONCURRENCY = 32, 4
-FAMILIES = ("paper", "sweep", "collapse", "crossing", "flat")
+FAMILIES = ("paper", "sweep", "collapse", "crossing", "flat", "uninformative")
 STEP_KEY = "optimizer.learning_rate"
 
 
@@ -89,14 +88,17 @@ def paper() -> Paper:
 def curves(family: str, count: int, random: np.random.Generator) -> Array:
     """True accuracy [count, evaluations] of trials of `family`.
 
-    paper: mixtures of the seven runs, their rise scaled by N(1, 0.05). sweep: also slowed to 0.4..1 and scaled by
-    0.3..1.05, as poor learning rates do. collapse: sweep, and 3 in 10 fall back to the base model from a random step.
-    crossing: paper, and half start at half speed and end up to a tenth higher. flat: one curve for all, which part in
-    the last 3 tenths of the run, so that nothing before tells.
+    paper: the paper's runs, each trial one of the seven, its rise scaled by N(1, 0.05). The others are built on
+    mixtures of the seven with that scale. sweep: slowed to 0.4..1 and scaled by 0.3..1.05, as poor learning rates do.
+    collapse: sweep, and 3 in 10 fall back to the base model from a random step. crossing: half start at half speed and
+    end up to a tenth higher. flat: one curve for all, which part in the last 3 tenths of the run. uninformative: one
+    curve, and an N(0, 0.03) of its own at each evaluation, so that the past tells nothing.
     """
     data = paper()
     steps, share = np.array(data.steps, dtype=float), np.array(data.steps) / data.steps[-1]
     curve = random.dirichlet(np.full(len(data.runs), 0.5), count) @ data.accuracy
+    if family == "paper":
+        curve = data.accuracy[random.integers(len(data.runs), size=count)]
     scale = random.normal(1, 0.05, (count, 1))
 
     def slowed(speed: Array) -> Array:
@@ -112,6 +114,9 @@ def curves(family: str, count: int, random: np.random.Generator) -> Array:
     elif family == "flat":
         curve = np.broadcast_to(data.accuracy.mean(axis=0), curve.shape)
         scale = 1 + random.normal(0, 0.06, (count, 1)) * np.clip((share - 0.7) / 0.3, 0, 1)
+    elif family == "uninformative":
+        curve = np.broadcast_to(data.accuracy.mean(axis=0), curve.shape) + random.normal(0, 0.03, curve.shape)
+        curve[:, 0], scale = data.accuracy[0, 0], np.ones((count, 1))
     elif family != "paper":
         raise ValueError(f"unknown {family=}; known: {', '.join(FAMILIES)}")
     rise = scale * (curve - curve[:, :1])
@@ -122,29 +127,28 @@ def curves(family: str, count: int, random: np.random.Generator) -> Array:
     return curve[:, :1] + rise
 
 
-@functools.cache
-def _scale() -> tuple[Array, Array, Array]:
-    """Difficulty [problems], and theta against the mean solve rate over problems and interactions."""
-    difficulty = SPREAD * ndtri((np.arange(PROBLEMS) + 0.5) / PROBLEMS)
-    interaction = INTERACTION * ndtri((np.arange(41) + 0.5) / 41)
-    theta = np.linspace(-16, 16, 801)
-    mean = np.array([expit(value - difficulty[:, None] + interaction).mean() for value in theta])
-    return difficulty, theta, mean
-
-
 def responses(accuracy: Array, random: np.random.Generator, *, samples: int = SAMPLES) -> Array:
     """Correct responses [trials, evaluations, problems], each 0..samples, of trials with true `accuracy`.
 
     The first evaluation is the base model's, the same for all trials: seeds leave the trial out.
     """
-    difficulty, theta, mean = _scale()
+    difficulty = SPREAD * ndtri((np.arange(PROBLEMS) + 0.5) / PROBLEMS)
     noise = random.normal(0, INTERACTION, (*accuracy.shape, PROBLEMS))
     for step in range(1, accuracy.shape[1]):
         noise[:, step] = DRIFT * noise[:, step - 1] + np.sqrt(1 - DRIFT**2) * noise[:, step]
-    rate = expit(np.interp(accuracy, mean, theta)[..., None] - difficulty + noise)
-    solved = random.binomial(samples, rate)
+    solved = random.binomial(samples, solve_rates(accuracy, noise - difficulty))
     solved[:, 0] = solved[0, 0]
     return solved
+
+
+def solve_rates(accuracy: Array, ease: Array) -> Array:
+    """sigmoid(theta + `ease`) [..., problems], theta by bisection so that its mean over problems is `accuracy`."""
+    low, high = np.full(accuracy.shape, -30.0), np.full(accuracy.shape, 30.0)
+    for _ in range(50):
+        theta = (low + high) / 2
+        too_low = expit(theta[..., None] + ease).mean(axis=-1) < accuracy
+        low, high = np.where(too_low, theta, low), np.where(too_low, high, theta)
+    return expit(((low + high) / 2)[..., None] + ease)
 
 
 @dataclass(frozen=True)
