@@ -16,6 +16,7 @@ from study.bridge import Bridge, StudyAborted
 from study.check import trainer_configs
 from study.cluster import places, ray_session
 from study.directory import Staging
+from study.environment import note_environment
 from study.lock import driver_lock
 from study.results import StudyResults, collect, find_study
 from study.spec import StudySpec
@@ -116,6 +117,7 @@ def _run(bridge: Bridge, watcher: Watcher, scratch: Path) -> StudyResults:
     def concurrency() -> int:
         return min(bridge.spec.concurrency, places(bridge.spec.resources))
 
+    note_environment(bridge.directory)
     watcher.running(bridge.directory, lambda: _results(bridge), concurrency())
     try:
         with terminated_as_interrupt():  # ray.init has put its own handler there

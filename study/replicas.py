@@ -104,7 +104,7 @@ def seeds_against_settings(found: Sequence[Evidence]) -> str | None:
     verdict = "differ" if test.pvalue < 0.05 else "do not differ"
     return (
         f"{len(groups)} confirmed configurations {verdict} beyond the noise of the seed: {spread},"
-        f" F({first}, {last}) = {test.statistic:.2f}, p = {test.pvalue:.2f}"
+        f" F({first}, {last}) = {test.statistic:.2f}, p {'< 0.01' if test.pvalue < 0.01 else f'= {test.pvalue:.2f}'}"
     )
 
 

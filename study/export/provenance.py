@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
 from datetime import UTC, datetime
-from importlib.metadata import version
-from pathlib import Path
 
+from study.environment import environment, noted_environment
 from study.export.gaps import Gap
 from study.export.recipe import trial_config
 from study.export.selection import no_estimate, split_half
@@ -14,8 +12,6 @@ from study.metric import metric_value, selecting_score
 from study.results import StudyResults, TrialResult
 from study.tables import label
 from trainer.records import SetScore
-
-PACKAGES = ("fipo-study", "torch", "transformers", "ray", "optuna", "numpy")
 
 
 def provenance(results: StudyResults, trial: TrialResult) -> list[str]:
@@ -34,8 +30,15 @@ def provenance(results: StudyResults, trial: TrialResult) -> list[str]:
         f"model {config.model.path}, training data {config.data.train}",
         *score_lines(results, trial),
         *selection_lines(results, trial),
-        f"exported with {versions()}, {code_version()}",
+        f"trained with {trained_with(results)}",
+        f"exported with {environment()}",
     ]
+
+
+def trained_with(results: StudyResults) -> str:
+    """Versions and commit that the study ran with, in one line."""
+    noted = noted_environment(results.directory)
+    return "; then with ".join(noted.splitlines()) if noted else "versions that were not noted"
 
 
 def differences(gaps: list[Gap], notes: tuple[str, ...], target: str) -> list[str]:
@@ -106,21 +109,3 @@ def selection_lines(results: StudyResults, trial: TrialResult) -> list[str]:
 def now() -> str:
     """The minute of the export."""
     return f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
-
-
-def versions() -> str:
-    """Of this project and what it computes with."""
-    return ", ".join(f"{name} {version(name)}" for name in PACKAGES)
-
-
-def code_version() -> str:
-    """The commit of the code that exports, when it runs from a checkout."""
-    root = Path(__file__).resolve().parents[2]
-    if not (root / ".git").exists():
-        return "no checkout, so no commit"
-    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return "commit unknown"
-    return f"commit {done.stdout.strip()}"

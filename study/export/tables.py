@@ -7,7 +7,8 @@ import json
 
 import polars
 
-from study.export.provenance import code_version, now, versions
+from study.environment import environment
+from study.export.provenance import now, trained_with
 from study.export.recipe import trial_config
 from study.export.selection import no_estimate, split_half
 from study.replicas import Evidence, seeds_against_settings
@@ -33,8 +34,8 @@ def as_json(results: StudyResults) -> str:
         else {"method": None, "reason": no_estimate(results)},
         "seeds_against_settings": seeds_against_settings(results.evidence),
         "exported": now(),
-        "versions": versions(),
-        "code": code_version(),
+        "trained_with": trained_with(results),
+        "exported_with": environment(),
         "trials": [
             _row(trial, seeds) | {"evaluations": [each.model_dump(mode="json") for each in trial.evaluations]}
             for trial in results.trials
@@ -80,7 +81,8 @@ def _origin(results: StudyResults) -> dict[str, object]:
         "selection_corrected": estimate.corrected if estimate else None,
         "selection_method": str(estimate) if estimate else f"none, since {no_estimate(results)}",
         "exported": now(),
-        "exported_with": f"{versions()}, {code_version()}",
+        "trained_with": trained_with(results),
+        "exported_with": environment(),
     }
 
 

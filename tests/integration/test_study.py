@@ -99,7 +99,7 @@ def test_a_diverging_trial_fails_with_its_step_and_the_study_goes_on(finished):
 
 def test_every_file_of_the_layout_is_there(finished):
     directory, _ = finished
-    names = {"study.yaml", "optuna.db", "trials", "tensorboard", "driver.log", "driver.lock"}
+    names = {"study.yaml", "optuna.db", "trials", "tensorboard", "driver.log", "driver.lock", "environment.txt"}
     assert {path.name for path in directory.iterdir()} == names
     for trial in read_study(directory).trials:
         validate(TrainerConfig, read_yaml(trial.directory / "config.yaml"), source="config.yaml")

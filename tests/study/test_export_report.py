@@ -180,7 +180,8 @@ def test_json_holds_every_trial_with_its_evaluations(results, tmp_path):
     assert data["selection_corrected"]["method"] == "split halves over problems"
     assert data["selection_corrected"]["value"] <= data["selection_corrected"]["selected"]
     assert data["trials"][0]["model"] == "Qwen/Qwen2.5-Math-7B"
-    assert "torch 2." in data["versions"] and "UTC" in data["exported"] and data["code"]
+    assert "torch 2." in data["exported_with"] and "UTC" in data["exported"]
+    assert data["trained_with"] == "versions that were not noted"
 
 
 def test_csv_has_one_row_per_trial_and_no_formula(results, tmp_path):

@@ -1,0 +1,186 @@
+"""How fast results go through the bridge: Ray Tune with our bridge, against Tune with its own OptunaSearch and ASHA.
+
+    python -m benchmarks.overhead                      8 and 64 trials at a time, medians of 3 runs, ratio ours / Tune's
+    python -m benchmarks.overhead --storage journal    the same on a journal file
+
+Trials do nothing: each step returns a number at once, so that the time between two results is the driver's. Both sides
+run the same trials on the same kind of Optuna storage, prune by successive halving, and write what Tune writes for
+TensorBoard. Each run is a process of its own with a Ray of its own; its rate is taken between the first and the last
+result of all trials, without Ray's start.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+STEPS = 60
+SPACE = {"fipo.epsilon_f_low": {"type": "uniform", "low": 0, "high": 1}}
+RUNS = 3
+
+
+def trainable() -> type:
+    """A trial of STEPS results whose value follows from the sampled number."""
+    from ray import tune
+
+    class NoOp(tune.Trainable):
+        def setup(self, config: dict[str, Any]) -> None:
+            self.reset_config(config)
+
+        def reset_config(self, config: dict[str, Any]) -> bool:
+            self.x, self.at = config["fipo.epsilon_f_low"], 0
+            return True
+
+        def step(self) -> dict[str, Any]:
+            self.at += 1
+            return {"step": self.at, "value": self.x * self.at / STEPS, "done": self.at > STEPS}
+
+    return NoOp
+
+
+class Times:
+    """Monotonic times of the results, through a callback of Tune's."""
+
+    def __init__(self) -> None:
+        self.seen: list[float] = []
+
+    def callback(self) -> Any:
+        from ray import tune
+
+        seen = self.seen
+
+        class Seen(tune.Callback):
+            def __getstate__(self) -> dict[str, Any]:
+                return {}
+
+            def on_trial_result(self, **info: Any) -> None:
+                seen.append(time.monotonic())
+
+        return Seen()
+
+    def rate(self) -> float:
+        """Results per second."""
+        return (len(self.seen) - 1) / (self.seen[-1] - self.seen[0])
+
+
+def ours(concurrency: int, storage: str, scratch: Path) -> float:
+    """Results per second through `study.tuner.run_trials`."""
+    _start_ray(concurrency, scratch)
+    import study.tuner
+    from study.bridge import Bridge
+    from study.directory import Staging
+    from study.spec import Plugin, StudySpec
+    from study.storage import driving
+
+    spec = StudySpec(
+        name="overhead",
+        trials=2 * concurrency,
+        concurrency=concurrency,
+        sampler=Plugin(name="random", seed=0),
+        pruner=Plugin(name="successive-halving"),
+        space=SPACE,
+        trainer={"steps": STEPS},
+        storage=storage,
+    )
+    staging = Staging(spec, scratch / "study")
+    directory = staging.publish()
+    times = Times()
+    trackers = study.tuner.trackers
+    study.tuner.trackers = lambda spec: [*trackers(spec), times.callback()]
+    with driving(spec, directory) as optuna_study:
+        bridge = Bridge(optuna_study, spec, directory)
+        study.tuner.run_trials(bridge, trainable(), concurrency=lambda: concurrency, scratch=scratch / "tune")
+    return times.rate()
+
+
+def tunes(concurrency: int, storage: str, scratch: Path) -> float:
+    """Results per second through Tune's OptunaSearch and ASHAScheduler."""
+    _start_ray(concurrency, scratch)
+    import optuna
+    from ray import tune
+    from ray.tune.schedulers import ASHAScheduler
+    from ray.tune.search import ConcurrencyLimiter
+    from ray.tune.search.optuna import OptunaSearch
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    if storage == "sqlite":
+        kept: Any = optuna.storages.RDBStorage(f"sqlite:///{scratch / 'optuna.db'}")
+    else:
+        backend = optuna.storages.journal.JournalFileBackend(str(scratch / "optuna.journal"))
+        kept = optuna.storages.JournalStorage(backend)
+    space = {key: optuna.distributions.FloatDistribution(each["low"], each["high"]) for key, each in SPACE.items()}
+    sampler = optuna.samplers.RandomSampler(seed=0)
+    search = OptunaSearch(space, metric="value", mode="max", storage=kept, study_name="overhead", sampler=sampler)
+    times = Times()
+    tuner = tune.Tuner(
+        tune.with_resources(trainable(), {"cpu": 1}),
+        tune_config=tune.TuneConfig(
+            search_alg=ConcurrencyLimiter(search, max_concurrent=concurrency),
+            scheduler=ASHAScheduler(time_attr="step", metric="value", mode="max", max_t=STEPS + 1),
+            num_samples=2 * concurrency,
+            reuse_actors=True,
+        ),
+        run_config=tune.RunConfig(
+            name="tune", storage_path=str(scratch / "tune"), verbose=0, callbacks=[times.callback()]
+        ),
+    )
+    tuner.fit()
+    return times.rate()
+
+
+def _start_ray(concurrency: int, scratch: Path) -> None:
+    from study.cluster import prepare_environment
+
+    prepare_environment(local=True)
+    import ray
+
+    ray.init(
+        address="local", num_cpus=concurrency, include_dashboard=False, logging_level="error", log_to_driver=False,
+        _temp_dir=str(scratch / "ray"),
+    )  # fmt: skip
+
+
+def measured(side: str, concurrency: int, storage: str) -> float:
+    """One run in a process of its own; Ray needs a short path for its sockets."""
+    with tempfile.TemporaryDirectory(prefix="oh-", ignore_cleanup_errors=True) as scratch:
+        command = [sys.executable, "-m", "benchmarks.overhead", "--only", side, str(concurrency), storage, scratch]
+        told = subprocess.run(command, capture_output=True, text=True, timeout=1800)
+        if told.returncode != 0:
+            raise RuntimeError(told.stderr[-2000:])
+        return float(json.loads(told.stdout.splitlines()[-1]))
+
+
+def main() -> int:
+    """Print one line per concurrency: medians with their range, and the ratio."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--storage", choices=["sqlite", "journal"], default="sqlite")
+    parser.add_argument("--concurrency", type=int, nargs="+", default=[8, 64])
+    parser.add_argument("--runs", type=int, default=RUNS)
+    parser.add_argument("--only", nargs=4, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.only:
+        side, concurrency, storage, scratch = arguments.only
+        rate = {"ours": ours, "tunes": tunes}[side](int(concurrency), storage, Path(scratch))
+        print(json.dumps(rate), flush=True)
+        return 0
+    print(f"results per second, {arguments.storage}, {STEPS} results per trial, median (lowest to highest)")
+    for concurrency in arguments.concurrency:
+        rates: dict[str, list[float]] = {"ours": [], "tunes": []}
+        for _ in range(arguments.runs):  # in turns, so that a busy moment of the machine hits both
+            for side, found in rates.items():
+                found.append(measured(side, concurrency, arguments.storage))
+        shown = {side: f"{statistics.median(f):.0f} ({min(f):.0f} to {max(f):.0f})" for side, f in rates.items()}
+        ratio = statistics.median(rates["ours"]) / statistics.median(rates["tunes"])
+        print(f"{concurrency:3} at a time: ours {shown['ours']}, Tune's own {shown['tunes']}: {ratio:.2f}x", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
