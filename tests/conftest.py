@@ -38,7 +38,8 @@ def save_random_model(directory: Path, *, seed: int = 0) -> Path:
     tokenizer = Tokenizer(models.WordLevel({symbol: index for index, symbol in enumerate(SYMBOLS)}, unk_token="="))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"\\boxed\{|."), behavior="isolated")
     tokenizer.decoder = decoders.Fuse()
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<eos>").save_pretrained(directory)
+    special = {"pad_token": "<pad>", "eos_token": "<eos>", "unk_token": "<pad>"}  # Qwen2's own would be a 17th id
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special).save_pretrained(directory)
     return directory
 
 

@@ -8,25 +8,30 @@ import sys
 from pathlib import Path
 
 from trainer.config import TrainerConfig
-from trainer.errors import TrainingDiverged, UserError, read_yaml, validate
+from trainer.errors import RankLost, TrainingDiverged, UserError, read_yaml, validate
 from trainer.train import train
 
 
-def main() -> int:
-    """Train, printing every evaluation on rank 0. Exit code 2 for bad input, 1 for a run that diverged."""
+def main(words: list[str] | None = None) -> int:
+    """Train, printing every evaluation on rank 0. Exit code 2 for bad input, 1 for a run that went bad.
+
+    Args:
+        words: the command line after the program's name; sys.argv by default.
+    """
     parser = argparse.ArgumentParser(prog="python -m trainer", description=__doc__)
     parser.add_argument("config", type=Path, help="trainer config (YAML), for example from `fipo export`")
     parser.add_argument("--out", type=Path, required=True, help="directory of the run")
     parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint in --out")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     first = os.environ.get("RANK", "0") == "0"
     try:
         config = validate(TrainerConfig, read_yaml(arguments.config), source=str(arguments.config))
         for evaluation in train(config, arguments.out, resume=arguments.resume):
             if first:
                 print(evaluation, flush=True)
-    except (UserError, TrainingDiverged) as error:
-        if first:
+    except (UserError, TrainingDiverged, RankLost) as error:
+        # The same on every rank, but for what only one rank can know.
+        if first or isinstance(error, RankLost) or error.__cause__ is not None:
             print(error, file=sys.stderr)
         return 2 if isinstance(error, UserError) else 1
     return 0

@@ -11,11 +11,13 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface
+from transformers import AttentionInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
-NAME = "packed_sdpa"
+from trainer.errors import UserError
+
+NAME, FLASH = "packed_sdpa", "flash_attention_2"
 SHORT = 256
 """Up to this many tokens, one padded call for all sequences is cheaper than a call for each (measured on a CPU)."""
 
@@ -31,15 +33,23 @@ def packed_attention(
 
     Returns:
         [1, T, heads, d].
+
+    Raises:
+        UserError: the model's attention window is shorter than a sequence.
     """
     starts = kwargs.pop("sequence_starts", None)
     if starts is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
+    window, longest = kwargs.get("sliding_window"), kwargs["max_length_q"]
+    if window is not None and longest > window:
+        raise UserError(
+            f"model.path: its attention reaches {window} tokens back, and a sequence has {longest}; lower"
+            " rollout.max_response_length, install flash-attn on a GPU, or choose a model with full attention"
+        )
     slots = kwargs["padded_slots"]
     if slots is not None:
         # Padding stands behind each sequence, where causal attention never looks.
-        rows, width = len(starts) - 1, kwargs["max_length_q"]
-        padded = [_spread(each, slots, rows, width) for each in (query, key, value)]
+        padded = [_spread(each, slots, len(starts) - 1, longest) for each in (query, key, value)]
         out = sdpa_attention_forward(module, *padded, None, **kwargs)[0]
         return out.flatten(0, 1).index_select(0, slots)[None], None
     parts = [
@@ -56,17 +66,17 @@ def _spread(packed: Tensor, slots: Tensor, rows: int, width: int) -> Tensor:
     return out.view(rows, width, heads, size).transpose(1, 2)
 
 
-def attention_implementation() -> str:
-    """The name to load a model with: flash-attn where it can run, else `packed_attention`."""
-    if torch.cuda.is_available() and importlib.util.find_spec("flash_attn"):
-        return "flash_attention_2"
+def attention_implementation(dtype: torch.dtype) -> str:
+    """The name to load a model with: flash-attn where it can run (not in float32), else `packed_attention`."""
+    if torch.cuda.is_available() and dtype == torch.bfloat16 and importlib.util.find_spec("flash_attn"):
+        return FLASH
     AttentionInterface.register(NAME, packed_attention)
     AttentionMaskInterface.register(NAME, sdpa_mask)
     return NAME
 
 
-def packing_arguments(lengths: list[int], device: torch.device) -> dict[str, object]:
-    """Keyword arguments that tell a model's forward where each sequence of a packed row begins.
+def packing_arguments(model: PreTrainedModel, lengths: list[int], device: torch.device) -> dict[str, object]:
+    """Keyword arguments that tell the forward of `model` where each sequence of a packed row begins.
 
     Args:
         lengths: tokens of each sequence, in the order of the row.
@@ -81,8 +91,8 @@ def packing_arguments(lengths: list[int], device: torch.device) -> dict[str, obj
         slots = positions + longest * torch.arange(len(lengths)).repeat_interleave(torch.tensor(lengths))
     return {
         "position_ids": positions[None].to(device),
-        # A dictionary keeps transformers from building the T x T mask; both kinds of layer read their entry.
-        "attention_mask": {"full_attention": None, "sliding_attention": None},
+        # A mask of four dimensions is passed on as it is, so that transformers builds none of T x T; nobody reads it.
+        "attention_mask": None if model.config._attn_implementation == FLASH else torch.empty(1, 1, 1, 1),
         "sequence_starts": starts,
         "padded_slots": None if slots is None else slots.to(device),
         "cu_seq_lens_q": edges,

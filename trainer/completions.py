@@ -12,7 +12,7 @@ from torch import Tensor
 from trainer.config import TrainerConfig
 from trainer.groups import Batch
 from trainer.losses import fipo_loss_sum
-from trainer.policy import Policy, score
+from trainer.policy import Policy, micro_batches, score
 from trainer.rewards import grade
 from trainer.rollout import Response
 from trainer.update import loss_settings
@@ -78,12 +78,22 @@ def completions(chosen: Chosen, policy: Policy, batch: Batch, config: TrainerCon
                 "influence_weight": result.weights[row, :length].tolist(),
             }
         )
-    return polars.DataFrame(rows, schema_overrides={"prediction": polars.String})
+    per_token = {"log_ratio": polars.List(polars.Float32), "influence_weight": polars.List(polars.Float32)}
+    return polars.DataFrame(rows, schema_overrides={"prediction": polars.String} | per_token)
 
 
 def _log_probs(policy: Policy, responses: Sequence[Response], config: TrainerConfig) -> tuple[Tensor, Tensor]:
-    with torch.no_grad():
-        log_probs, _, mask = score(
-            policy, responses, temperature=config.rollout.temperature, dtype=getattr(torch, config.model.dtype)
-        )
+    """Log-probs and mask, both [B, L], a micro-batch at a time. Every rank scores all of them."""
+    lengths = [len(one.prompt) + len(one.tokens) for one in responses]
+    shape = (len(responses), max(len(one.tokens) for one in responses))
+    log_probs, mask = (torch.zeros(shape, device=policy.device) for _ in range(2))
+    for rows in micro_batches(lengths, config.optimizer.micro_batch_tokens):
+        with torch.no_grad():
+            some, _, valid = score(
+                policy,
+                [responses[row] for row in rows],
+                temperature=config.rollout.temperature,
+                dtype=getattr(torch, config.model.dtype),
+            )
+        log_probs[rows, : some.shape[1]], mask[rows, : some.shape[1]] = some.float(), valid.float()
     return log_probs, mask

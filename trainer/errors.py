@@ -1,4 +1,4 @@
-"""The two ways a run can end early: the user gave something unusable, or training went bad."""
+"""The ways a run can end early: the user gave something unusable, training went bad, or a rank was lost."""
 
 from __future__ import annotations
 
@@ -22,15 +22,23 @@ class TrainingDiverged(Exception):
 
     Args:
         step: training step (rollout number, from 1) at which it happened.
-        term: the quantity that was not finite, for example ``"loss"``.
+        rank: the first rank that had it.
+        term: the quantity that was not finite, for example ``"log-prob"``.
     """
 
-    def __init__(self, step: int, term: str) -> None:
-        super().__init__(step, term)
-        self.step, self.term = step, term
+    def __init__(self, step: int, rank: int, term: str) -> None:
+        super().__init__(step, rank, term)
+        self.step, self.rank, self.term = step, rank, term
 
     def __str__(self) -> str:
-        return f"{self.term} is not finite at step {self.step}; lower optimizer.learning_rate or optimizer.grad_clip"
+        return (
+            f"{self.term} is not finite at step {self.step} on rank {self.rank};"
+            " lower optimizer.learning_rate or optimizer.grad_clip"
+        )
+
+
+class RankLost(RuntimeError):
+    """Another rank of the run died, or did not answer in time. Ends this rank."""
 
 
 def root_line(error: BaseException) -> str:

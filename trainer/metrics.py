@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from trainer.groups import Batch
+from trainer.memory import memory_for
 from trainer.records import SetScore
 
 
@@ -44,17 +45,19 @@ def score_metrics(score: SetScore) -> dict[str, float]:
 
 
 class Clock:
-    """Wall seconds of the phases of one step."""
+    """Wall seconds of the phases of one step, on this rank."""
 
-    def __init__(self) -> None:
+    def __init__(self, rank: int) -> None:
+        self.rank = rank
         self.started = time.perf_counter()
         self.phases: dict[str, float] = {}
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Add the time spent inside to `name`."""
+        """Add the time spent inside to `name`. Out of memory inside, UserError says what to lower."""
         start = time.perf_counter()
-        yield
+        with memory_for(name, rank=self.rank):
+            yield
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         self.phases[name] = self.phases.get(name, 0.0) + time.perf_counter() - start

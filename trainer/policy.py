@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from types import MethodType
 
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.utils.logging import disable_progress_bar
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers.modeling_layers import GradientCheckpointingLayer
 
-from trainer.attention import attention_implementation, packing_arguments
+from trainer.attention import packing_arguments
 from trainer.base_model import ensure_base_model
 from trainer.config import ModelConfig
 from trainer.errors import UserError
+from trainer.pretrained import load_pretrained
 from trainer.ranks import ALONE, Ranks
 from trainer.rollout import Response
 from trainer.sharding import shard
@@ -43,30 +44,17 @@ def load_policy(config: ModelConfig, ranks: Ranks = ALONE) -> Policy:
     """Load `config.path` with float32 master weights, sharded when there are several ranks.
 
     Raises:
-        UserError: nothing loadable there.
+        UserError: no model there that can be trained, see `load_pretrained`.
     """
     path = str(ensure_base_model()) if config.path == "embedded" else config.path
-    local_only = Path(path).expanduser().exists() or path.startswith((".", "/", "~"))
-    if local_only and not (Path(path).expanduser() / "config.json").exists():
-        raise UserError(
-            f"model.path = {path}: no model there (config.json is missing);"
-            " give a directory in Hugging Face format, a hub name, or 'embedded'"
-        )
-    disable_progress_bar()  # a line per model and process says nothing here
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
-        model = AutoModelForCausalLM.from_pretrained(
-            path, dtype=torch.float32, trust_remote_code=False, attn_implementation=attention_implementation()
-        )
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(
-            f"model.path = {path}: cannot be loaded ({reason});"
-            " give a directory in Hugging Face format, a hub name, or 'embedded'"
-        ) from None
+    model, tokenizer = load_pretrained(path, dtype=getattr(torch, config.dtype))
     if config.cpu_offload and ranks.size == 1:
         raise UserError("model.cpu_offload = true needs several ranks; start with torchrun, or set it to false")
     if config.activation_checkpointing:
+        if not model.supports_gradient_checkpointing:
+            raise UserError(
+                f"model.activation_checkpointing = true: {type(model).__name__} does not support it; set it to false"
+            )
         model.gradient_checkpointing_enable({"use_reentrant": False})
     model.to(ranks.device)
     model.scores = MethodType(_scores, model)
@@ -123,7 +111,7 @@ def score(
     row, slot, place, tokens = (each.to(device) for each in (row, slot, place, tokens))
     with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
         log_probs, entropy = policy.model.scores(
-            tokens, place, packing_arguments(lengths, device), temperature=temperature
+            tokens, place, packing_arguments(policy.model, lengths, device), temperature=temperature
         )
     empty = torch.zeros((len(responses), int(counts.max())), dtype=log_probs.dtype, device=device)
     return tuple(empty.index_put((row, slot), values) for values in (log_probs, entropy, torch.ones_like(entropy)))
@@ -133,6 +121,24 @@ def _scores(
     model: PreTrainedModel, tokens: Tensor, place: Tensor, packing: dict[str, object], *, temperature: float
 ) -> tuple[Tensor, Tensor]:
     """Scores of the tokens at `place` [N] of the packed row `tokens` [T]. The model's method, so that FSDP sees it."""
-    hidden = model.base_model(input_ids=tokens[None], use_cache=False, **packing).last_hidden_state[0]
+    with _recomputing(model):
+        hidden = model.base_model(input_ids=tokens[None], use_cache=False, **packing).last_hidden_state[0]
     # The hidden state before a token predicts it.
     return token_scores(hidden[place - 1], model.get_output_embeddings().weight, tokens[place], temperature=temperature)
+
+
+@contextmanager
+def _recomputing(model: PreTrainedModel) -> Iterator[None]:
+    """Inside, layers with activation checkpointing use it.
+
+    transformers does so in training mode only, in which dropout would be on too: scores before and after an update
+    would differ by it. So the layers alone change their mode, and what they are made of does not.
+    """
+    layers = [each for each in model.modules() if isinstance(each, GradientCheckpointingLayer)]
+    for each in layers:
+        each.training = torch.is_grad_enabled()
+    try:
+        yield
+    finally:
+        for each in layers:
+            each.training = False

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
+from trainer.errors import RankLost
 from trainer.rollout import Response
 
 
@@ -39,6 +42,11 @@ class Ranks:
         table = torch.tensor([-smallest, largest], dtype=torch.float64, device=self.device)
         dist.all_reduce(table, op=dist.ReduceOp.MAX)
         return -float(table[0]), float(table[1])
+
+    def first_fault(self, fault: str | None) -> tuple[int, str] | None:
+        """The lowest rank that has a fault and what it calls it; None where no rank has one."""
+        faults = self.gather_json([fault], self.size)
+        return next(((rank, each) for rank, each in enumerate(faults) if each), None)
 
     def share(self, items: Sequence) -> list:
         """This rank's part of a list that every rank has: items rank, rank + size, ..."""
@@ -99,6 +107,10 @@ ALONE = Ranks(0, 1, torch.device("cpu"))
 """One process on the CPU."""
 
 
+_LOST = re.compile(r"(?i)gloo|nccl|connection (closed|reset|refused)|timed? ?out|broken pipe")
+"""How torch.distributed's errors read when another rank is gone; they have no class of their own."""
+
+
 @contextmanager
 def start_ranks(*, timeout: float) -> Iterator[Ranks]:
     """Join the run's process group as torchrun's environment variables say (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_*).
@@ -107,6 +119,9 @@ def start_ranks(*, timeout: float) -> Iterator[Ranks]:
 
     Args:
         timeout: seconds after which an exchange that some rank does not join fails.
+
+    Raises:
+        RankLost: another rank died or did not answer; from whatever exchange was under way inside.
     """
     size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     cuda = torch.cuda.is_available()
@@ -116,11 +131,21 @@ def start_ranks(*, timeout: float) -> Iterator[Ranks]:
     if size == 1:
         yield Ranks(0, 1, device)
         return
-    dist.init_process_group(
-        "nccl" if cuda else "gloo", timeout=timedelta(seconds=timeout), device_id=device if cuda else None
-    )
+    if rank > 0:
+        logging.getLogger("trainer").setLevel(logging.ERROR)  # what rank 0 says is enough
     try:
+        # gloo too on GPUs: offloaded gradients are exchanged where they lie.
+        backend = "cpu:gloo,cuda:nccl" if cuda else "gloo"
+        dist.init_process_group(backend, timeout=timedelta(seconds=timeout), device_id=device if cuda else None)
         yield Ranks(rank, size, device)
+    except RuntimeError as error:
+        if not _LOST.search(str(error)):
+            raise
+        reason = str(error).strip().splitlines()[0][:200]
+        raise RankLost(
+            f"rank {rank} of {size}: another rank died, or did not answer within rank_timeout = {timeout:g} s"
+            f" ({reason}); look for the first error among the ranks, or raise rank_timeout"
+        ) from error
     finally:
         if dist.is_initialized():  # an engine that was closed may have ended it
             dist.destroy_process_group()

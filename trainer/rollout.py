@@ -73,10 +73,12 @@ class TransformersSampler:
         end_tokens: Sequence[int],
         pad_token: int,
         device: torch.device,
+        dtype: torch.dtype = torch.float32,
         max_rows: int = 1024,
     ) -> None:
         self.model = model
         self.device = device
+        self.dtype = dtype
         self.end_tokens = torch.tensor(sorted(set(end_tokens)))
         self.pad_token = pad_token
         self.max_rows = max_rows
@@ -97,14 +99,12 @@ class TransformersSampler:
         """See `Sampler.sample`. Requests of similar prompt length share a batch, so that little is padded."""
         order = sorted(range(len(requests)), key=lambda index: len(requests[index].prompt))
         responses: dict[int, Response] = {}
-        was_training = self.model.training
-        self.model.eval()
-        with gathered(self.model):
+        # The arithmetic in which the loss scores what is drawn here.
+        with gathered(self.model), torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             for start in range(0, len(order), self.max_rows):
                 rows = order[start : start + self.max_rows]
                 drawn = self._sample_batch([requests[row] for row in rows], temperature, top_p, max_tokens)
                 responses.update(zip(rows, drawn, strict=True))
-        self.model.train(was_training)
         return [responses[index] for index in range(len(requests))]
 
     def _sample_batch(

@@ -18,6 +18,7 @@ from trainer.data import evaluation_problems, fitting, load_problems
 from trainer.errors import UserError
 from trainer.evaluate import evaluate_due, sets_due
 from trainer.groups import ProblemStream, sample_batch
+from trainer.memory import memory_for
 from trainer.metrics import Clock, batch_metrics, score_metrics
 from trainer.policy import Policy, load_policy
 from trainer.ranks import Ranks, start_ranks
@@ -41,7 +42,8 @@ def train(config: TrainerConfig, directory: Path, *, resume: bool = False) -> It
 
     Raises:
         UserError: data, model or directory cannot be used.
-        TrainingDiverged: a loss or gradient is not finite.
+        TrainingDiverged: a loss, gradient or log-prob is not finite.
+        RankLost: another rank died or did not answer within `rank_timeout`.
     """
     if not resume and (directory / "metrics.jsonl").exists():
         raise UserError(f"{directory}: already holds a run (metrics.jsonl); give a new directory, or resume it")
@@ -52,8 +54,9 @@ def train(config: TrainerConfig, directory: Path, *, resume: bool = False) -> It
 
 
 def _train(config: TrainerConfig, directory: Path, ranks: Ranks, resources: ExitStack) -> Iterator[Evaluation]:
-    policy = load_policy(config.model, ranks)
-    reference = load_policy(config.model, ranks) if config.fipo.kl_coef else None
+    with memory_for("model", rank=ranks.rank):
+        policy = load_policy(config.model, ranks)
+        reference = load_policy(config.model, ranks) if config.fipo.kl_coef else None
     stream = ProblemStream(fitting(load_problems(config.data.train), policy.tokenizer, config.data), seed=config.seed)
     sets = evaluation_problems(config)
     sampler = resources.enter_context(closing(start_sampler(config, policy, ranks)))
@@ -69,7 +72,7 @@ def _train(config: TrainerConfig, directory: Path, ranks: Ranks, resources: Exit
     sampler.sync()
     started = time.monotonic() - seconds
     for step in range(reached.step + 1 if reached else 0, config.steps + 1):
-        clock = Clock()
+        clock = Clock(ranks.rank)
         metrics: dict[str, float] = {"step": step}
         if step > 0:
             with clock.phase("rollout"):
@@ -79,7 +82,7 @@ def _train(config: TrainerConfig, directory: Path, ranks: Ranks, resources: Exit
             metrics |= batch_metrics(batch)
             if batch.groups:
                 with clock.phase("score"):
-                    old = score_old(policy, reference, ranks, batch, config)
+                    old = score_old(policy, reference, ranks, batch, config, step=step)
                 metrics |= old.metrics
                 keeps = config.evaluation.completions and sets_due(config, step)
                 chosen = choose(policy, batch, config) if keeps else None
@@ -115,7 +118,11 @@ def start_sampler(config: TrainerConfig, policy: Policy, ranks: Ranks) -> Sample
 
         return VllmSampler(config, policy, ranks)
     return TransformersSampler(
-        policy.model, end_tokens=policy.end_tokens, pad_token=policy.pad_token, device=policy.device
+        policy.model,
+        end_tokens=policy.end_tokens,
+        pad_token=policy.pad_token,
+        device=policy.device,
+        dtype=getattr(torch, config.model.dtype),
     )
 
 

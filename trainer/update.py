@@ -47,16 +47,21 @@ class OldScores:
     `advantage/length_weighted_mean` (paper Figure 4c)."""
 
 
-def score_old(policy: Policy, reference: Policy | None, ranks: Ranks, batch: Batch, config: TrainerConfig) -> OldScores:
+def score_old(
+    policy: Policy, reference: Policy | None, ranks: Ranks, batch: Batch, config: TrainerConfig, *, step: int
+) -> OldScores:
     """Recompute the log-probabilities of this rank's responses with the training model, before anything moves.
 
     Args:
         reference: the base model, when the loss has a KL term.
+
+    Raises:
+        TrainingDiverged: a log-probability, here or in the rollout, is not finite.
     """
     dtype = getattr(torch, config.model.dtype)
     result: list[list[MicroBatch]] = []
     sums = dict.fromkeys(("tokens", "entropy", "gap", "floor", "advantage", "signed gap", "squared gap"), 0.0)
-    largest_gap = 0.0
+    largest_gap, fault = 0.0, None
     for groups in minibatches(batch, config):
         responses = [one for group in groups for one in batch.groups[group]]
         advantages = [value for group in groups for value in batch.advantages[group]]
@@ -72,7 +77,10 @@ def score_old(policy: Policy, reference: Policy | None, ranks: Ranks, batch: Bat
                     base, _, _ = score(reference, chosen, temperature=config.rollout.temperature, dtype=dtype)
             mask = mask * bool(own)
             advantage = torch.tensor([[advantages[row]] for row in rows], dtype=old.dtype, device=policy.device)
-            gap = (old - _rollout_log_probs(chosen, old)) * mask
+            rollout = _rollout_log_probs(chosen, old)
+            for name, values in (("log-prob", old), ("rollout log-prob", rollout)):
+                fault = fault or (None if values.isfinite().all() else name)
+            gap = (old - rollout) * mask
             floor = future_kl(gap, mask, gamma=config.fipo.discount) * mask
             for name, value in (
                 ("tokens", mask),
@@ -90,7 +98,9 @@ def score_old(policy: Policy, reference: Policy | None, ranks: Ranks, batch: Bat
                 advantage = advantage * gap.exp().clamp(max=config.rollout.importance_cap)
             parts.append(MicroBatch(chosen, advantage, old, mask, base))
         result.append(parts)
-    sums = ranks.sum(sums)
+    sums = ranks.sum(sums | {"faults": float(fault is not None)})
+    if sums["faults"]:
+        raise TrainingDiverged(step, *ranks.first_fault(fault))
     tokens = max(sums["tokens"], 1.0)
     names = {
         "entropy": "entropy",
@@ -121,7 +131,7 @@ def update(
         Means over the step, by the names of `metrics.jsonl`.
 
     Raises:
-        TrainingDiverged: the loss or the gradient is not finite; the weights are left as they were.
+        TrainingDiverged: a log-prob, the loss or the gradient is not finite; the weights are left as they were.
     """
     dtype = getattr(torch, config.model.dtype)
     totals: dict[str, float] = defaultdict(float)
@@ -129,9 +139,11 @@ def update(
     smallest, largest = float("inf"), float("-inf")
     for index, minibatch in enumerate(old.minibatches):
         optimizer.zero_grad(set_to_none=True)
-        loss_sum, count = 0.0, 0.0
+        loss_sum, count, fault = 0.0, 0.0, None
         for part in minibatch:
             log_probs, _, _ = score(policy, part.responses, temperature=config.rollout.temperature, dtype=dtype)
+            if not log_probs.isfinite().all():
+                fault = fault or "log-prob"
             if index == 0:
                 first_gap = max(first_gap, float((log_probs.detach() - part.old_log_probs).abs().max()))
             result = fipo_loss_sum(
@@ -155,13 +167,15 @@ def update(
                 totals[name] += float(value)
             smallest = min(smallest, float(result.smallest_weight))
             largest = max(largest, float(result.largest_weight))
-        whole = ranks.sum({"loss": loss_sum, "count": count})
+        if not math.isfinite(loss_sum):
+            fault = fault or "loss"
+        whole = ranks.sum({"loss": loss_sum, "count": count, "faults": float(fault is not None)})
+        if whole["faults"]:  # on every rank at once: one that went ahead alone would wait for the others for ever
+            raise TrainingDiverged(step, *ranks.first_fault(fault))
         losses.append(whole["loss"] / max(whole["count"], 1.0))
-        if not math.isfinite(losses[-1]):
-            raise TrainingDiverged(step, "loss")
         norms.append(_clip_gradient(policy, divisor=max(whole["count"], 1.0), limit=config.optimizer.grad_clip))
         if not math.isfinite(norms[-1]):
-            raise TrainingDiverged(step, "gradient norm")
+            raise TrainingDiverged(step, *(ranks.first_fault(_gradient_fault(policy)) or (0, "gradient norm")))
         optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     totals = ranks.sum(totals)
@@ -184,12 +198,28 @@ def update(
 
 
 def _clip_gradient(policy: Policy, *, divisor: float, limit: float) -> float:
-    """Divide the gradient by `divisor`, clip its norm at `limit`; returns the norm before clipping."""
+    """Divide the gradient by `divisor`, clip its norm at `limit`; returns the norm before clipping.
+
+    A gradient that is not finite is left as it is, for `_gradient_fault` to find.
+    """
     parameters = [each for each in policy.model.parameters() if each.grad is not None]
     for parameter in parameters:
         parameter.grad.div_(divisor)
-    norm = torch.nn.utils.clip_grad_norm_(parameters, limit)
-    return float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
+    total = torch.nn.utils.get_total_norm([each.grad for each in parameters])
+    norm = float(total.full_tensor() if isinstance(total, DTensor) else total)
+    if math.isfinite(norm):
+        torch.nn.utils.clip_grads_with_norm_(parameters, limit, total)
+    return norm
+
+
+def _gradient_fault(policy: Policy) -> str | None:
+    """The first parameter in whose gradient this rank holds something that is not finite."""
+    for name, parameter in policy.model.named_parameters():
+        gradient = parameter.grad
+        own = gradient.to_local() if isinstance(gradient, DTensor) else gradient
+        if own is not None and not own.isfinite().all():
+            return f"gradient of {name}"
+    return None
 
 
 def loss_settings(fipo: FipoConfig) -> dict[str, object]:
