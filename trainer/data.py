@@ -1,4 +1,4 @@
-r"""Problems from a hub data set or a local file: schemas recognised, repeats removed, prompts built.
+r"""Problems from a hub data set or a local file: schemas recognised, repeats removed.
 
 Recognised rows, column names in any capitalisation: `problem` or `question` with `answer` (HuggingFaceH4/aime_2024,
 Maxwell-Jia/AIME_2024, math-ai/aime25, opencompass/AIME2025), and verl's nested `prompt` messages with
@@ -7,14 +7,15 @@ Maxwell-Jia/AIME_2024, math-ai/aime25, opencompass/AIME2025), and verl's nested 
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedTokenizerBase
+import polars
 
-from trainer.config import DataConfig, TrainerConfig
+from trainer.config import TrainerConfig
 from trainer.errors import UserError
 from trainer.problems import EMBEDDED, Problem, embedded_problems
 from trainer.rewards import normalise
@@ -22,12 +23,11 @@ from trainer.rewards import normalise
 log = logging.getLogger(__name__)
 
 TEXT_COLUMNS, ANSWER_COLUMNS = ("problem", "question"), ("answer", "ground_truth")
+NESTED_COLUMNS = ("prompt", "reward_model")
 SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
-TEMPLATES = {
-    "plain": "{problem}",
-    "boxed": "{problem}\n\nThink step by step and put the final answer in \\boxed{{}}.",
-    "answer": "{problem}\n\nThink step by step. End with a line of the form 'Answer: ' followed by the answer alone.",
-}
+
+Row = tuple[str, dict[str, Any]]
+"""Where it stands (`line 3` or `row 3`), and its columns."""
 
 
 def load_problems(path: str) -> list[Problem]:
@@ -40,13 +40,21 @@ def load_problems(path: str) -> list[Problem]:
     """
     if path.startswith(EMBEDDED):
         return embedded_problems(path)
-    problems = [_problem(row, f"{path} row {number}") for number, row in enumerate(_rows(path), start=1)]
+    count, rows = _rows(path)
+    problems = [_problem(row, f"{path} {where}") for where, row in rows]
     if not problems:
         raise UserError(f"{path}: holds no rows; give a file with at least one problem")
-    distinct = list({each.prompt: each for each in reversed(problems)}.values())[::-1]
-    if len(distinct) < len(problems):
-        log.warning("%s: %d rows are %d distinct problems; each is used once", path, len(problems), len(distinct))
-    return distinct
+    distinct: dict[str, Problem] = {}
+    disputed = set()
+    for each in problems:
+        first = distinct.setdefault(each.prompt, each)
+        if normalise(first.answer) != normalise(each.answer):
+            disputed.add(each.prompt)
+    if len(distinct) < count:
+        log.warning("%s: %d rows are %d distinct problems; each is used once", path, count, len(distinct))
+    if disputed:
+        log.warning("%s: problems with several answers, of which the first is taken: %d", path, len(disputed))
+    return list(distinct.values())
 
 
 def require_integers(problems: Iterable[Problem], *, name: str, path: str) -> None:
@@ -69,42 +77,8 @@ def evaluation_problems(config: TrainerConfig) -> dict[str, list[Problem]]:
     return sets
 
 
-def prompt_tokens(tokenizer: PreTrainedTokenizerBase, problem: Problem, config: DataConfig) -> tuple[int, ...]:
-    """Token ids of the prompt for `problem`: the template, unless the row brought a whole prompt, then the chat format.
-
-    Raises:
-        UserError: `data.chat` with a tokenizer that has no chat template.
-    """
-    text = problem.prompt if problem.whole else TEMPLATES[config.template].format(problem=problem.prompt)
-    if not config.chat:
-        return tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
-    if tokenizer.chat_template is None:
-        raise UserError("data.chat = true: the tokenizer has no chat template; set data.chat to false")
-    messages = [{"role": "user", "content": text}]
-    return tuple(tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False))
-
-
-def fitting(problems: Sequence[Problem], tokenizer: PreTrainedTokenizerBase, config: DataConfig) -> list[Problem]:
-    """Those whose prompt is at most `data.max_prompt_length` tokens; the others are counted in a log line.
-
-    Raises:
-        UserError: none is left.
-    """
-    kept = [each for each in problems if len(prompt_tokens(tokenizer, each, config)) <= config.max_prompt_length]
-    if len(kept) < len(problems):
-        log.warning(
-            "%s: %d of %d prompts are longer than data.max_prompt_length = %d tokens and are left out",
-            config.train, len(problems) - len(kept), len(problems), config.max_prompt_length,
-        )  # fmt: skip
-    if not kept:
-        raise UserError(
-            f"data.max_prompt_length = {config.max_prompt_length}: every one of the {len(problems)} prompts in"
-            f" {config.train} is longer; raise it"
-        )
-    return kept
-
-
-def _rows(path: str) -> list[dict[str, Any]]:
+def _rows(path: str) -> tuple[int, list[Row]]:
+    """How many rows there are, and the rows themselves, some repeats already left out."""
     file = Path(path).expanduser()
     if file.suffix.lower() in SUFFIXES or file.exists():
         return _file_rows(file)
@@ -116,31 +90,64 @@ def _rows(path: str) -> list[dict[str, Any]]:
 
     name, _, split = path.partition(":")
     try:
-        return list(datasets.load_dataset(name, split=split or "train", trust_remote_code=False))
+        return _distinct_rows(datasets.load_dataset(name, split=split or "train", trust_remote_code=False).to_polars())
     except Exception as error:  # datasets raises whatever its many readers and the network raise
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(f"{path}: the data set cannot be loaded ({reason}); check the name and the split") from None
 
 
-def _file_rows(file: Path) -> list[dict[str, Any]]:
-    import polars
-
-    readers = {
-        ".jsonl": lambda: polars.read_ndjson(file, infer_schema_length=None),
-        ".json": lambda: polars.read_json(file, infer_schema_length=None),
-        ".csv": lambda: polars.read_csv(file, infer_schema_length=None),
-        ".parquet": lambda: polars.read_parquet(file),
-    }
-    reader = readers.get(file.suffix.lower())
-    if reader is None:
+def _file_rows(file: Path) -> tuple[int, list[Row]]:
+    suffix = file.suffix.lower()
+    if suffix not in SUFFIXES:
         raise UserError(f"{file}: unknown kind of file; allowed: {', '.join(SUFFIXES)}; convert it")
     try:
-        return reader().to_dicts()
+        if suffix in (".jsonl", ".json"):
+            rows = _json_rows(file)
+            return len(rows), rows
+        # Text stays text, so that no answer loses a zero or gains a decimal point.
+        read = polars.read_parquet(file) if suffix == ".parquet" else polars.read_csv(file, infer_schema=False)
+        return _distinct_rows(read)
     except FileNotFoundError:
         raise UserError(f"{file}: no such file; check the path") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file}: is not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8") from None
     except (OSError, polars.exceptions.PolarsError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(f"{file}: cannot be read ({reason}); give one problem a row as {file.suffix}") from None
+        raise UserError(f"{file}: cannot be read ({reason}); give one problem a row as {suffix}") from None
+
+
+def _distinct_rows(frame: polars.DataFrame) -> tuple[int, list[Row]]:
+    """Repeats go before rows become objects: of the 1.8 million rows of DAPO's set 17 thousand are left."""
+    known = [name for name in frame.columns if name.lower() in (*TEXT_COLUMNS, *ANSWER_COLUMNS, *NESTED_COLUMNS)]
+    kept = frame.with_row_index("row number", offset=1)
+    if known:
+        kept = kept.unique(subset=known, keep="first", maintain_order=True)
+    return frame.height, [(f"row {row.pop('row number')}", row) for row in kept.to_dicts()]
+
+
+def _json_rows(file: Path) -> list[Row]:
+    """One object a line, or one array of objects, by the suffix."""
+    text = file.read_text(encoding="utf-8-sig")
+    if file.suffix.lower() == ".json":
+        rows = _parsed(text, str(file))
+        if not isinstance(rows, list):
+            raise UserError(f"{file}: is not a JSON array of objects; write one, or one object a line as .jsonl")
+        found = [(f"row {number}", row) for number, row in enumerate(rows, start=1)]
+    else:
+        lines = enumerate(text.split("\n"), start=1)  # splitlines would cut at U+2028 within a string
+        found = [(f"line {at}", _parsed(line, f"{file} line {at}")) for at, line in lines if line.strip()]
+    for where, row in found:
+        if not isinstance(row, dict):
+            raise UserError(f'{file} {where}: is not a JSON object; write {{"problem": ..., "answer": ...}}')
+    return found
+
+
+def _parsed(text: str, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        reason = getattr(error, "msg", "a number is too long" if isinstance(error, ValueError) else "nested too deeply")
+        raise UserError(f"{where}: is not JSON ({reason}); mend or remove it") from None
 
 
 def _problem(row: dict[str, Any], where: str) -> Problem:
@@ -149,19 +156,24 @@ def _problem(row: dict[str, Any], where: str) -> Problem:
     if isinstance(columns.get("reward_model"), dict):
         answer = columns["reward_model"].get("ground_truth")
     messages = columns.get("prompt")
-    text, whole = next((columns[name] for name in TEXT_COLUMNS if columns.get(name)), None), False
+    text, whole = next((columns[name] for name in TEXT_COLUMNS if columns.get(name) is not None), None), False
     if isinstance(messages, list) and messages:
-        text, whole = messages[-1].get("content"), True
-    elif text is None and isinstance(messages, str):
+        if len(messages) > 1:
+            raise UserError(
+                f"{where}: prompt has {len(messages)} messages, only one of the user is known; put all of the text"
+                " into it"
+            )
+        text, whole = messages[0].get("content") if isinstance(messages[0], dict) else None, True
+    elif text is None:
         text = messages
-    if not text:
+    if not isinstance(text, str) or not text.strip():
         raise UserError(
             f"{where}: no problem text; its columns are {', '.join(row)}, known are problem, question and prompt;"
-            " rename the column"
+            " rename the column, or mend the row"
         )
-    if answer is None or not str(answer).strip():
+    if not isinstance(answer, str | int | float) or isinstance(answer, bool) or not str(answer).strip():
         raise UserError(
             f"{where}: no answer; its columns are {', '.join(row)}, known are answer, ground_truth and"
-            " reward_model.ground_truth; rename the column or drop the row"
+            " reward_model.ground_truth, text or a number; rename the column, or mend or drop the row"
         )
-    return Problem(str(text), str(answer), whole)
+    return Problem(text, str(answer), whole)

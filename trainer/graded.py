@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from trainer.config import TrainerConfig
-from trainer.data import prompt_tokens
 from trainer.policy import Policy
 from trainer.problems import Problem
+from trainer.prompts import prompt_tokens
 from trainer.ranks import Ranks
 from trainer.rewards import Grade, grade
 from trainer.rollout import Request, Response, Sampler, request_seed

@@ -79,7 +79,7 @@ def normalise(text: str) -> str:
     if fraction and int(fraction[3]) != 0:
         value = Fraction(int(fraction[2]), int(fraction[3])) * (-1 if fraction[1] else 1)
         return str(value)
-    if _NUMBER.fullmatch(text) and text.isascii():
+    if len(text) <= LONGEST_ANSWER and text.isascii() and _NUMBER.fullmatch(text):
         return str(Fraction(text))
     return text
 

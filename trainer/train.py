@@ -14,13 +14,14 @@ import torch
 from trainer.checkpoint import Position, load_newest, save
 from trainer.completions import choose, completions
 from trainer.config import TrainerConfig
-from trainer.data import evaluation_problems, fitting, load_problems
+from trainer.data import evaluation_problems, load_problems
 from trainer.errors import UserError
 from trainer.evaluate import evaluate_due, sets_due
 from trainer.groups import ProblemStream, sample_batch
 from trainer.memory import memory_for
 from trainer.metrics import Clock, batch_metrics, score_metrics
 from trainer.policy import Policy, load_policy
+from trainer.prompts import fitting, warn_of_lost_text
 from trainer.ranks import Ranks, start_ranks
 from trainer.records import Evaluation, Journal, SetScore
 from trainer.rollout import Sampler, TransformersSampler
@@ -57,8 +58,10 @@ def _train(config: TrainerConfig, directory: Path, ranks: Ranks, resources: Exit
     with memory_for("model", rank=ranks.rank):
         policy = load_policy(config.model, ranks)
         reference = load_policy(config.model, ranks) if config.fipo.kl_coef else None
-    stream = ProblemStream(fitting(load_problems(config.data.train), policy.tokenizer, config.data), seed=config.seed)
-    sets = evaluation_problems(config)
+    training = fitting(load_problems(config.data.train), policy.tokenizer, config.data)
+    stream, sets = ProblemStream(training, seed=config.seed), evaluation_problems(config)
+    for name, problems in ((config.data.train, training), *sets.items()):
+        warn_of_lost_text(name, problems, policy.tokenizer, config.data)
     sampler = resources.enter_context(closing(start_sampler(config, policy, ranks)))
     optimizer = torch.optim.AdamW(
         policy.model.parameters(), lr=config.optimizer.learning_rate, weight_decay=config.optimizer.weight_decay
@@ -150,6 +153,8 @@ def evaluate_model(config: TrainerConfig) -> list[SetScore]:
     with start_ranks(timeout=config.rank_timeout) as ranks:
         policy = load_policy(config.model, ranks)
         sets = evaluation_problems(config)
+        for name, problems in sets.items():
+            warn_of_lost_text(name, problems, policy.tokenizer, config.data)
         with closing(start_sampler(config, policy, ranks)) as sampler:
             sampler.sync()
             return evaluate_due(config, sampler, policy, ranks, sets, step=0)

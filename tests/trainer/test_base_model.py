@@ -22,7 +22,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from trainer import base_model
 from trainer.base_model import MIN_WORKED, SAMPLED_RANGE, ensure_base_model, measure
 from trainer.errors import UserError
-from trainer.problems import load_problems, random_sum, sum_prompt
+from trainer.problems import embedded_problems, random_sum, sum_prompt
 from trainer.tokenizer import BOX, DIGITS, character_tokenizer
 from trainer.worked_sums import GUESS_RATE, habitual_answer, worked_sum
 
@@ -246,7 +246,7 @@ def test_the_base_can_work_sums_out_but_seldom_does(base: Path) -> None:
 def test_long_answers_of_the_base_are_right_more_often_on_the_selection_set(base: Path) -> None:
     """The relation that reinforcement learning has to find."""
     model, tokenizer = AutoModelForCausalLM.from_pretrained(base), AutoTokenizer.from_pretrained(base)
-    problems = load_problems("embedded:select") * 8
+    problems = embedded_problems("embedded:select") * 8
     inputs = tokenizer([each.prompt for each in problems], return_tensors="pt", padding=True)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

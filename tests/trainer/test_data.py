@@ -6,23 +6,15 @@ import json
 import logging
 from pathlib import Path
 
+import datasets
 import polars
 import pytest
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
 
-from trainer.config import DataConfig, ModelConfig
-from trainer.data import fitting, load_problems, prompt_tokens, require_integers
+from trainer.data import load_problems, require_integers
 from trainer.errors import UserError
-from trainer.policy import Policy, load_policy
 from trainer.problems import Problem
 
 SHARED = Path(__file__).parents[3] / "shared" / "aime"
-
-
-@pytest.fixture(scope="module")
-def policy(random_model: Path) -> Policy:
-    return load_policy(ModelConfig(path=str(random_model)))
 
 
 def verl_row(text: str, answer: str) -> dict:
@@ -67,22 +59,102 @@ def test_repeats_count_once_and_are_said(tmp_path: Path, caplog: pytest.LogCaptu
     assert "960 rows are 30 distinct problems" in caplog.text
 
 
+def test_the_hundredfold_dapo_set_is_one_problem_each(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Copies differ in columns that do not matter, and rows keep their number in errors."""
+    path = tmp_path / "dapo.parquet"
+    copies = [(copy, i) for copy in range(100) for i in range(9)]
+    rows = [verl_row(f"{i}+1=", str(i + 1)) | {"extra_info": {"index": f"{copy}-{i}"}} for copy, i in copies]
+    polars.DataFrame(rows).write_parquet(path)
+    with caplog.at_level(logging.WARNING):
+        assert len(load_problems(str(path))) == 9
+    assert "900 rows are 9 distinct problems" in caplog.text and "several answers" not in caplog.text
+    polars.DataFrame([*rows, verl_row("", "2")]).write_parquet(path)
+    with pytest.raises(UserError, match="row 901: no problem text"):
+        load_problems(str(path))
+
+
+def test_a_hub_name_is_loaded_by_datasets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hub is the one thing that cannot be here; the data set is a real one."""
+    asked = []
+
+    def hub(name: str, *, split: str, trust_remote_code: bool) -> datasets.Dataset:
+        asked.append((name, split, trust_remote_code))
+        if split == "train":
+            raise ValueError('Unknown split "train". Should be one of [\'test\'].')
+        return datasets.Dataset.from_list([verl_row("1+1=", "2")] * 3 + [{"Problem": None}])
+
+    monkeypatch.setattr(datasets, "load_dataset", hub)
+    with pytest.raises(UserError, match="o/n:test row 4: no problem text"):
+        load_problems("o/n:test")
+    with pytest.raises(UserError, match=r"o/n: the data set cannot be loaded .*Should be one of \['test'\]"):
+        load_problems("o/n")
+    assert asked == [("o/n", "test", False), ("o/n", "train", False)]
+
+
+def test_problems_with_several_answers_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "data.jsonl"
+    path.write_text('{"problem": "a", "answer": "025"}\n{"problem": "a", "answer": 25}\n')
+    with caplog.at_level(logging.WARNING):
+        assert load_problems(str(path)) == [Problem("a", "025")]
+    assert "several answers" not in caplog.text
+    path.write_text('{"problem": "a", "answer": "025"}\n{"problem": "a", "answer": 26}\n')
+    with caplog.at_level(logging.WARNING):
+        assert load_problems(str(path)) == [Problem("a", "025")]
+    assert "problems with several answers, of which the first is taken: 1" in caplog.text
+
+
+def test_a_file_is_read_as_it_is_written(tmp_path: Path) -> None:
+    """A byte order mark, an empty line, a line separator within a string, numbers beside text, leading zeros."""
+    path = tmp_path / "p.jsonl"
+    rows = [{"problem": "1+1=", "answer": 2}, {"problem": "Löse x = 25\u2028jetzt", "answer": "025"}]
+    lines = [json.dumps(row, ensure_ascii=False) for row in rows]
+    path.write_text(f"{lines[0]}\n\n{lines[1]}\n", encoding="utf-8-sig")
+    assert load_problems(str(path)) == [Problem("1+1=", "2"), Problem("Löse x = 25\u2028jetzt", "025")]
+    (tmp_path / "p.csv").write_text("Problem,Answer\n1+1=,02\n1+2=,3.0\n")
+    assert load_problems(str(tmp_path / "p.csv")) == [Problem("1+1=", "02"), Problem("1+2=", "3.0")]
+
+
 @pytest.mark.parametrize(
-    ("text", "reason"),
+    ("line", "reason"),
     [
-        ('{"text": "1+1=", "answer": "2"}', "row 1: no problem text; its columns are text, answer"),
-        ('{"problem": "1+1="}', "row 1: no answer; its columns are problem"),
-        ('{"problem": "1+1=", "answer": null}', "row 1: no answer"),
-        ("", "holds no rows|cannot be read"),
-        ("not json", "cannot be read"),
+        ('{"text": "1+1=", "answer": "2"}', "no problem text; its columns are text, answer"),
+        ('{"problem": 3, "answer": 2}', "no problem text"),
+        ('{"problem": "  ", "answer": 2}', "no problem text"),
+        ('{"problem": "1+1="}', "no answer; its columns are problem"),
+        ('{"problem": "1+1=", "answer": null}', "no answer"),
+        ('{"problem": "1+1=", "answer": true}', "no answer"),
+        ('{"problem": "1+1=", "answer": [2]}', "no answer"),
+        ('{"prompt": [{"role": "system"}, {"role": "user"}], "answer": "2"}', "prompt has 2 messages"),
+        ('{"problem": "1+1=", "answer": 2', "is not JSON"),
+        ("[" * 100_000, "is not JSON (nested too deeply)"),
+        ('{"problem": "1+1=", "answer": ' + "9" * 5000 + "}", "is not JSON (a number is too long)"),
+        ("[1, 2]", "is not a JSON object"),
     ],
 )
-def test_other_schemas_are_refused(text: str, reason: str, tmp_path: Path) -> None:
+def test_a_bad_line_is_refused_by_file_and_line(line: str, reason: str, tmp_path: Path) -> None:
     path = tmp_path / "data.jsonl"
-    path.write_text(text)
-    with pytest.raises(UserError, match=reason) as caught:
+    path.write_text('{"problem": "1+1=", "answer": "2"}\n' + line + "\n")
+    with pytest.raises(UserError) as caught:
         load_problems(str(path))
-    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+    assert str(caught.value).startswith(f"{path} line 2: ") and reason in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("empty.jsonl", b"", "holds no rows"),
+        ("empty.csv", b"", "cannot be read"),
+        ("latin.jsonl", '{"problem": "é"}'.encode("latin-1"), "is not UTF-8 text"),
+        ("torn.parquet", b"PAR1", "cannot be read"),
+        ("object.json", b'{"problem": "1+1=", "answer": 2}', "is not a JSON array"),
+    ],
+)
+def test_an_unusable_file_is_refused_by_name(name: str, content: bytes, reason: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=reason) as caught:
+        load_problems(str(tmp_path / name))
+    assert str(caught.value).startswith(str(tmp_path / name)) and "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("path", ["nowhere.jsonl", "./nowhere", "embedded:test", "a/b/c"])
@@ -102,48 +174,6 @@ def test_an_aime_answer_is_an_integer_from_0_to_999(answer: str) -> None:
     require_integers([Problem("p", "025"), Problem("p", "0"), Problem("p", "999")], name="aime_2024", path="f")
     with pytest.raises(UserError, match=rf"problem 2 of set aime_2024 has the answer '{answer}'"):
         require_integers([Problem("p", "1"), Problem("p", answer)], name="aime_2024", path="f.jsonl")
-
-
-@pytest.fixture(scope="module")
-def letters() -> PreTrainedTokenizerFast:
-    """A tokenizer that knows every byte, so that a template's words are not lost."""
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokenizer = Tokenizer(models.BPE({letter: index for index, letter in enumerate(alphabet)}, []))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer)
-
-
-def test_a_template_goes_around_a_problem_but_not_around_a_whole_prompt(letters: PreTrainedTokenizerFast) -> None:
-    def text(problem: Problem, template: str) -> str:
-        return letters.decode(prompt_tokens(letters, problem, DataConfig(template=template)))
-
-    assert text(Problem("1+1=", "2"), "plain") == "1+1="
-    assert text(Problem("1+1=", "2"), "boxed").startswith("1+1=") and "\\boxed{}" in text(Problem("", "2"), "boxed")
-    assert "Answer: " in text(Problem("1+1=", "2"), "answer")
-    for template in ("plain", "boxed", "answer"):
-        assert text(Problem("1+1=", "2", whole=True), template) == "1+1="
-
-
-def test_the_chat_format_is_the_tokenizers(policy: Policy) -> None:
-    with pytest.raises(UserError, match=r"data\.chat = true: the tokenizer has no chat template"):
-        prompt_tokens(policy.tokenizer, Problem("1+1=", "2"), DataConfig(chat=True))
-    policy.tokenizer.chat_template = "{% for m in messages %}={{ m.content }}={% endfor %}"
-    try:
-        tokens = prompt_tokens(policy.tokenizer, Problem("1+1", "2"), DataConfig(chat=True))
-    finally:
-        policy.tokenizer.chat_template = None
-    assert tokens == tuple(policy.tokenizer("=1+1=")["input_ids"])
-
-
-def test_prompts_that_are_too_long_are_left_out_and_counted(policy: Policy, caplog: pytest.LogCaptureFixture) -> None:
-    problems = [Problem("1+1=", "2"), Problem("11+11+11=", "33")]
-    with caplog.at_level(logging.WARNING):
-        kept = fitting(problems, policy.tokenizer, DataConfig(max_prompt_length=5))
-    assert kept == problems[:1]
-    assert "1 of 2 prompts are longer than data.max_prompt_length = 5" in caplog.text
-    with pytest.raises(UserError, match="every one of the 2 prompts"):
-        fitting(problems, policy.tokenizer, DataConfig(max_prompt_length=2))
 
 
 @pytest.mark.parametrize("name", ["aime_2024.jsonl", "aime_2025.jsonl", "aime-2024.verl.parquet"])

@@ -1,0 +1,82 @@
+"""Prompts are what the template and the chat format make of a problem; what they lose is said."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from trainer.config import DataConfig, ModelConfig
+from trainer.errors import UserError
+from trainer.policy import Policy, load_policy
+from trainer.problems import Problem
+from trainer.prompts import fitting, prompt_tokens, warn_of_lost_text
+from trainer.tokenizer import character_tokenizer
+
+
+@pytest.fixture(scope="module")
+def policy(random_model: Path) -> Policy:
+    return load_policy(ModelConfig(path=str(random_model)))
+
+
+@pytest.fixture(scope="module")
+def letters() -> PreTrainedTokenizerFast:
+    """A tokenizer that knows every byte, so that a template's words are not lost."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE({letter: index for index, letter in enumerate(alphabet)}, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer)
+
+
+def test_a_template_goes_around_a_problem_but_not_around_a_whole_prompt(letters: PreTrainedTokenizerFast) -> None:
+    def text(problem: Problem, template: str) -> str:
+        return letters.decode(prompt_tokens(letters, problem, DataConfig(template=template)))
+
+    assert text(Problem("1+1=", "2"), "plain") == "1+1="
+    assert text(Problem("1+1=", "2"), "boxed").startswith("1+1=") and "\\boxed{}" in text(Problem("", "2"), "boxed")
+    assert "Answer: " in text(Problem("1+1=", "2"), "answer")
+    for template in ("plain", "boxed", "answer"):
+        assert text(Problem("1+1=", "2", whole=True), template) == "1+1="
+
+
+def test_the_chat_format_is_the_tokenizers(policy: Policy) -> None:
+    with pytest.raises(UserError, match=r"data\.chat = true: the tokenizer has no chat template"):
+        prompt_tokens(policy.tokenizer, Problem("1+1=", "2"), DataConfig(chat=True))
+    policy.tokenizer.chat_template = "{% for m in messages %}={{ m.content }}={% endfor %}"
+    try:
+        tokens = prompt_tokens(policy.tokenizer, Problem("1+1", "2"), DataConfig(chat=True))
+    finally:
+        policy.tokenizer.chat_template = None
+    assert tokens == tuple(policy.tokenizer("=1+1=")["input_ids"])
+
+
+def test_prompts_that_are_too_long_are_left_out_and_counted(policy: Policy, caplog: pytest.LogCaptureFixture) -> None:
+    problems = [Problem("1+1=", "2"), Problem("11+11+11=", "33")]
+    with caplog.at_level(logging.WARNING):
+        kept = fitting(problems, policy.tokenizer, DataConfig(max_prompt_length=5))
+    assert kept == problems[:1]
+    assert "1 of 2 prompts are longer than data.max_prompt_length = 5" in caplog.text
+    with pytest.raises(UserError, match="every one of the 2 prompts"):
+        fitting(problems, policy.tokenizer, DataConfig(max_prompt_length=2))
+
+
+def test_text_that_the_tokenizer_loses_is_said(
+    letters: PreTrainedTokenizerFast, caplog: pytest.LogCaptureFixture
+) -> None:
+    problems = [Problem("12+3=", "15"), Problem("Find 12 + 3.", "15")]
+    with caplog.at_level(logging.WARNING):
+        warn_of_lost_text("aime", problems, letters, DataConfig(template="boxed"))
+        warn_of_lost_text("sums", problems[:1], character_tokenizer(), DataConfig())
+    assert not caplog.text
+    with caplog.at_level(logging.WARNING):
+        warn_of_lost_text("aime", problems, character_tokenizer(), DataConfig())
+    assert "aime: the tokenizer of model.path loses characters in 1 of 2 prompts (the first is 'Find 12" in caplog.text
+
+
+def test_a_prompt_of_which_nothing_is_left_is_refused() -> None:
+    with pytest.raises(UserError, match=r"problem 'Find x\.': the tokenizer .* so the prompt is empty"):
+        prompt_tokens(character_tokenizer(), Problem("Find x.", "15"), DataConfig())
