@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import yaml
@@ -12,6 +12,7 @@ from study.directory import write_atomically
 from study.spec import set_dotted
 from trainer.config import TrainerConfig
 from trainer.errors import UserError, read_yaml, validate
+from trainer.records import SetScore
 
 DEFAULT_PARENT = Path("runs")
 
@@ -63,17 +64,28 @@ def evaluation_table(model: str, data: list[str], options: dict[str, object]) ->
     config = validate(TrainerConfig, content, source="fipo eval")
     from trainer.train import evaluate_model
 
-    table = Table("set", "avg@k", "± sampling", "± problems", "cons@k", "pass@k", "k", "length (tokens)", "cut")
-    for score in evaluate_model(config):
-        table.add_row(
-            score.name,
-            f"{score.accuracy:.1%}",
-            "-" if score.sampling_error is None else f"{score.sampling_error:.1%}",
-            "-" if score.problem_error is None else f"{score.problem_error:.1%}",
-            f"{score.cons:.1%}",
-            f"{score.pass_at_k:.1%}",
-            str(score.samples),
-            f"{score.mean_length:.1f}",
-            f"{score.truncated:.1%}",
-        )
+    return table_1(model, [result.score for result in evaluate_model(config)])
+
+
+def table_1(model: str, scores: Sequence[SetScore]) -> Table:
+    """The paper's Table 1 for one model: three accuracies for each set. Below, the errors of avg@k and the lengths."""
+    table = Table("model", *(column for score in scores for column in _columns(score)))
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name, cells in (
+        (model, lambda score: (_percent(score.accuracy), _percent(score.cons), _percent(score.pass_at_k))),
+        ("± sampling", lambda score: (_percent(score.sampling_error), "", "")),
+        ("± problems", lambda score: (_percent(score.problem_error), "", "")),
+        ("length, tokens", lambda score: (f"{score.mean_length:.1f}", "", "")),
+        ("cut at the limit", lambda score: (_percent(score.truncated), "", "")),
+    ):
+        table.add_row(name, *(cell for score in scores for cell in cells(score)), end_section=name == model)
     return table
+
+
+def _columns(score: SetScore) -> tuple[str, str, str]:
+    return f"{score.name}\navg@{score.samples}", f"\ncons@{score.samples}", f"\npass@{score.samples}"
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1%}"

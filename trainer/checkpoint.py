@@ -1,9 +1,14 @@
-"""Checkpoints of a run: torch.distributed.checkpoint, whole or not there, loadable by any number of ranks."""
+"""Checkpoints of a run: torch.distributed.checkpoint, whole or not there, loadable by any number of ranks.
+
+DCP keeps its table of contents as a pickle: resume only from a directory that you trust.
+"""
 
 from __future__ import annotations
 
 import json
+import logging
 import os
+import pickle
 import shutil
 import warnings
 from dataclasses import asdict, dataclass
@@ -11,14 +16,22 @@ from pathlib import Path
 
 import torch
 import torch.distributed.checkpoint as dcp
-from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
+from torch.distributed.checkpoint.state_dict import (
+    get_model_state_dict,
+    get_state_dict,
+    set_model_state_dict,
+    set_state_dict,
+)
 from transformers import PreTrainedModel
 
 from trainer.errors import UserError
 from trainer.policy import Policy
 from trainer.ranks import Ranks
 
+log = logging.getLogger(__name__)
+
 _MARKER = "run.json"
+_UNREADABLE = (dcp.CheckpointException, OSError, EOFError, ValueError, RuntimeError, pickle.UnpicklingError)
 
 # DCP warns on every call that a single process was meant; `no_dist` below means it.
 warnings.filterwarnings("ignore", message="torch.distributed is disabled", module="torch.distributed.checkpoint")
@@ -51,11 +64,14 @@ def save(
             json.dump(asdict(position) | {"shapes": _shapes(policy.model)}, file)
             file.flush()
             os.fsync(file.fileno())
-        if final.exists():
+        if final.exists():  # one that could not be read
             shutil.rmtree(final)
         partial.rename(final)
-        for old in complete(directory)[:-keep]:
-            shutil.rmtree(old)
+        kept = complete(directory)[-keep:]
+        for old in directory.glob("*step-*"):  # also what a killed process left half written or half removed
+            if old not in kept:
+                (old / _MARKER).unlink(missing_ok=True)
+                shutil.rmtree(old)
     ranks.barrier()
 
 
@@ -68,11 +84,17 @@ def load_newest(directory: Path, policy: Policy, optimizer: torch.optim.Optimize
     """Load the newest checkpoint that can be read into model and optimizer; None when there is none.
 
     Raises:
-        UserError: the newest readable checkpoint is of another architecture.
+        UserError: the newest readable checkpoint is of another architecture, or there are some and none can be read.
     """
-    for path in reversed(complete(directory)):
-        marker = json.loads((path / _MARKER).read_text())
-        if marker.pop("shapes") != _shapes(policy.model):
+    paths, reason = complete(directory), ""
+    for path in reversed(paths):
+        try:
+            marker = json.loads((path / _MARKER).read_text())
+            shapes, position = marker.pop("shapes"), Position(**marker)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            reason = reason or str(error)
+            continue
+        if shapes != _shapes(policy.model):
             raise UserError(
                 f"{path}: is a checkpoint of another architecture than model.path; give its model or a new directory"
             )
@@ -80,11 +102,37 @@ def load_newest(directory: Path, policy: Policy, optimizer: torch.optim.Optimize
         state = {"model": model_state, "optimizer": optimizer_state}
         try:
             dcp.load(state, checkpoint_id=path, no_dist=ranks.size == 1)
-        except (dcp.CheckpointException, OSError, EOFError, ValueError, RuntimeError):
-            continue  # damaged on disk: the one before it will do
+        except _UNREADABLE as error:
+            reason = reason or str(error)
+            log.warning("%s: is damaged and left out; going on from the checkpoint before it", path)
+            continue
         set_state_dict(policy.model, optimizer, model_state_dict=state["model"], optim_state_dict=state["optimizer"])
-        return Position(**marker)
+        return position
+    if paths:  # to start over would throw away what the user asked to go on from, and weights may be half loaded
+        raise UserError(
+            f"{directory}: no checkpoint can be read ({_line(reason)}); mend it, or give a new directory"
+        )
     return None
+
+
+def load_weights(path: Path, model: PreTrainedModel) -> None:
+    """The model of checkpoint `path`, in one process; the optimizer's state, twice as large, is left where it is.
+
+    Raises:
+        UserError: it cannot be read into this model.
+    """
+    state = {"model": get_model_state_dict(model)}
+    try:
+        dcp.load(state, checkpoint_id=path, no_dist=True)
+    except _UNREADABLE as error:
+        raise UserError(
+            f"{path}: cannot be read into model.path ({_line(str(error))}); give the model it was trained from"
+        ) from None
+    set_model_state_dict(model, state["model"])
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())[:200]
 
 
 def _shapes(model: PreTrainedModel) -> dict[str, list[int]]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
+import polars
 
 from trainer.config import EvaluationSet, TrainerConfig
 from trainer.graded import sample_graded
@@ -68,13 +70,13 @@ def cons_at_k(predictions: Sequence[Sequence[str | None]], answers: Sequence[str
     """cons@k: accuracy of the majority answer; responses without an answer do not vote.
 
     Args:
-        predictions: [problems, k], None where a response had no answer.
+        predictions: [problems, k], None or "" where a response had no answer.
         answers: [problems], in the same notation.
         ties: "average" gives a tie its share of right answers, "first" takes the one seen first.
     """
     shares = []
     for row, answer in zip(predictions, answers, strict=True):
-        votes = Counter(each for each in row if each is not None)
+        votes = Counter(each for each in row if each is not None and each != "")
         if not votes:
             shares.append(0.0)
             continue
@@ -82,6 +84,31 @@ def cons_at_k(predictions: Sequence[Sequence[str | None]], answers: Sequence[str
         leaders = [each for each, count in votes.items() if count == most]
         shares.append(float(leaders[0] == answer) if ties == "first" else float(answer in leaders) / len(leaders))
     return float(np.mean(shares))
+
+
+class SetResult(NamedTuple):
+    """What an evaluation of one set says, and the table it says so from."""
+
+    score: SetScore
+    outcomes: polars.DataFrame
+    """One row per response: set, problem and sample (numbers from 0), correct, prediction (null without an answer),
+    length in tokens, finished (not cut at the limit)."""
+
+
+def outcomes(each: EvaluationSet, responses: Sequence[Response], grades: Sequence[Grade]) -> polars.DataFrame:
+    """The table of `SetResult.outcomes`, of k graded responses per problem, given problem by problem."""
+    number = np.arange(len(responses))
+    return polars.DataFrame(
+        {
+            "set": polars.Series([each.name] * len(responses), dtype=polars.String),
+            "problem": polars.Series(number // each.samples, dtype=polars.UInt32),
+            "sample": polars.Series(number % each.samples, dtype=polars.UInt32),
+            "correct": [one.correct for one in grades],
+            "prediction": polars.Series([one.prediction for one in grades], dtype=polars.String),
+            "length": polars.Series([len(one.tokens) for one in responses], dtype=polars.UInt32),
+            "finished": [one.finished for one in responses],
+        }
+    )
 
 
 def score_set(
@@ -115,7 +142,7 @@ def evaluate_set(
     *,
     config: TrainerConfig,
     step: int,
-) -> SetScore:
+) -> SetResult:
     """Sample k responses to every problem in one call and score them.
 
     Seeds leave the trial out, so that trials are compared on common random numbers.
@@ -132,7 +159,7 @@ def evaluate_set(
         temperature=config.evaluation.temperature,
         top_p=config.evaluation.top_p,
     )
-    return score_set(each, problems, responses, grades)
+    return SetResult(score_set(each, problems, responses, grades), outcomes(each, responses, grades))
 
 
 def sets_due(config: TrainerConfig, step: int) -> list[EvaluationSet]:
@@ -144,8 +171,8 @@ def sets_due(config: TrainerConfig, step: int) -> list[EvaluationSet]:
 
 def evaluate_due(
     config: TrainerConfig, sampler: Sampler, policy: Policy, ranks: Ranks, sets: dict[str, list[Problem]], *, step: int
-) -> list[SetScore]:
-    """The scores of the sets that are due at `step`. The set that selects comes first, whenever it is due."""
+) -> list[SetResult]:
+    """The results of the sets that are due at `step`. The set that selects comes first, whenever it is due."""
     return [
         evaluate_set(sampler, policy, ranks, each, sets[each.name], config=config, step=step)
         for each in sets_due(config, step)

@@ -84,11 +84,12 @@ def read_evaluations(directory: Path) -> list[Evaluation]:
 
 
 class Journal:
-    """The files of one run: metrics.jsonl, evaluations.jsonl, completions/, checkpoints/. Only rank 0 writes."""
+    """The files of one run: metrics.jsonl, evaluations.jsonl, outcomes/, completions/, checkpoints/. Rank 0 writes."""
 
     def __init__(self, directory: Path, *, writes: bool) -> None:
         self.metrics, self.evaluations = directory / "metrics.jsonl", directory / "evaluations.jsonl"
-        self.checkpoints, self.completions = directory / "checkpoints", directory / "completions"
+        self.checkpoints = directory / "checkpoints"
+        self.completions, self.outcomes = directory / "completions", directory / "outcomes"
         self.writes = writes
         if writes:
             directory.mkdir(parents=True, exist_ok=True)
@@ -101,13 +102,13 @@ class Journal:
         """Append one evaluation."""
         self._append(self.evaluations, evaluation.model_dump(mode="json"))
 
-    def write_completions(self, step: int, frame: polars.DataFrame) -> None:
-        """Write `completions/step-<n>.parquet` in one go."""
+    def write_table(self, folder: Path, step: int, frame: polars.DataFrame) -> None:
+        """Write `step-<n>.parquet` in one go into `completions` or `outcomes`."""
         if self.writes:
-            self.completions.mkdir(exist_ok=True)
-            partial = self.completions / f".step-{step:06d}.partial"
+            folder.mkdir(exist_ok=True)
+            partial = folder / f".step-{step:06d}.partial"
             frame.write_parquet(partial)
-            partial.replace(self.completions / f"step-{step:06d}.parquet")
+            partial.replace(folder / f"step-{step:06d}.parquet")
 
     def rewind(self, step: int) -> list[Evaluation]:
         """Forget everything after `step`, the last one whose weights were saved; the evaluations up to it."""
@@ -117,6 +118,9 @@ class Journal:
                 lines = [json.dumps(line) + "\n" for line in read_lines(path) if line["step"] <= step]
                 if path.exists():
                     write_atomic(path, "".join(lines))
+            for table in (*self.completions.glob("step-*.parquet"), *self.outcomes.glob("step-*.parquet")):
+                if int(table.stem.removeprefix("step-")) > step:
+                    table.unlink()
         return kept
 
     def _append(self, path: Path, record: dict[str, object]) -> None:

@@ -9,6 +9,7 @@ from contextlib import ExitStack, closing
 from importlib.util import find_spec
 from pathlib import Path
 
+import polars
 import torch
 
 from trainer.checkpoint import Position, load_newest, save
@@ -16,20 +17,20 @@ from trainer.completions import choose, completions
 from trainer.config import TrainerConfig
 from trainer.data import evaluation_problems, load_problems
 from trainer.errors import UserError
-from trainer.evaluate import evaluate_due, sets_due
+from trainer.evaluate import SetResult, evaluate_due, sets_due
 from trainer.groups import ProblemStream, sample_batch
 from trainer.memory import memory_for
 from trainer.metrics import Clock, batch_metrics, score_metrics
 from trainer.policy import Policy, load_policy
 from trainer.prompts import fitting, warn_of_lost_text
 from trainer.ranks import Ranks, start_ranks
-from trainer.records import Evaluation, Journal, SetScore
+from trainer.records import Evaluation, Journal
 from trainer.rollout import Sampler, TransformersSampler
 from trainer.update import score_old, update
 
 
 def train(config: TrainerConfig, directory: Path, *, resume: bool = False) -> Iterator[Evaluation]:
-    """Train, writing `metrics.jsonl` and `evaluations.jsonl` into `directory`; yield each evaluation once written.
+    """Train, writing metrics, evaluations and their outcomes into `directory`; yield each evaluation once written.
 
     The base model is evaluated first (step 0), then each set after every `every` steps, and all sets after the last.
     Closing the generator stops the run. The same config, machine and number of ranks give the same numbers, also
@@ -93,11 +94,13 @@ def _train(config: TrainerConfig, directory: Path, ranks: Ranks, resources: Exit
                     metrics["learning_rate"] = set_learning_rate(optimizer, config, step)
                     metrics |= update(policy, ranks, optimizer, old, config, step=step)
                 if chosen:
-                    journal.write_completions(step, completions(chosen, policy, batch, config, step=step))
+                    table = completions(chosen, policy, batch, config, step=step)
+                    journal.write_table(journal.completions, step, table)
             with clock.phase("sync"):
                 sampler.sync()
         with clock.phase("evaluation"):
-            scores = evaluate_due(config, sampler, policy, ranks, sets, step=step)
+            results = evaluate_due(config, sampler, policy, ranks, sets, step=step)
+        scores = [each.score for each in results]
         for score in scores:
             metrics |= score_metrics(score)
         metrics |= clock.metrics(tokens=batch.sampled_tokens if step else 0) | {"tokens": tokens}
@@ -105,6 +108,7 @@ def _train(config: TrainerConfig, directory: Path, ranks: Ranks, resources: Exit
         seconds = time.monotonic() - started
         if scores:
             evaluation = Evaluation(step=step, seconds=seconds, tokens=tokens, scores=tuple(scores))
+            journal.write_table(journal.outcomes, step, polars.concat(each.outcomes for each in results))
             journal.write_evaluation(evaluation)
         if step == config.steps or (config.checkpoint.every and step and step % config.checkpoint.every == 0):
             position = Position(step, stream.position, tokens, seconds)
@@ -143,7 +147,7 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, config: TrainerConfig, s
     return rate
 
 
-def evaluate_model(config: TrainerConfig) -> list[SetScore]:
+def evaluate_model(config: TrainerConfig) -> list[SetResult]:
     """Score `config.model` on every evaluation set, without training.
 
     Raises:

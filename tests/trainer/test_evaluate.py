@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.evaluate import avg_at_k, cons_at_k, pass_at_k, problem_error, sampling_error
+from tests.trainer.batches import changed
+from trainer.config import EvaluationSet, TrainerConfig
+from trainer.evaluate import avg_at_k, cons_at_k, evaluate_set, pass_at_k, problem_error, sampling_error
+from trainer.policy import load_policy
+from trainer.problems import Problem
+from trainer.ranks import ALONE
+from trainer.rollout import Request, Response, TransformersSampler
 
 
 def test_avg_at_k_is_the_mean() -> None:
@@ -56,8 +63,35 @@ def test_pass_at_k_refuses_a_k_without_samples(k: int) -> None:
         (["7", "8"], 0.5, 1.0),
         ([None, None, "7"], 1.0, 1.0),  # no answer is no vote
         ([None, None], 0.0, 0.0),
+        (["", "", "7"], 1.0, 1.0),  # nor is an empty box
     ],
 )
 def test_cons_at_k(votes: list[str | None], average: float, first: float) -> None:
     assert cons_at_k([votes], ["7"]) == average
-    assert cons_at_k([votes], ["7"], ties="first") == first
+    assert cons_at_k(np.array([votes], dtype=object), np.array(["7"]), ties="first") == first
+
+
+def test_every_outcome_is_kept_and_adds_up_to_the_score(small_config: TrainerConfig) -> None:
+    """Also: all problems and samples are drawn in one call."""
+    policy, config = load_policy(small_config.model), changed(small_config, "evaluation", top_p=1.0)
+    sampler = CountingSampler(
+        policy.model, end_tokens=policy.end_tokens, pad_token=policy.pad_token, device=policy.device
+    )
+    problems = [Problem(f"{i}+1=", str(i % 9)) for i in range(30)]
+    each = EvaluationSet(name="aime", path="", samples=32)
+    score, outcomes = evaluate_set(sampler, policy, ALONE, each, problems, config=config, step=0)
+    assert sampler.asked == [30 * 32]
+    assert outcomes.select("problem", "sample").rows() == list(itertools.product(range(30), range(32)))
+    correct = outcomes["correct"].to_numpy().reshape(30, 32)
+    assert tuple(correct.sum(1).tolist()) == score.solved and score.accuracy == avg_at_k(correct) > 0
+    assert outcomes["length"].mean() == pytest.approx(score.mean_length)
+    assert 1 - outcomes["finished"].mean() == pytest.approx(score.truncated)
+    right = outcomes.filter("correct")
+    assert right["prediction"].to_list() == [str(i % 9) for i in right["problem"].to_list()]
+    assert outcomes["prediction"].null_count() > 0 and set(outcomes["set"]) == {"aime"}
+
+
+class CountingSampler(TransformersSampler):
+    def sample(self, requests: Sequence[Request], **settings: object) -> list[Response]:
+        self.asked = [*getattr(self, "asked", []), len(requests)]
+        return super().sample(requests, **settings)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import polars
+
 from trainer.records import Evaluation, Journal, SetScore, read_evaluations, read_lines
 
 
@@ -44,6 +46,17 @@ def test_rewind_forgets_what_was_not_saved(tmp_path: Path) -> None:
     journal.write_metrics({"step": 2})
     assert [line["step"] for line in read_lines(journal.metrics)] == [0, 1, 2]
     assert [each.step for each in read_evaluations(tmp_path)] == [0, 1]
+
+
+def test_tables_after_the_step_go_too(tmp_path: Path) -> None:
+    journal = filled(tmp_path)
+    for folder in (journal.outcomes, journal.completions):
+        for step in (0, 2, 4):
+            journal.write_table(folder, step, polars.DataFrame({"step": [step]}))
+    journal.rewind(2)
+    for folder in (tmp_path / "outcomes", tmp_path / "completions"):
+        assert sorted(path.name for path in folder.iterdir()) == ["step-000000.parquet", "step-000002.parquet"]
+        assert polars.read_parquet(folder / "step-000002.parquet")["step"].to_list() == [2]
 
 
 def test_values_that_are_not_finite_become_null(tmp_path: Path) -> None:

@@ -1,0 +1,67 @@
+"""`python -m trainer.export CONFIG --run DIR --out DIR`: the trained policy of a run as a Hugging Face directory."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+
+from trainer.checkpoint import complete, load_weights
+from trainer.config import TrainerConfig
+from trainer.errors import UserError, read_yaml, validate
+from trainer.policy import load_policy
+
+
+def export_policy(config: TrainerConfig, run: Path, out: Path) -> Path:
+    """Write model (safetensors, in `model.dtype`) and tokenizer of the newest checkpoint of `run` to `out`.
+
+    `out` appears whole or not at all. Returns the checkpoint.
+
+    Raises:
+        UserError: `run` has no checkpoint that fits `config.model`, or `out` exists or cannot be written.
+    """
+    kept = complete(run / "checkpoints")
+    if not kept:
+        raise UserError(f"--run {run}: has no checkpoint; give the directory of a run that has reached one")
+    if out.exists():
+        raise UserError(f"--out {out}: exists; choose another directory")
+    policy = load_policy(config.model.model_copy(update={"cpu_offload": False}))
+    load_weights(kept[-1], policy.model)
+    policy.model.to(getattr(torch, config.model.dtype))
+    try:
+        partial = Path(tempfile.mkdtemp(dir=out.absolute().parent, prefix=f".{out.name}."))
+        try:
+            policy.model.save_pretrained(partial)
+            policy.tokenizer.save_pretrained(partial)
+            partial.chmod(0o755)
+            partial.rename(out)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+    except OSError as error:
+        raise UserError(f"--out {out}: cannot be written ({error.strerror}); choose another place") from None
+    return kept[-1]
+
+
+def main(words: list[str] | None = None) -> int:
+    """Export one run. Exit code 2 for bad input."""
+    parser = argparse.ArgumentParser(prog="python -m trainer.export", description=__doc__)
+    parser.add_argument("config", type=Path, help="the run's trainer config (YAML)")
+    parser.add_argument("--run", type=Path, required=True, help="directory of the run")
+    parser.add_argument("--out", type=Path, required=True, help="directory to write; it must not exist")
+    arguments = parser.parse_args(words)
+    try:
+        config = validate(TrainerConfig, read_yaml(arguments.config), source=str(arguments.config))
+        print(f"{arguments.out}: the policy of {export_policy(config, arguments.run, arguments.out)}")
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
