@@ -102,8 +102,15 @@ class Journal:
         """Append one evaluation."""
         self._append(self.evaluations, evaluation.model_dump(mode="json"))
 
-    def write_table(self, folder: Path, step: int, frame: polars.DataFrame) -> None:
-        """Write `step-<n>.parquet` in one go into `completions` or `outcomes`."""
+    def write_completions(self, step: int, frame: polars.DataFrame) -> None:
+        """Write `completions/step-<n>.parquet` in one go."""
+        self._write_table(self.completions, step, frame)
+
+    def write_outcomes(self, step: int, frame: polars.DataFrame) -> None:
+        """Write `outcomes/step-<n>.parquet` in one go."""
+        self._write_table(self.outcomes, step, frame)
+
+    def _write_table(self, folder: Path, step: int, frame: polars.DataFrame) -> None:
         if self.writes:
             folder.mkdir(exist_ok=True)
             partial = folder / f".step-{step:06d}.partial"

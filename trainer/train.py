@@ -94,8 +94,7 @@ def _train(config: TrainerConfig, directory: Path, ranks: Ranks, resources: Exit
                     metrics["learning_rate"] = set_learning_rate(optimizer, config, step)
                     metrics |= update(policy, ranks, optimizer, old, config, step=step)
                 if chosen:
-                    table = completions(chosen, policy, batch, config, step=step)
-                    journal.write_table(journal.completions, step, table)
+                    journal.write_completions(step, completions(chosen, policy, batch, config, step=step))
             with clock.phase("sync"):
                 sampler.sync()
         with clock.phase("evaluation"):
@@ -108,7 +107,7 @@ def _train(config: TrainerConfig, directory: Path, ranks: Ranks, resources: Exit
         seconds = time.monotonic() - started
         if scores:
             evaluation = Evaluation(step=step, seconds=seconds, tokens=tokens, scores=tuple(scores))
-            journal.write_table(journal.outcomes, step, polars.concat(each.outcomes for each in results))
+            journal.write_outcomes(step, polars.concat(each.outcomes for each in results))
             journal.write_evaluation(evaluation)
         if step == config.steps or (config.checkpoint.every and step and step % config.checkpoint.every == 0):
             position = Position(step, stream.position, tokens, seconds)

@@ -50,9 +50,9 @@ def test_rewind_forgets_what_was_not_saved(tmp_path: Path) -> None:
 
 def test_tables_after_the_step_go_too(tmp_path: Path) -> None:
     journal = filled(tmp_path)
-    for folder in (journal.outcomes, journal.completions):
-        for step in (0, 2, 4):
-            journal.write_table(folder, step, polars.DataFrame({"step": [step]}))
+    for step in (0, 2, 4):
+        journal.write_outcomes(step, polars.DataFrame({"step": [step]}))
+        journal.write_completions(step, polars.DataFrame({"step": [step]}))
     journal.rewind(2)
     for folder in (tmp_path / "outcomes", tmp_path / "completions"):
         assert sorted(path.name for path in folder.iterdir()) == ["step-000000.parquet", "step-000002.parquet"]
