@@ -109,7 +109,7 @@ def score(
     slot = torch.arange(len(row)) - (counts.cumsum(0) - counts).repeat_interleave(counts)
     place = (ends - counts).repeat_interleave(counts) + slot  # where each response token stands in the packed row
     row, slot, place, tokens = (each.to(device) for each in (row, slot, place, tokens))
-    with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
+    with torch.autocast(device.type, dtype=dtype, enabled=dtype == torch.bfloat16):
         log_probs, entropy = policy.model.scores(
             tokens, place, packing_arguments(policy.model, lengths, device), temperature=temperature
         )

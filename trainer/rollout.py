@@ -100,7 +100,7 @@ class TransformersSampler:
         order = sorted(range(len(requests)), key=lambda index: len(requests[index].prompt))
         responses: dict[int, Response] = {}
         # The arithmetic in which the loss scores what is drawn here.
-        with gathered(self.model), torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+        with gathered(self.model), torch.autocast(self.device.type, self.dtype, enabled=self.dtype == torch.bfloat16):
             for start in range(0, len(order), self.max_rows):
                 rows = order[start : start + self.max_rows]
                 drawn = self._sample_batch([requests[row] for row in rows], temperature, top_p, max_tokens)

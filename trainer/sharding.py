@@ -25,8 +25,10 @@ def shard(model: PreTrainedModel, config: ModelConfig) -> None:
     Parameters, gradients and optimizer state are float32 shards; layers are gathered in `config.dtype` as they are
     used. Needs an initialised process group.
     """
-    precision = MixedPrecisionPolicy(param_dtype=getattr(torch, config.dtype), reduce_dtype=torch.float32)
-    settings = {"mp_policy": precision, "offload_policy": CPUOffloadPolicy() if config.cpu_offload else OffloadPolicy()}
+    dtype = getattr(torch, config.dtype)
+    precision = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.promote_types(dtype, torch.float32))
+    offload = CPUOffloadPolicy(pin_memory=torch.cuda.is_available()) if config.cpu_offload else OffloadPolicy()
+    settings = {"mp_policy": precision, "offload_policy": offload}
     layers = [each for each in model.modules() if isinstance(each, torch.nn.ModuleList)]
     for layer in max(layers, key=len):
         fully_shard(layer, **settings)

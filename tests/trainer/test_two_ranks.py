@@ -1,0 +1,47 @@
+"""Two gloo ranks, FSDP2: the loss and the gradient of one process, whatever is sharded, offloaded or recomputed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from tests import forked
+from tests.trainer.two_ranks import alone
+
+CODE = "from tests.trainer.two_ranks import main; main(*arguments)"
+TOLERANCE = {"float64": 1e-6, "float32": 1e-4, "bfloat16": 0.05}  # bfloat16 has 8 bits
+WAYS = [
+    {"dtype": dtype, "cpu_offload": offload, "activation_checkpointing": recompute, "micro_batch_tokens": tokens}
+    for dtype, offload, recompute, tokens in [
+        ("float64", False, False, 60), ("float64", False, True, 100_000), ("float64", True, False, 100_000),
+        ("float64", True, True, 60), ("float32", False, False, 60), ("float32", True, True, 60),
+        ("bfloat16", True, True, 60),
+    ]
+]  # fmt: skip
+
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def measured(random_model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict:
+    folder = tmp_path_factory.mktemp("two")
+    out, log = folder / "gradients.safetensors", folder / "log"
+    forked.finish(*forked.start_ranks(CODE, random_model, out, json.dumps(WAYS), output=log), output=log)
+    return load_file(out) | {"log": log.read_text()}
+
+
+def test_a_fault_of_one_rank_stops_both_and_names_it(measured: dict) -> None:
+    assert measured["log"].count("not finite") == measured["log"].count("loss is not finite at step 1 on rank 1") == 2
+
+
+@pytest.mark.parametrize("number", range(len(WAYS)), ids=["-".join(map(str, way.values())) for way in WAYS])
+def test_two_ranks_have_the_loss_and_gradient_of_one(number: int, measured: dict, random_model: Path) -> None:
+    dtype = WAYS[number]["dtype"]
+    loss, gradient = alone(random_model, dtype=dtype)
+    tolerance = TOLERANCE[dtype]
+    assert measured[f"loss {number}"].item() == pytest.approx(loss, rel=tolerance, abs=tolerance / 10)
+    assert (measured[f"gradient {number}"] - gradient).norm() <= tolerance * gradient.norm()

@@ -1,0 +1,87 @@
+"""What each rank of `test_two_ranks.py` runs: the gradient of one batch, sharded in several ways.
+
+Arguments: model directory, output file, and `ways` as JSON: settings of the model and of the micro-batches.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from tests.trainer.batches import Recorder, drifted, made_up_batch
+from tests.trainer.test_invariance import one_minibatch
+from trainer.config import ModelConfig
+from trainer.errors import TrainingDiverged
+from trainer.policy import Policy, load_policy
+from trainer.ranks import ALONE, Ranks, start_ranks
+from trainer.sharding import shard
+from trainer.update import score_old, update
+
+SEED = 3
+
+
+def gradient(
+    policy: Policy, ranks: Ranks, *, micro_batch_tokens: int, dtype: str, spoilt: int | None = None
+) -> tuple[float, torch.Tensor]:
+    """Loss and whole gradient of the update, the policy having drifted since the rollout.
+
+    Args:
+        spoilt: a rank whose advantages are not numbers.
+    """
+    config = one_minibatch(micro_batch_tokens)
+    config = config.model_copy(update={"model": ModelConfig.model_construct(dtype=dtype)})
+    recorder = Recorder(policy)  # like any optimizer, before a forward pass leaves whole parameters in their place
+    old = score_old(policy, None, ranks, made_up_batch(SEED), config, step=1)
+    parts = [
+        dataclasses.replace(part, old_log_probs=drifted(part.old_log_probs, part.responses, SEED))
+        for part in old.minibatches[0]
+    ]
+    if ranks.rank == spoilt:
+        parts = [dataclasses.replace(part, advantages=part.advantages * float("nan")) for part in parts]
+    metrics = update(policy, ranks, recorder, dataclasses.replace(old, minibatches=[parts]), config, step=1)
+    return metrics["loss"], recorder.gradients[0]
+
+
+def loaded(model: str, *, dtype: str, activation_checkpointing: bool = False) -> Policy:
+    """The policy with float64 weights where the arithmetic is float64, which a config cannot ask for."""
+    policy = load_policy(ModelConfig(path=model, activation_checkpointing=activation_checkpointing))
+    if dtype == "float64":
+        policy.model.double()
+    return policy
+
+
+def main(model: str, out: str, ways: str) -> None:
+    """Every way in turn; rank 0 writes the gradients, named by their place in `ways`. At last rank 1 has a fault."""
+    torch.set_num_threads(1)
+    results: dict[str, torch.Tensor] = {}
+    with start_ranks(timeout=200) as ranks:
+        for number, way in enumerate(json.loads(ways)):
+            policy = loaded(model, dtype=way["dtype"], activation_checkpointing=way["activation_checkpointing"])
+            settings = {name: way[name] for name in ("dtype", "cpu_offload")}
+            shard(policy.model, ModelConfig.model_construct(**settings))
+            optimizer = torch.optim.AdamW(policy.model.parameters(), lr=0.01)
+            loss, whole = gradient(policy, ranks, micro_batch_tokens=way["micro_batch_tokens"], dtype=way["dtype"])
+            weights = optimizer.param_groups[0]["params"]
+            for weight in weights:
+                weight.grad = torch.ones_like(weight)
+            optimizer.step()
+            held = [*weights, *(optimizer.state[weight]["exp_avg"] for weight in weights)]
+            own = sum(each.to_local().numel() for each in held)
+            all_of_it = 2 * sum(weight.numel() for weight in weights)
+            assert ranks.sum({"own": own})["own"] == all_of_it, "a rank holds more than its share"
+            results |= {f"gradient {number}": whole, f"loss {number}": torch.tensor([loss], dtype=torch.float64)}
+        try:
+            gradient(policy, ranks, micro_batch_tokens=60, dtype="float32", spoilt=1)
+        except TrainingDiverged as error:
+            print(error, flush=True)
+    if ranks.rank == 0:
+        save_file(results, Path(out))
+
+
+def alone(model: Path, *, dtype: str) -> tuple[float, torch.Tensor]:
+    """The same of one process that is not sharded, in one micro-batch."""
+    return gradient(loaded(str(model), dtype=dtype), ALONE, micro_batch_tokens=100_000, dtype=dtype)
