@@ -28,12 +28,16 @@ def start(
     return process
 
 
+def free_port() -> int:
+    """A port of this machine that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
 def start_ranks(code: str, *arguments: object, output: Path, size: int = 2) -> list[ForkServerProcess]:
     """`start` once for each rank, as torchrun would."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    where = {"WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    where = {"WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     return [
         start(code, *arguments, output=output, environment=where | {"RANK": str(rank), "LOCAL_RANK": str(rank)})
         for rank in range(size)

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import os
 import random
-import signal
-import socket
+import shutil
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import polars
 import pytest
+import torch
 import yaml
 
 from dashboards.metrics import QUANTITIES
+from tests import forked
+from trainer.__main__ import main
 from trainer.base_model import ensure_base_model
 from trainer.checkpoint import complete
 from trainer.config import TrainerConfig
@@ -52,26 +56,26 @@ def numbers(directory: Path) -> list[dict]:
     return [{k: v for k, v in line.items() if not k.startswith(TIMED)} for line in lines]
 
 
-def command(tmp_path: Path, config: dict, out: Path, *, ranks: int = 1, resume: bool = False) -> list[str]:
+def written(tmp_path: Path, config: dict) -> Path:
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump(config))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    torchrun = ["torch.distributed.run", "--nproc-per-node", str(ranks), "--master-addr", "127.0.0.1"]
-    launcher = [*torchrun, "--master-port", str(port), "-m"] if ranks > 1 else []
-    return [sys.executable, "-m", *launcher, "trainer", str(path), "--out", str(out), *(["--resume"] if resume else [])]
+    return path
 
 
-def run(tmp_path: Path, config: dict, out: Path, **options: object) -> None:
-    result = subprocess.run(command(tmp_path, config, out, **options), capture_output=True, text=True, timeout=300)
+def run(tmp_path: Path, config: dict, out: Path, *options: str) -> None:
+    log = tmp_path / f"{out.name}.log"
+    forked.finish(forked.start(forked.TRAIN, written(tmp_path, config), "--out", out, *options, output=log), output=log)
+
+
+def run_command(*command: str) -> None:
+    result = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr[-3000:]
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("uninterrupted")
-    run(directory, short(), directory / "run")
+    run_command("trainer", str(written(directory, short())), "--out", str(directory / "run"))
     return directory / "run"
 
 
@@ -107,46 +111,93 @@ def test_everything_the_dashboard_plots_is_written(uninterrupted: Path) -> None:
     assert {quantity.metric for quantity in QUANTITIES} <= written
 
 
-def kill_and_resume(uninterrupted: Path, tmp_path: Path, seconds: float) -> int:
+def kill_and_resume(uninterrupted: Path, folder: Path, seconds: float) -> int:
     """SIGKILL after `seconds`, resume to the end; returns the step that the resumed run started from."""
-    out = tmp_path / f"killed-{seconds:.2f}"
-    process = subprocess.Popen(command(tmp_path, short(), out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    folder.mkdir()
+    config, out = written(folder, short()), folder / "run"
+    process = forked.start(forked.TRAIN, config, "--out", out, output=folder / "log")
     time.sleep(seconds)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.join()
     saved = complete(out / "checkpoints")
-    run(tmp_path, short(), out, resume=True)
+    run(folder, short(), out, "--resume")
     assert numbers(out) == numbers(uninterrupted)
     assert [e.scores for e in read_evaluations(out)] == [e.scores for e in read_evaluations(uninterrupted)]
+    for table in sorted((uninterrupted / "outcomes").iterdir()):
+        assert polars.read_parquet(out / "outcomes" / table.name).equals(polars.read_parquet(table))
     return int(saved[-1].name.split("-")[1]) if saved else 0
 
 
 def test_sigkill_at_random_moments_leaves_no_trace(uninterrupted: Path, tmp_path: Path) -> None:
-    """Moments are spread over the run's own length, so that some fall between checkpoints."""
-    started = time.monotonic()
-    run(tmp_path, short(), tmp_path / "timed")
-    whole = time.monotonic() - started
-    generator = random.Random(0)
-    count = int(os.environ.get("FIPO_TEST_KILLS", "20"))
-    starts = {kill_and_resume(uninterrupted, tmp_path, generator.uniform(0.3, 1.0) * whole) for _ in range(count)}
+    """Each moment is random within its share of the run's own length, so that they fall everywhere."""
+    count, generator = int(os.environ.get("FIPO_TEST_KILLS", "20")), random.Random(0)
+    with ThreadPoolExecutor(max_workers=2) as pool:  # two at a time, like the two runs by which the length is measured
+        started = time.monotonic()
+        list(pool.map(lambda name: run(tmp_path, short(), tmp_path / name), ("a", "b")))
+        whole = time.monotonic() - started
+        moments = [(number + generator.random()) / count * whole for number in range(count)]
+        generator.shuffle(moments)
+        folders = [tmp_path / f"killed-{moment:.3f}" for moment in moments]
+        starts = set(pool.map(kill_and_resume, [uninterrupted] * count, folders, moments))
     assert len(starts) > 1  # otherwise the kills all hit the same place and show little
 
 
-def test_two_ranks_give_the_numbers_of_one(uninterrupted: Path, tmp_path: Path) -> None:
-    run(tmp_path, short(steps=2), tmp_path / "two", ranks=2)
-    one, two = numbers(uninterrupted)[1], numbers(tmp_path / "two")[1]
-    assert one.keys() == two.keys()
-    for name in one:
+@pytest.fixture(scope="module")
+def of_two_ranks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two steps of the same run under torchrun, with everything that saves memory."""
+    directory = tmp_path_factory.mktemp("two")
+    config = short(steps=2, model={"cpu_offload": True, "activation_checkpointing": True})
+    words = ["--nproc-per-node", "2", "--master-addr", "127.0.0.1", "--master-port", str(forked.free_port())]
+    words += ["-m", "trainer", str(written(directory, config)), "--out", str(directory / "run")]
+    run_command("torch.distributed.run", *words)
+    return directory / "run"
+
+
+def expect_close(ours: dict, theirs: dict) -> None:
+    assert ours.keys() == theirs.keys()
+    for name in theirs:
         # Kernels round differently for other batch shapes; the sampled tokens are the same.
-        assert two[name] == pytest.approx(one[name], rel=1e-3, abs=1e-5), name
+        assert ours[name] == pytest.approx(theirs[name], rel=1e-3, abs=1e-5), name
 
 
-def test_a_run_of_two_ranks_resumes_on_one(uninterrupted: Path, tmp_path: Path) -> None:
-    run(tmp_path, short(steps=2), tmp_path / "run", ranks=2)
-    run(tmp_path, short(), tmp_path / "run", resume=True)
+def test_two_ranks_give_the_numbers_of_one(uninterrupted: Path, of_two_ranks: Path) -> None:
+    expect_close(numbers(of_two_ranks)[1], numbers(uninterrupted)[1])
+
+
+def test_a_run_of_two_ranks_goes_on_with_one_as_if_it_always_had(
+    uninterrupted: Path, of_two_ranks: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(of_two_ranks, tmp_path / "run")
+    run(tmp_path, short(), tmp_path / "run", "--resume")
     resumed = numbers(tmp_path / "run")
     assert [line["step"] for line in resumed] == list(range(7))
-    assert resumed[3]["policy_kl"] != 0
+    expect_close(resumed[3], numbers(uninterrupted)[3])
+
+
+def test_a_rank_that_is_killed_ends_the_other(tmp_path: Path) -> None:
+    log, out = tmp_path / "log", tmp_path / "run"
+    config = written(tmp_path, short(steps=5000, rank_timeout=60.0))
+    first, second = forked.start_ranks(forked.TRAIN, config, "--out", out, output=log)
+    while len(read_lines(out / "metrics.jsonl")) < 3:
+        assert first.is_alive() and second.is_alive(), log.read_text()
+        time.sleep(0.1)
+    second.kill()
+    first.join(120)
+    assert first.exitcode == 1
+    assert "rank 0 of 2: another rank died, or did not answer within rank_timeout = 60 s" in log.read_text()
+    assert "Traceback" not in log.read_text()
+
+
+def test_out_of_memory_is_one_line_and_exit_code_2(
+    small_config: TrainerConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """The allocation that fails is a real one, of the host; no machine has a petabyte."""
+    monkeypatch.setattr("trainer.train.sample_batch", lambda *_, **__: torch.empty(2**50))
+    config = written(tmp_path, small_config.model_dump(mode="json"))
+    assert main([str(config), "--out", str(tmp_path / "run")]) == 2
+    line = capsys.readouterr().err.strip()
+    assert line.startswith("out of host memory in rollout on rank 0 (") and "\n" not in line
+    assert "lower rollout.max_response_length" in line
 
 
 def test_a_checkpoint_of_another_architecture_is_refused(uninterrupted: Path, random_model: Path) -> None:
