@@ -6,11 +6,8 @@ import functools
 import json
 import random
 import re
-import resource
-import signal
-import subprocess
-import sys
 import time
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import pytest
@@ -19,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from tests import forked
 from trainer import base_model
 from trainer.base_model import MIN_WORKED, SAMPLED_RANGE, ensure_base_model, measure
 from trainer.errors import UserError
@@ -31,24 +29,22 @@ SUMS = st.lists(st.integers(10, 99), min_size=3, max_size=6).map(tuple)
 # A base of a few steps: what the cache does is the same, and it takes a second. Run as a program by the tests below.
 BRIEF = """
 import functools
-import sys
 from pathlib import Path
 from trainer import base_model
 base_model.measure = functools.partial(base_model.measure, sums=4)
-base_model.MAX_HOLD, base_model.WORK_DECAY, base_model.HABIT_STEPS = int(sys.argv[2]), 1, 1
+base_model.MAX_HOLD, base_model.WORK_DECAY, base_model.HABIT_STEPS = int(arguments[1]), 1, 1
 base_model.MIN_WORKED, base_model.SAMPLED_RANGE = 0.0, (0.0, 1.0)
 reports = []
 try:
-    print(base_model.ensure_base_model(lambda fraction, text: reports.append(text), cache=Path(sys.argv[1])))
+    print(base_model.ensure_base_model(lambda fraction, text: reports.append(text), cache=Path(arguments[0])))
 except base_model.UserError as error:
     sys.exit(f"UserError: {error}")
 print("made" if any("working sums out" in each for each in reports) else "found")
 """
 
 
-def brief(cache: Path, *, steps: int = 2, **options: object) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", BRIEF, str(cache), str(steps)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+def brief(cache: Path, output: Path, *, steps: int = 2, before: str = "") -> ForkServerProcess:
+    return forked.start(before + BRIEF, cache, steps, output=output)
 
 
 @pytest.fixture
@@ -192,28 +188,34 @@ def test_a_cache_that_cannot_be_written_is_named_with_the_way_out(
 
 def test_a_full_disk_is_one_line_and_leaves_no_half_model(tmp_path: Path) -> None:
     """A limit on the size of a file fails the writing of the weights just as a full disk does."""
-    process = brief(tmp_path, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)))
-    _, errors = process.communicate(timeout=120)
-    assert process.returncode == 1
-    assert errors.splitlines()[-1].startswith(f"UserError: {tmp_path}: the embedded base model cannot be kept here")
-    assert not [path for path in tmp_path.iterdir() if path.is_dir()]
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
+    process = brief(tmp_path / "cache", tmp_path / "log", before=limit)
+    process.join(120)
+    assert process.exitcode == 1
+    last = (tmp_path / "log").read_text().splitlines()[-1]
+    assert last.startswith(f"UserError: {tmp_path / 'cache'}: the embedded base model cannot be kept here")
+    assert not [path for path in (tmp_path / "cache").iterdir() if path.is_dir()]
 
 
 def test_two_processes_make_it_once(tmp_path: Path) -> None:
-    outputs = [process.communicate(timeout=120) for process in [brief(tmp_path, steps=20), brief(tmp_path, steps=20)]]
-    assert sorted(out.split()[-1] for out, _ in outputs) == ["found", "made"], outputs
+    logs = [tmp_path / "first", tmp_path / "second"]
+    processes = [brief(tmp_path / "cache", log, steps=20) for log in logs]
+    for process in processes:
+        process.join(120)
+    assert sorted(log.read_text().split()[-1] for log in logs) == ["found", "made"]
 
 
 def test_a_process_killed_while_making_it_does_no_harm(tmp_path: Path) -> None:
-    killed = brief(tmp_path, steps=10_000)
-    while not list(tmp_path.glob("*.partial")):
-        assert killed.poll() is None, killed.communicate()
+    cache, log = tmp_path / "cache", tmp_path / "log"
+    killed = brief(cache, tmp_path / "killed", steps=10_000)
+    while not list(cache.glob("*.partial")):
+        assert killed.is_alive(), (tmp_path / "killed").read_text()
         time.sleep(0.05)
-    killed.send_signal(signal.SIGKILL)
-    killed.communicate()
-    out, errors = brief(tmp_path).communicate(timeout=120)
-    assert out.split()[-1:] == ["made"], errors
-    assert not list(tmp_path.glob("*.partial"))
+    killed.kill()
+    killed.join()
+    forked.finish(brief(cache, log), output=log)
+    assert log.read_text().split()[-1:] == ["made"]
+    assert not list(cache.glob("*.partial"))
 
 
 @pytest.fixture(scope="module")
