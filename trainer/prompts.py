@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 from transformers import PreTrainedTokenizerBase
 
-from trainer.config import DataConfig
+from trainer.config import DataConfig, TrainerConfig
 from trainer.errors import UserError
+from trainer.policy import Policy
 from trainer.problems import Problem
 
 log = logging.getLogger(__name__)
@@ -64,6 +65,18 @@ def fitting(
             f" {config.train} is longer; raise it"
         )
     return kept
+
+
+def warn_of_length(problems: Sequence[Problem], policy: Policy, config: TrainerConfig) -> None:
+    """Say so in a log line when prompt and response may be longer than the model was made for. vLLM refuses that."""
+    allowed = getattr(policy.model.config, "max_position_embeddings", None)
+    longest = max(len(prompt_tokens(policy.tokenizer, each, config.data)) for each in problems)
+    if allowed is not None and longest + config.rollout.max_response_length > allowed:
+        log.warning(
+            "rollout.max_response_length = %d: with the longest prompt, %d tokens, that is more than the %d positions"
+            " of model.path; lower it, or raise max_position_embeddings in the model's config.json",
+            config.rollout.max_response_length, longest, allowed,
+        )  # fmt: skip
 
 
 def warn_of_lost_text(

@@ -22,7 +22,7 @@ from trainer.groups import ProblemStream, sample_batch
 from trainer.memory import memory_for
 from trainer.metrics import Clock, batch_metrics, score_metrics
 from trainer.policy import Policy, load_policy
-from trainer.prompts import fitting, warn_of_lost_text
+from trainer.prompts import fitting, warn_of_length, warn_of_lost_text
 from trainer.ranks import Ranks, start_ranks
 from trainer.records import Evaluation, Journal
 from trainer.rollout import Sampler, TransformersSampler
@@ -63,6 +63,7 @@ def _train(config: TrainerConfig, directory: Path, ranks: Ranks, resources: Exit
     stream, sets = ProblemStream(training, seed=config.seed), evaluation_problems(config)
     for name, problems in ((config.data.train, training), *sets.items()):
         warn_of_lost_text(name, problems, policy.tokenizer, config.data)
+    warn_of_length(training, policy, config)
     sampler = resources.enter_context(closing(start_sampler(config, policy, ranks)))
     optimizer = torch.optim.AdamW(
         policy.model.parameters(), lr=config.optimizer.learning_rate, weight_decay=config.optimizer.weight_decay

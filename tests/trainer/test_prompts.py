@@ -9,11 +9,11 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from trainer.config import DataConfig, ModelConfig
+from trainer.config import DataConfig, ModelConfig, TrainerConfig
 from trainer.errors import UserError
 from trainer.policy import Policy, load_policy
 from trainer.problems import Problem
-from trainer.prompts import fitting, prompt_tokens, warn_of_lost_text
+from trainer.prompts import fitting, prompt_tokens, warn_of_length, warn_of_lost_text
 from trainer.tokenizer import character_tokenizer
 
 
@@ -80,3 +80,12 @@ def test_text_that_the_tokenizer_loses_is_said(
 def test_a_prompt_of_which_nothing_is_left_is_refused() -> None:
     with pytest.raises(UserError, match=r"problem 'Find x\.': the tokenizer .* so the prompt is empty"):
         prompt_tokens(character_tokenizer(), Problem("Find x.", "15"), DataConfig())
+
+
+def test_responses_beyond_the_positions_of_the_model_are_said(policy: Policy, caplog: pytest.LogCaptureFixture) -> None:
+    problems = [Problem("1+1=", "2"), Problem("11+11=", "22")]
+    for length in (250, 251):  # of 256 positions
+        with caplog.at_level(logging.WARNING):
+            warn_of_length(problems, policy, TrainerConfig.model_validate({"rollout": {"max_response_length": length}}))
+        assert bool(caplog.text) == (length == 251)
+    assert "max_response_length = 251: with the longest prompt, 6 tokens, that is more than the 256" in caplog.text

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trainer import math_grader
 from trainer.math_grader import MathWorker
 from trainer.rewards import extract, grade, normalise
 
@@ -73,9 +74,15 @@ def test_expressions_are_compared_by_math_verify(prediction: str, answer: str, c
      "\\int" * 60, "10^{10^{10}}!", "\\boxed{" * 1000],
     ids=["tower", "nested braces", "nested fractions", "NUL", "digits", "integrals", "factorial", "boxes"],
 )  # fmt: skip
-def test_hostile_answers_are_wrong_and_the_next_one_is_graded(content: str) -> None:
+def test_hostile_answers_are_wrong_and_the_next_one_is_graded(content: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limit is shortened, and so is the test; an expression costs all of it at most, since its worker is killed."""
+    monkeypatch.setattr(math_grader._worker, "time_limit", 2.0)
     assert not grade(rf"\boxed{{{content}}}", "25").correct
     assert grade(r"\boxed{\sqrt{625}}", "25").correct
+
+
+def test_a_number_of_any_length_in_a_data_set_is_compared_as_text() -> None:
+    assert grade(r"\boxed{25}", "9" * 10_000).correct is False
 
 
 def test_a_hundred_thousand_unclosed_boxes_take_linear_time() -> None:
