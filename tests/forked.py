@@ -18,9 +18,7 @@ os.dup2(file, 1), os.dup2(file, 2)
 TRAIN = "from trainer.__main__ import main; sys.exit(main(arguments))"
 
 
-def start(
-    code: str, *arguments: object, output: Path, environment: dict[str, str] | None = None
-) -> ForkServerProcess:
+def start(code: str, *arguments: object, output: Path, environment: dict[str, str] | None = None) -> ForkServerProcess:
     """Run `code`, which sees `arguments` as strings; what it prints goes to the file `output`."""
     names = {"arguments": [str(each) for each in arguments], "output": str(output), "environment": environment or {}}
     process = _CONTEXT.Process(target=exec, args=(_BEGIN + code, names | {"__name__": "__main__"}))
@@ -49,4 +47,3 @@ def finish(*processes: ForkServerProcess, output: Path, timeout: float = 300) ->
     for process in processes:
         process.join(timeout)
         assert process.exitcode == 0, f"exit code {process.exitcode}: {output.read_text()[-3000:]}"
-

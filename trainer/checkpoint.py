@@ -109,9 +109,7 @@ def load_newest(directory: Path, policy: Policy, optimizer: torch.optim.Optimize
         set_state_dict(policy.model, optimizer, model_state_dict=state["model"], optim_state_dict=state["optimizer"])
         return position
     if paths:  # to start over would throw away what the user asked to go on from, and weights may be half loaded
-        raise UserError(
-            f"{directory}: no checkpoint can be read ({_line(reason)}); mend it, or give a new directory"
-        )
+        raise UserError(f"{directory}: no checkpoint can be read ({_line(reason)}); mend it, or give a new directory")
     return None
 
 

