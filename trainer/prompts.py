@@ -45,36 +45,36 @@ def prompt_tokens(tokenizer: PreTrainedTokenizerBase, problem: Problem, config: 
     return tuple(tokens)
 
 
-def fitting(problems: Sequence[Problem], tokenizer: PreTrainedTokenizerBase, config: DataConfig) -> list[Problem]:
+def fitting(problems: Sequence[Problem], policy: Policy, config: TrainerConfig) -> list[Problem]:
     """Those whose prompt is at most `data.max_prompt_length` tokens; the others are counted in a log line.
+
+    Another line says when prompt and response may be longer than the model was made for, which vLLM refuses.
 
     Raises:
         UserError: none is left.
     """
-    kept = [each for each in problems if len(prompt_tokens(tokenizer, each, config)) <= config.max_prompt_length]
+    limit, response = config.data.max_prompt_length, config.rollout.max_response_length
+    lengths = [len(prompt_tokens(policy.tokenizer, each, config.data)) for each in problems]
+    kept = [each for each, length in zip(problems, lengths, strict=True) if length <= limit]
+    if not kept:
+        raise UserError(
+            f"data.max_prompt_length = {limit}: every one of the {len(problems)} prompts in {config.data.train} is"
+            " longer; raise it"
+        )
     if len(kept) < len(problems):
         log.warning(
             "%s: %d of %d prompts are longer than data.max_prompt_length = %d tokens and are left out",
-            config.train, len(problems) - len(kept), len(problems), config.max_prompt_length,
+            config.data.train, len(problems) - len(kept), len(problems), limit,
         )  # fmt: skip
-    if not kept:
-        raise UserError(
-            f"data.max_prompt_length = {config.max_prompt_length}: every one of the {len(problems)} prompts in"
-            f" {config.train} is longer; raise it"
-        )
-    return kept
-
-
-def warn_of_length(problems: Sequence[Problem], policy: Policy, config: TrainerConfig) -> None:
-    """Say so in a log line when prompt and response may be longer than the model was made for. vLLM refuses that."""
+    longest = max(length for length in lengths if length <= limit)
     allowed = getattr(policy.model.config, "max_position_embeddings", None)
-    longest = max(len(prompt_tokens(policy.tokenizer, each, config.data)) for each in problems)
-    if allowed is not None and longest + config.rollout.max_response_length > allowed:
+    if allowed is not None and longest + response > allowed:
         log.warning(
             "rollout.max_response_length = %d: with the longest prompt, %d tokens, that is more than the %d positions"
             " of model.path; lower it, or raise max_position_embeddings in the model's config.json",
-            config.rollout.max_response_length, longest, allowed,
+            response, longest, allowed,
         )  # fmt: skip
+    return kept
 
 
 def warn_of_lost_text(

@@ -22,7 +22,7 @@ from trainer.groups import ProblemStream, sample_batch
 from trainer.memory import memory_for
 from trainer.metrics import Clock, batch_metrics, score_metrics
 from trainer.policy import Policy, load_policy
-from trainer.prompts import fitting, warn_of_length, warn_of_lost_text
+from trainer.prompts import fitting, warn_of_lost_text
 from trainer.ranks import Ranks, start_ranks
 from trainer.records import Evaluation, Journal
 from trainer.rollout import Sampler, TransformersSampler
@@ -59,11 +59,10 @@ def _train(config: TrainerConfig, directory: Path, ranks: Ranks, resources: Exit
     with memory_for("model", rank=ranks.rank):
         policy = load_policy(config.model, ranks)
         reference = load_policy(config.model, ranks) if config.fipo.kl_coef else None
-    training = fitting(load_problems(config.data.train), policy.tokenizer, config.data)
+    training = fitting(load_problems(config.data.train), policy, config)
     stream, sets = ProblemStream(training, seed=config.seed), evaluation_problems(config)
     for name, problems in ((config.data.train, training), *sets.items()):
         warn_of_lost_text(name, problems, policy.tokenizer, config.data)
-    warn_of_length(training, policy, config)
     sampler = resources.enter_context(closing(start_sampler(config, policy, ranks)))
     optimizer = torch.optim.AdamW(
         policy.model.parameters(), lr=config.optimizer.learning_rate, weight_decay=config.optimizer.weight_decay

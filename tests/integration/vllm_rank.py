@@ -1,12 +1,12 @@
-"""One rank of `test_vllm.py` under torchrun: sample, move the policy, sync, sample again; rank 0 writes the draws.
+"""One rank of `test_vllm.py`: sample, move the policy, sync, sample again, for each width; rank 0 writes the draws.
 
-Arguments: model directory, tensor_parallel_size, output file.
+Arguments: model directory, output file, then a tensor_parallel_size and a port for each round.
 """
 
 from __future__ import annotations
 
 import json
-import sys
+import os
 from pathlib import Path
 
 import torch
@@ -20,8 +20,19 @@ from trainer.vllm_rollout import VllmSampler
 PROMPTS = 7  # not a multiple of the ranks
 
 
-def main(model: str, width: int, out: Path) -> None:
+def main(model: str, out: str, *rounds: str) -> None:
+    """One engine after the other, each with a process group of its own."""
     torch.set_num_threads(1)
+    drawn = {}
+    for width, port in zip(rounds[::2], rounds[1::2], strict=True):
+        os.environ["MASTER_PORT"] = port
+        drawn[width] = one_round(model, int(width))
+    if os.environ["RANK"] == "0":
+        Path(out).write_text(json.dumps(drawn))
+
+
+def one_round(model: str, width: int) -> dict[str, list]:
+    """What all ranks together drew, by the state of the policy and the temperature."""
     config = TrainerConfig.model_validate(
         {"model": {"path": model}, "rollout": {"backend": "vllm", "vllm": {"tensor_parallel_size": width}}}
     )
@@ -43,10 +54,5 @@ def main(model: str, width: int, out: Path) -> None:
             with torch.no_grad():
                 for parameter in policy.model.parameters():
                     parameter.mul_(1.3)
-        if ranks.rank == 0:
-            out.write_text(json.dumps(drawn))
         sampler.close()
-
-
-if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]))
+    return drawn

@@ -13,7 +13,7 @@ from trainer.config import DataConfig, ModelConfig, TrainerConfig
 from trainer.errors import UserError
 from trainer.policy import Policy, load_policy
 from trainer.problems import Problem
-from trainer.prompts import fitting, prompt_tokens, warn_of_length, warn_of_lost_text
+from trainer.prompts import fitting, prompt_tokens, warn_of_lost_text
 from trainer.tokenizer import character_tokenizer
 
 
@@ -57,11 +57,11 @@ def test_the_chat_format_is_the_tokenizers(policy: Policy) -> None:
 def test_prompts_that_are_too_long_are_left_out_and_counted(policy: Policy, caplog: pytest.LogCaptureFixture) -> None:
     problems = [Problem("1+1=", "2"), Problem("11+11+11=", "33")]
     with caplog.at_level(logging.WARNING):
-        kept = fitting(problems, policy.tokenizer, DataConfig(max_prompt_length=5))
+        kept = fitting(problems, policy, TrainerConfig(data=DataConfig(max_prompt_length=5)))
     assert kept == problems[:1]
     assert "1 of 2 prompts are longer than data.max_prompt_length = 5" in caplog.text
     with pytest.raises(UserError, match="every one of the 2 prompts"):
-        fitting(problems, policy.tokenizer, DataConfig(max_prompt_length=2))
+        fitting(problems, policy, TrainerConfig(data=DataConfig(max_prompt_length=2)))
 
 
 def test_text_that_the_tokenizer_loses_is_said(
@@ -86,6 +86,6 @@ def test_responses_beyond_the_positions_of_the_model_are_said(policy: Policy, ca
     problems = [Problem("1+1=", "2"), Problem("11+11=", "22")]
     for length in (250, 251):  # of 256 positions
         with caplog.at_level(logging.WARNING):
-            warn_of_length(problems, policy, TrainerConfig.model_validate({"rollout": {"max_response_length": length}}))
+            fitting(problems, policy, TrainerConfig.model_validate({"rollout": {"max_response_length": length}}))
         assert bool(caplog.text) == (length == 251)
     assert "max_response_length = 251: with the longest prompt, 6 tokens, that is more than the 256" in caplog.text
