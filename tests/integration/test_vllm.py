@@ -161,7 +161,7 @@ def test_a_study_with_vllm_completes_prunes_and_leaves_no_process(tmp_path: Path
     trials = json.loads(status.stdout)["trials"]
     assert [trial["state"] for trial in trials] == ["COMPLETE", "PRUNED", "COMPLETE"]
     for number in range(3):
-        metrics = read_lines(tmp_path / "study" / "trials" / f"{number}" / "metrics.jsonl")
+        metrics = read_lines(tmp_path / "study" / "trials" / f"{number:04d}" / "metrics.jsonl")
         assert len(metrics) > 1
     psutil.wait_procs(marked(mark), timeout=15)
     assert not marked(mark)

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.autograd import gradcheck
 
-from trainer.token_scores import token_scores
+from benchmarks import token_scores as benchmark
+from trainer.token_scores import CHUNK_ELEMENTS, token_scores
 
 
 def plain(hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, temperature: float) -> tuple:
@@ -55,6 +56,18 @@ def test_float32_gradients_are_within_a_part_in_100_000() -> None:
     exact = torch.autograd.grad(plain(*exact_in, targets, 1.0)[0] @ upstream.double(), exact_in)
     for mine, truth in zip(ours, exact, strict=True):
         assert (mine - truth).norm() / truth.norm() < 1e-5
+
+
+def test_memory_is_at_most_an_eighth_of_the_plain_way() -> None:
+    """At a size where chunks are as small a part of the whole as with the paper's vocabulary and 8,192 tokens."""
+    given = benchmark.inputs(tokens=2048, vocabulary=20_000, width=32)
+    chunk = 2048 * 20_000 * CHUNK_ELEMENTS // (8192 * 152_064)
+    few, ours = benchmark.peak_memory(lambda: benchmark.chunked(*given, chunk_elements=chunk))
+    many, theirs = benchmark.peak_memory(lambda: benchmark.plain(*given))
+    assert many > 2 * 2048 * 20_000 * 4  # logits and their log_softmax: the measure is alive
+    assert few < many / 8
+    for mine, other in zip(ours, theirs, strict=True):
+        assert (mine - other).norm() / other.norm() < 1e-5
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])

@@ -1,0 +1,145 @@
+"""Rollouts: tokens per second of vLLM, of the project's own sampler and of transformers.generate; the cost of a sync.
+
+    python -m benchmarks.rollout                     256 responses of the embedded base, 5 runs of each sampler
+    python -m benchmarks.rollout --steps 12          and the share of weight sync in 12 training steps with vLLM
+    python -m benchmarks.rollout --seeds 3           learning curves of both backends, seed by seed (minutes)
+
+All three samplers run in one process on one thread, with the same model, prompts, temperature and limits, in turn, after
+one run each that does not count. They draw different responses, so tokens are counted, not assumed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import torch
+
+from trainer.config import TrainerConfig
+from trainer.policy import Policy, load_policy
+from trainer.problems import embedded_problems
+from trainer.prompts import prompt_tokens
+from trainer.ranks import ALONE
+from trainer.records import SetScore, read_lines
+from trainer.rollout import Request, Sampler, TransformersSampler, left_pad, request_seed
+from trainer.train import start_sampler, train
+
+PROMPTS, SAMPLES = 32, 8
+
+
+def requests(policy: Policy, config: TrainerConfig, run: int) -> list[Request]:
+    """Groups of equal prompts, as in training; other seeds in every run."""
+    prompts = [
+        prompt_tokens(policy.tokenizer, each, config.data) for each in embedded_problems("embedded:train")[:PROMPTS]
+    ]
+    return [
+        Request(prompt, request_seed(run, at, sample)) for at, prompt in enumerate(prompts) for sample in range(SAMPLES)
+    ]
+
+
+def by_sampler(sampler: Sampler, policy: Policy, config: TrainerConfig) -> Callable[[int], int]:
+    """Draws once and returns the tokens drawn."""
+
+    def once(run: int) -> int:
+        drawn = sampler.sample(
+            requests(policy, config, run), temperature=1.0, top_p=1.0, max_tokens=config.rollout.max_response_length
+        )
+        return sum(len(one.tokens) for one in drawn)
+
+    return once
+
+
+def by_generate(policy: Policy, config: TrainerConfig) -> Callable[[int], int]:
+    """The same with transformers.generate, one padded batch."""
+
+    def once(run: int) -> int:
+        torch.manual_seed(run)
+        tokens, mask = left_pad([each.prompt for each in requests(policy, config, run)], policy.pad_token, "cpu")
+        drawn = policy.model.generate(
+            tokens, attention_mask=mask, do_sample=True, temperature=1.0, top_p=1.0, top_k=0,
+            max_new_tokens=config.rollout.max_response_length, pad_token_id=policy.pad_token,
+        )[:, tokens.shape[1] :]  # fmt: skip
+        return int((drawn != policy.pad_token).sum())
+
+    return once
+
+
+def speed(runs: int) -> dict[str, float]:
+    """Median tokens per second by sampler."""
+    config = TrainerConfig.model_validate({"rollout": {"backend": "vllm"}})
+    policy = load_policy(config.model)
+    own = TransformersSampler(
+        policy.model, end_tokens=policy.end_tokens, pad_token=policy.pad_token, device=policy.device
+    )
+    rates: dict[str, list[float]] = {}
+    with closing(start_sampler(config, policy, ALONE)) as engine:
+        engine.sync()
+        ways = {
+            "vllm": by_sampler(engine, policy, config),
+            "own sampler": by_sampler(own, policy, config),
+            "transformers.generate": by_generate(policy, config),
+        }
+        for run in range(runs + 1):
+            for name, once in ways.items():
+                started = time.perf_counter()
+                tokens = once(run)
+                if run:
+                    rates.setdefault(name, []).append(tokens / (time.perf_counter() - started))
+    return {name: statistics.median(values) for name, values in rates.items()}
+
+
+def sync_share(steps: int) -> float:
+    """Median share of weight sync in the time of a training step without its evaluation."""
+    config = TrainerConfig.model_validate({"steps": steps, "rollout": {"backend": "vllm"}})
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in train(config, Path(folder)):
+            pass
+        lines = [line for line in read_lines(Path(folder) / "metrics.jsonl") if "seconds/sync" in line]
+    phases = ("rollout", "score", "update", "sync")
+    return statistics.median(
+        line["seconds/sync"] / sum(line.get(f"seconds/{phase}", 0.0) for phase in phases) for line in lines
+    )
+
+
+def curve(backend: str, seed: int) -> list[tuple[int, SetScore]]:
+    """Steps and scores of the set that selects, in a run of the default config."""
+    config = TrainerConfig.model_validate({"seed": seed, "rollout": {"backend": backend}})
+    with tempfile.TemporaryDirectory() as folder:
+        return [(each.step, each.scores[0]) for each in train(config, Path(folder))]
+
+
+def compare_curves(seeds: int) -> None:
+    """Print the mean difference of accuracy over seeds at every evaluation, with the error of that mean."""
+    print("step  vllm   transformers  difference ± its error (sampling), over", seeds, "seeds")
+    pairs = [(curve("vllm", seed), curve("transformers", seed)) for seed in range(seeds)]
+    for at, (step, _) in enumerate(pairs[0][0]):
+        ours, theirs = ([pair[side][at][1] for pair in pairs] for side in (0, 1))
+        error = sum(score.sampling_error**2 for score in (*ours, *theirs)) ** 0.5 / seeds
+        means = [statistics.fmean(score.accuracy for score in scores) for scores in (ours, theirs)]
+        print(f"{step:4d}  {means[0]:.3f}  {means[1]:.3f}         {means[0] - means[1]:+.3f} ± {error:.3f}", flush=True)
+
+
+def main() -> None:
+    """Print what the options ask for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=5, help="timed runs of each sampler")
+    parser.add_argument("--steps", type=int, default=0, help="training steps in which sync is timed; 0 is not")
+    parser.add_argument("--seeds", type=int, default=0, help="seeds of the learning curves; 0 is none")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    rates = speed(arguments.runs) if arguments.runs else {}
+    for name, rate in rates.items():
+        print(f"{name:22s} {rate:8.0f} tokens/s   vllm / this = {rates['vllm'] / rate:.2f}", flush=True)
+    if arguments.steps:
+        print(f"weight sync takes {sync_share(arguments.steps):.2%} of a training step (limit: 5 %)", flush=True)
+    if arguments.seeds:
+        compare_curves(arguments.seeds)
+
+
+if __name__ == "__main__":
+    main()
