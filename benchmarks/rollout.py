@@ -4,8 +4,8 @@
     python -m benchmarks.rollout --steps 12          and the share of weight sync in 12 training steps with vLLM
     python -m benchmarks.rollout --seeds 3           learning curves of both backends, seed by seed (minutes)
 
-All three samplers run in one process on one thread, with the same model, prompts, temperature and limits, in turn, after
-one run each that does not count. They draw different responses, so tokens are counted, not assumed.
+All three samplers run in one process on one thread, with the same model, prompts, temperature and limits, in turn,
+after one run each that does not count. They draw different responses, so tokens are counted, not assumed.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Memory of the log-prob step: chunked output layer against plain log_softmax, at the paper's vocabulary.
 
     python -m benchmarks.token_scores                        8,192 tokens x 152,064 words (needs 18 GB free; a minute)
-    python -m benchmarks.token_scores --tokens 1024          an eighth of it
+    python -m benchmarks.token_scores --tokens 1024          a small one, in which the chunks weigh more
 
 Prints the peak of extra memory of forward and backward, of each and as a ratio, and how far gradients differ. Both run
 in float32 on a CPU; the peak is that of the process's resident memory (Linux), reset before each.
