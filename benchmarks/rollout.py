@@ -25,7 +25,7 @@ from trainer.policy import Policy, load_policy
 from trainer.problems import embedded_problems
 from trainer.prompts import prompt_tokens
 from trainer.ranks import ALONE
-from trainer.records import SetScore, read_lines
+from trainer.records import read_lines
 from trainer.rollout import Request, Sampler, TransformersSampler, left_pad, request_seed
 from trainer.train import start_sampler, train
 
@@ -106,22 +106,31 @@ def sync_share(steps: int) -> float:
     )
 
 
-def curve(backend: str, seed: int) -> list[tuple[int, SetScore]]:
-    """Steps and scores of the set that selects, in a run of the default config."""
-    config = TrainerConfig.model_validate({"seed": seed, "rollout": {"backend": backend}})
+def curve(backend: str, seed: int) -> dict[int, float]:
+    """Accuracy of the set that selects, by step, in a run of the default config. Evaluations draw anew for each seed."""
+    config = TrainerConfig.model_validate(
+        {"seed": seed, "rollout": {"backend": backend}, "evaluation": {"seed": seed, "completions": 0}}
+    )
     with tempfile.TemporaryDirectory() as folder:
-        return [(each.step, each.scores[0]) for each in train(config, Path(folder))]
+        return {each.step: each.scores[0].accuracy for each in train(config, Path(folder))}
 
 
 def compare_curves(seeds: int) -> None:
-    """Print the mean difference of accuracy over seeds at every evaluation, with the error of that mean."""
-    print("step  vllm   transformers  difference ± its error (sampling), over", seeds, "seeds")
-    pairs = [(curve("vllm", seed), curve("transformers", seed)) for seed in range(seeds)]
-    for at, (step, _) in enumerate(pairs[0][0]):
-        ours, theirs = ([pair[side][at][1] for pair in pairs] for side in (0, 1))
-        error = sum(score.sampling_error**2 for score in (*ours, *theirs)) ** 0.5 / seeds
-        means = [statistics.fmean(score.accuracy for score in scores) for scores in (ours, theirs)]
-        print(f"{step:4d}  {means[0]:.3f}  {means[1]:.3f}         {means[0] - means[1]:+.3f} ± {error:.3f}", flush=True)
+    """Print the mean accuracy of both backends at every evaluation, and their difference.
+
+    The error is that of a difference of means over seeds, from the spread of the runs: the sampling of training and of
+    evaluation is in it. The last line is the mean over the evaluations of a run, which sums a curve up.
+    """
+    curves = {backend: [curve(backend, seed) for seed in range(seeds)] for backend in ("vllm", "transformers")}
+    print(f"step  vllm   transformers  difference ± its error, {seeds} seeds")
+    for step in (*curves["vllm"][0], "mean"):
+        values = {
+            backend: [statistics.fmean(each.values()) if step == "mean" else each[step] for each in runs]
+            for backend, runs in curves.items()
+        }
+        ours, theirs = (statistics.fmean(each) for each in values.values())
+        error = sum(statistics.variance(each) / seeds for each in values.values()) ** 0.5
+        print(f"{step:>4}  {ours:.3f}  {theirs:.3f}         {ours - theirs:+.3f} ± {error:.3f}", flush=True)
 
 
 def main() -> None:

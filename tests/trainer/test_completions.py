@@ -1,0 +1,64 @@
+"""What is kept for reading is what was trained on: few responses, and each token's credit in this very step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars
+import pytest
+import torch
+
+from tests.trainer.batches import changed, sampled_batch
+from trainer.completions import choose, completions
+from trainer.config import TrainerConfig
+from trainer.losses import fipo_loss_sum
+from trainer.policy import Policy, load_policy, score
+from trainer.ranks import ALONE
+from trainer.update import loss_settings, score_old, update
+
+
+@pytest.fixture
+def policy(small_config: TrainerConfig) -> Policy:
+    return load_policy(small_config.model)
+
+
+def test_tokens_carry_their_weights_and_ratios_of_the_step(
+    policy: Policy, small_config: TrainerConfig, tmp_path: Path
+) -> None:
+    """Micro-batches of 40 tokens, so that not all go through the model at once."""
+    config = changed(small_config, "optimizer", micro_batch_tokens=40, learning_rate=0.05)
+    batch = sampled_batch(policy)
+    chosen = choose(policy, batch, config)
+    before = _log_probs(policy, chosen.responses)
+    optimizer = torch.optim.SGD(policy.model.parameters(), lr=0.05)
+    update(policy, ALONE, optimizer, score_old(policy, None, ALONE, batch, config, step=3), config, step=3)
+    table = completions(chosen, policy, batch, config, step=3)
+    table.write_parquet(tmp_path / "table.parquet")
+    rows = polars.read_parquet(tmp_path / "table.parquet").to_dicts()
+    assert len(rows) == config.evaluation.completions == 8
+    after = _log_probs(policy, chosen.responses)
+    for row, response, old, new in zip(rows, chosen.responses, before, after, strict=True):
+        length = len(response.tokens)
+        assert row["length"] == length == len(row["tokens"]) == len(row["log_ratio"]) == len(row["influence_weight"])
+        ratio = new - old
+        torch.testing.assert_close(torch.tensor(row["log_ratio"]), ratio, rtol=1e-4, atol=1e-5)
+        ones = torch.ones(1, length)
+        result = fipo_loss_sum(new[None], old[None], row["advantage"] * ones, ones, **loss_settings(config.fipo))
+        torch.testing.assert_close(torch.tensor(row["influence_weight"]), result.weights[0], rtol=1e-4, atol=1e-4)
+        assert row["response"] == policy.decode(response.tokens) and row["step"] == 3
+    assert {row["problem"] for row in rows} == {"0", "1", "2", "3"}  # groups of which several can be compared
+    assert any(abs(value) > 1e-4 for row in rows for value in row["log_ratio"])
+
+
+def _log_probs(policy: Policy, responses: list) -> list[torch.Tensor]:
+    rows = []
+    for response in responses:
+        with torch.no_grad():
+            rows.append(score(policy, [response], temperature=1.0, dtype=torch.float32)[0][0])
+    return rows
+
+
+@pytest.mark.parametrize(("wanted", "kept"), [(1, 1), (5, 5), (8, 8), (1000, 32)])
+def test_no_more_are_kept_than_asked_for(wanted: int, kept: int, policy: Policy, small_config: TrainerConfig) -> None:
+    config = changed(small_config, "evaluation", completions=wanted)
+    assert len(choose(policy, sampled_batch(policy), config).responses) == kept
