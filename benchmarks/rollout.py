@@ -107,7 +107,7 @@ def sync_share(steps: int) -> float:
 
 
 def curve(backend: str, seed: int) -> dict[int, float]:
-    """Accuracy of the set that selects, by step, in a run of the default config. Evaluations draw anew for each seed."""
+    """Accuracy of the set that selects, by step, in a default run. Evaluations draw anew for each seed."""
     config = TrainerConfig.model_validate(
         {"seed": seed, "rollout": {"backend": backend}, "evaluation": {"seed": seed, "completions": 0}}
     )

@@ -109,6 +109,8 @@ ALONE = Ranks(0, 1, torch.device("cpu"))
 
 _LOST = re.compile(r"(?i)gloo|nccl|connection (closed|reset|refused)|timed? ?out|broken pipe")
 """How torch.distributed's errors read when another rank is gone; they have no class of their own."""
+_SOURCE = re.compile(r"^\[[^\]]*\]\s*")
+"""The place in torch's own sources that begins them."""
 
 
 @contextmanager
@@ -141,7 +143,7 @@ def start_ranks(*, timeout: float) -> Iterator[Ranks]:
     except RuntimeError as error:
         if not _LOST.search(str(error)):
             raise
-        reason = str(error).strip().splitlines()[0][:200]
+        reason = _SOURCE.sub("", str(error).strip().splitlines()[0])[:100]
         raise RankLost(
             f"rank {rank} of {size}: another rank died, or did not answer within rank_timeout = {timeout:g} s"
             f" ({reason}); look for the first error among the ranks, or raise rank_timeout"

@@ -85,7 +85,7 @@ def curve(directory: Path, backend: str) -> list[SetScore]:
 
 
 def test_training_with_vllm_learns_as_with_the_other_backend(tmp_path: Path) -> None:
-    """Within sampling error of two runs (of one seed here; for three seeds see benchmarks/README.md)."""
+    """Within sampling error, of one seed. For more: `python -m benchmarks.rollout --runs 0 --seeds 3`."""
     ours, theirs = curve(tmp_path / "vllm", "vllm"), curve(tmp_path / "transformers", "transformers")
     assert ours[-1].accuracy > ours[0].accuracy + 0.3
     for one, other in zip(ours, theirs, strict=True):
