@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -134,6 +135,9 @@ class VllmSampler:
         """End the engine, and with it the process group of the ranks."""
         self._llm.llm_engine.engine_core.shutdown()
         del self._llm
+        if not self._cuda and self._ranks.size > 1:
+            for path in Path("/dev/shm").glob(f"fipo-{os.environ['MASTER_PORT']}-*"):  # vLLM leaves it there
+                path.unlink(missing_ok=True)
 
     def _load(self, weights: Iterator[tuple[str, Tensor]]) -> None:
         self._llm.apply_model(_set_to_zero)
@@ -180,6 +184,13 @@ def _set_to_zero(model: torch.nn.Module) -> None:
         parameter.data.zero_()
 
 
+def _shared_memory_name(communicator: Any) -> str:
+    """Of the ranks of this run alone. vLLM's own name is the same for every run, so that one that was killed, and could
+    not take its memory away, would keep all later ones from starting."""
+    ranks = "-".join(map(str, communicator.ranks))
+    return f"fipo-{os.environ['MASTER_PORT']}-{communicator.unique_name}-{ranks}"
+
+
 def _response(request: Request, output: CompletionOutput) -> Response:
     tokens = np.array(output.token_ids, dtype=np.int32)
     if output.logprobs is None:
@@ -203,7 +214,10 @@ def start_engine(config: TrainerConfig, policy: Policy, ranks: Ranks) -> LLM:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
         dist.init_process_group("nccl" if cuda else "gloo", store=dist.HashStore(), rank=0, world_size=1)
     if not cuda:
+        from vllm.distributed.device_communicators.cpu_communicator import _CPUSHMDistributed
+
         _custom_ops._supports_onednn = False  # it hides the weights in handles, out of the checksum's sight
+        _CPUSHMDistributed.make_group_name = staticmethod(_shared_memory_name)
     set_threads = torch.set_num_threads
     try:
         return LLM(model=policy.model.name_or_path, **engine_arguments(config, cuda=cuda, ranks=ranks.size))
