@@ -1,81 +1,112 @@
-"""Memory of the log-prob step: chunked output layer against plain log_softmax, at the paper's vocabulary.
+"""Peak memory and time of log-probabilities and their gradients, `trainer.token_scores` against plain log_softmax.
 
-    python -m benchmarks.token_scores                        8,192 tokens x 152,064 words (needs 18 GB free; a minute)
-    python -m benchmarks.token_scores --tokens 1024          a small one, in which the chunks weigh more
+    python -m benchmarks.token_scores                                  # a vocabulary of 152,064, 8,192 tokens
+    python -m benchmarks.token_scores --tokens 1024 --width 896 --repeats 5
 
-Prints the peak of extra memory of forward and backward, of each and as a ratio, and how far gradients differ. Both run
-in float32 on a CPU; the peak is that of the process's resident memory (Linux), reset before each.
+Each measurement is a process of its own: extra memory is the peak beyond the inputs (of the process on a CPU, of
+torch's allocator on a GPU), forward and backward together. Prints the ratio of memory (target: at most 1/8), the ratio
+of time (target: at most 1.1) and the largest relative difference of the two gradients, in norm (target: 1e-5).
 """
 
 from __future__ import annotations
 
 import argparse
-import re
-from collections.abc import Callable
-from pathlib import Path
+import multiprocessing
+import resource
+import statistics
+import time
+from multiprocessing.connection import Connection
 
 import torch
-from torch import Tensor
 
-from trainer.token_scores import CHUNK_ELEMENTS, token_scores
+from trainer.token_scores import token_scores
 
-LIMIT = 1 / 8
-Gradients = tuple[Tensor, Tensor]
+MEMORY_TARGET, TIME_TARGET, GRADIENT_TARGET = 1 / 8, 1.1, 1e-5
 
 
-def peak_memory(call: Callable[[], Gradients]) -> tuple[int, Gradients]:
-    """Bytes by which resident memory rises at most during `call`, and what it returns."""
-    Path("/proc/self/clear_refs").write_text("5")  # sets the peak to what is resident now
-    before = _status("VmRSS")
-    result = call()
-    return _status("VmHWM") - before, result
+def plain(hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, *, temperature: float) -> torch.Tensor:
+    """What everybody writes first."""
+    return torch.log_softmax(hidden @ weight.T / temperature, -1).gather(1, targets[:, None]).squeeze(1)
 
 
-def _status(field: str) -> int:
-    return 1024 * int(re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())[1])
+def ours(hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, *, temperature: float) -> torch.Tensor:
+    """Gives the entropy as well, which the plain way does not."""
+    return token_scores(hidden, weight, targets, temperature=temperature)[0]
 
 
-def plain(hidden: Tensor, weight: Tensor, targets: Tensor, upstream: Tensor) -> Gradients:
-    """All logits at once. No entropy, which would need them once more."""
-    log_p = torch.log_softmax(hidden @ weight.T, dim=-1)
-    return torch.autograd.grad(log_p.gather(1, targets[:, None]).squeeze(1) @ upstream, (hidden, weight))
+WAYS = {"plain": plain, "ours": ours}
 
 
-def chunked(
-    hidden: Tensor, weight: Tensor, targets: Tensor, upstream: Tensor, chunk_elements: int = CHUNK_ELEMENTS
-) -> Gradients:
-    """Log-probs and entropy, as in training."""
-    log_probs, _ = token_scores(hidden, weight, targets, temperature=1.0, chunk_elements=chunk_elements)
-    return torch.autograd.grad(log_probs @ upstream, (hidden, weight))
+def measure(way: str, shape: tuple[int, int, int], device: str, threads: int, pipe: Connection) -> None:
+    """Send extra memory in bytes, seconds, and a sample of the gradients."""
+    torch.set_num_threads(threads)
+    tokens, vocabulary, width = shape
+    generator = torch.Generator(device).manual_seed(0)
+    hidden = torch.randn(tokens, width, generator=generator, device=device).requires_grad_()
+    weight = torch.randn(vocabulary, width, generator=generator, device=device).mul_(width**-0.5).requires_grad_()
+    targets = torch.randint(vocabulary, (tokens,), generator=generator, device=device)
+    upstream = torch.randn(tokens, generator=generator, device=device)
+    small = [torch.randn(rows, 8, device=device).requires_grad_() for rows in (2, 64)]
+    WAYS[way](*small, targets[:2] % 64, temperature=1.0).sum().backward()  # what torch loads on first use
+    before, started = _memory(device), time.perf_counter()
+    (WAYS[way](hidden, weight, targets, temperature=1.0) @ upstream).backward()
+    if device == "cuda":
+        torch.cuda.synchronize()
+    seconds = time.perf_counter() - started
+    pipe.send((_memory(device) - before, seconds, hidden.grad[::7].cpu().numpy(), weight.grad[::99].cpu().numpy()))
 
 
-def inputs(tokens: int, vocabulary: int, width: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Random hidden states, output embedding, targets and upstream gradient."""
-    generator = torch.Generator().manual_seed(0)
-    hidden = torch.randn(tokens, width, generator=generator).requires_grad_()
-    weight = torch.randn(vocabulary, width, generator=generator).requires_grad_()
-    return (
-        hidden,
-        weight,
-        torch.randint(vocabulary, (tokens,), generator=generator),
-        torch.randn(tokens, generator=generator),
-    )
+def _memory(device: str) -> int:
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def measured(way: str, shape: tuple[int, int, int], device: str, threads: int) -> tuple:
+    """`measure` in a fresh process."""
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=measure, args=(way, shape, device, threads, sender))
+    process.start()
+    sender.close()
+    try:
+        return receiver.recv()
+    except EOFError:
+        raise SystemExit(f"{way}: the process died, most likely for want of memory; lower --tokens") from None
+    finally:
+        process.join()
 
 
 def main() -> None:
-    """Measure both and print the ratio."""
+    """Print the three ratios against their targets."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tokens", type=int, default=8192)
-    parser.add_argument("--vocabulary", type=int, default=152_064)
-    parser.add_argument("--width", type=int, default=64, help="of the hidden states; the model's own adds little here")
-    arguments = parser.parse_args()
-    given = inputs(arguments.tokens, arguments.vocabulary, arguments.width)
-    few, ours = peak_memory(lambda: chunked(*given))
-    many, theirs = peak_memory(lambda: plain(*given))
-    far = max(float((a - b).norm() / b.norm()) for a, b in zip(ours, theirs, strict=True))
-    print(f"{arguments.tokens} tokens x {arguments.vocabulary} words: plain {many / 2**30:.2f} GiB,", end=" ")
-    print(f"chunked {few / 2**30:.2f} GiB, ratio 1/{many / few:.0f} (limit 1/{1 / LIMIT:.0f}),", end=" ")
-    print(f"gradients differ by {far:.1e} relative (limit 1e-5)")
+    parser.add_argument("--vocabulary", type=int, default=152_064, help="of Qwen2.5")
+    parser.add_argument("--width", type=int, default=128, help="hidden size; 896 is Qwen2.5-0.5B, 3584 is 7B")
+    parser.add_argument("--repeats", type=int, default=3, help="medians of so many runs, the two ways in turn")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
+    options = parser.parse_args()
+    shape = (options.tokens, options.vocabulary, options.width)
+    runs: dict[str, list[tuple]] = {way: [] for way in WAYS}
+    for _ in range(options.repeats):
+        for way in WAYS:
+            runs[way].append(measured(way, shape, options.device, options.threads))
+    memory, seconds = ({way: statistics.median(run[at] for run in runs[way]) for way in WAYS} for at in (0, 1))
+    gradients = {way: [torch.from_numpy(part) for part in runs[way][0][2:]] for way in WAYS}
+    differences = [
+        float((mine - theirs).norm() / theirs.norm())
+        for mine, theirs in zip(gradients["ours"], gradients["plain"], strict=True)
+    ]
+    print(f"{options.tokens} tokens, vocabulary {options.vocabulary}, width {options.width}, {options.device}")
+    for name, unit, values, target in (
+        ("extra memory", "GiB", {way: value / 2**30 for way, value in memory.items()}, MEMORY_TARGET),
+        ("time", "s", seconds, TIME_TARGET),
+    ):
+        ratio = values["ours"] / values["plain"]
+        print(f"{name}: ours {values['ours']:.2f} {unit}, plain {values['plain']:.2f} {unit}, ratio {ratio:.3f}"
+              f" (target at most {target:.3f})")  # fmt: skip
+    print(f"gradients differ by {max(differences):.1e} (target {GRADIENT_TARGET:.0e})")
 
 
 if __name__ == "__main__":

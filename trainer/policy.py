@@ -97,8 +97,8 @@ def score(
     The sequences go through the model packed in one row, without padding.
 
     Returns:
-        log_probs [B, L] with gradient (when enabled), entropy [B, L] without, mask [B, L]; L is the longest response,
-        padding is 0 in all three.
+        log_probs [B, L], entropy [B, L], mask [B, L]; L is the longest response, padding is 0 in all three. With
+        gradients enabled log_probs has one, and entropy is left at 0: only what is not trained on is read for it.
     """
     device = policy.device
     lengths = [len(each.prompt) + len(each.tokens) for each in responses]
@@ -124,7 +124,13 @@ def _scores(
     with _recomputing(model):
         hidden = model.base_model(input_ids=tokens[None], use_cache=False, **packing).last_hidden_state[0]
     # The hidden state before a token predicts it.
-    return token_scores(hidden[place - 1], model.get_output_embeddings().weight, tokens[place], temperature=temperature)
+    return token_scores(
+        hidden[place - 1],
+        model.get_output_embeddings().weight,
+        tokens[place],
+        temperature=temperature,
+        wants_entropy=not torch.is_grad_enabled(),
+    )
 
 
 @contextmanager
