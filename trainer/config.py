@@ -159,6 +159,10 @@ class EvaluationSet(Frozen):
     """k: responses per problem (paper: 32)."""
     every: int | None = Field(default=3, ge=1)
     """Evaluate each this many training steps; null is never in between. Always before the first and after the last."""
+    first_look: int | None = Field(default=None, ge=1)
+    """Racing, in a study with pruner aime: samples per problem drawn first, then twice as many, and so on up to
+    `samples`, while it is open whether the trial is pruned. The base model and the last step get all. Null draws all at
+    once. Only for the first set, which steers."""
 
 
 class EvaluationConfig(Frozen):
@@ -183,6 +187,12 @@ class EvaluationConfig(Frozen):
             raise ValueError("sets is empty; give at least one evaluation set, the first steers the study")
         if len(set(names)) != len(names):
             raise ValueError(f"sets has the names {', '.join(names)}; each name may stand once, rename one")
+        for at, each in enumerate(self.sets):
+            if each.first_look is not None and (at > 0 or each.first_look >= each.samples):
+                raise ValueError(
+                    f"{each.name}: first_look = {each.first_look} is for the first set, and below its samples ="
+                    f" {self.sets[0].samples}; lower it, or set it to null"
+                )
         return self
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Generator, Sequence
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import polars
@@ -19,6 +20,9 @@ from trainer.rewards import Grade, normalise
 from trainer.rollout import Response, Sampler
 
 Array = np.ndarray
+Result = TypeVar("Result")
+Looks = Generator[SetScore, bool | None, Result]
+"""Yields scores on part of the samples, is told whether these are enough, and returns a result."""
 
 
 def avg_at_k(correct: Array) -> float:
@@ -142,24 +146,37 @@ def evaluate_set(
     *,
     config: TrainerConfig,
     step: int,
-) -> SetResult:
-    """Sample k responses to every problem in one call and score them.
+    races: bool,
+) -> Looks[SetResult]:
+    """Sample k responses to every problem in one call and score them; as a generator, see `whole`.
 
-    Seeds leave the trial out, so that trials are compared on common random numbers.
+    When it races, it yields its score after `first_look` samples, and after each doubling, and takes True for an answer
+    that these are enough. What was drawn is kept, and sample for sample it is what one call would have drawn. Seeds
+    leave the trial out, so that trials are compared on common random numbers.
     """
     name_seed = int.from_bytes(each.name.encode(), "little")
-    responses, grades = sample_graded(
-        sampler,
-        policy,
-        ranks,
-        problems,
-        config,
-        samples=each.samples,
-        seed=(config.evaluation.seed, name_seed, step),
-        temperature=config.evaluation.temperature,
-        top_p=config.evaluation.top_p,
-    )
-    return SetResult(score_set(each, problems, responses, grades), outcomes(each, responses, grades))
+    drawn: list[list[tuple[Response, Grade]]] = [[] for _ in problems]
+    count, target = 0, each.first_look if races and each.first_look else each.samples
+    while True:
+        responses, grades = sample_graded(
+            sampler,
+            policy,
+            ranks,
+            problems,
+            config,
+            samples=range(count, target),
+            seed=(config.evaluation.seed, name_seed, step),
+            temperature=config.evaluation.temperature,
+            top_p=config.evaluation.top_p,
+        )
+        for place, pair in enumerate(zip(responses, grades, strict=True)):
+            drawn[place // (target - count)].append(pair)
+        count, target = target, min(2 * target, each.samples)
+        part = each.model_copy(update={"samples": count})
+        responses, grades = zip(*itertools.chain.from_iterable(drawn), strict=True)
+        score = score_set(part, problems, responses, grades)
+        if count == each.samples or (yield score):
+            return SetResult(score, outcomes(part, responses, grades))
 
 
 def sets_due(config: TrainerConfig, step: int) -> list[EvaluationSet]:
@@ -170,10 +187,27 @@ def sets_due(config: TrainerConfig, step: int) -> list[EvaluationSet]:
 
 
 def evaluate_due(
-    config: TrainerConfig, sampler: Sampler, policy: Policy, ranks: Ranks, sets: dict[str, list[Problem]], *, step: int
-) -> list[SetResult]:
+    config: TrainerConfig,
+    sampler: Sampler,
+    policy: Policy,
+    ranks: Ranks,
+    sets: dict[str, list[Problem]],
+    *,
+    step: int,
+    races: bool = False,
+) -> Looks[list[SetResult]]:
     """The results of the sets that are due at `step`. The set that selects comes first, whenever it is due."""
-    return [
-        evaluate_set(sampler, policy, ranks, each, sets[each.name], config=config, step=step)
-        for each in sets_due(config, step)
-    ]
+    results = []
+    for each in sets_due(config, step):
+        looks = evaluate_set(sampler, policy, ranks, each, sets[each.name], config=config, step=step, races=races)
+        results.append((yield from looks))
+    return results
+
+
+def whole(looks: Looks[Result]) -> Result:
+    """The result of an evaluation that draws every sample."""
+    try:
+        while True:
+            next(looks)
+    except StopIteration as ended:
+        return ended.value

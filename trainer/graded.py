@@ -20,23 +20,24 @@ def sample_graded(
     problems: Sequence[Problem],
     config: TrainerConfig,
     *,
-    samples: int,
+    samples: range,
     seed: Sequence[int],
     temperature: float,
     top_p: float,
 ) -> tuple[list[Response], list[Grade]]:
-    """`samples` responses to each problem, problem by problem, each with its grade.
+    """One response to each problem for each of `samples`, problem by problem, with its grade.
 
     Args:
+        samples: the numbers of the samples. A number is always the same draw, whatever else is drawn with it.
         seed: names the draw; a request's own seed adds the numbers of its problem and of its sample.
     """
     prompts = [prompt_tokens(policy.tokenizer, problem, config.data) for problem in problems]
     requests = [
         Request(prompt, request_seed(*seed, index, sample))
         for index, prompt in enumerate(prompts)
-        for sample in range(samples)
+        for sample in samples
     ]
-    answers = [problem.answer for problem in problems for _ in range(samples)]
+    answers = [problem.answer for problem in problems for _ in samples]
     own = sampler.sample(
         ranks.share(requests),
         temperature=temperature,

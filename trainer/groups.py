@@ -72,7 +72,7 @@ def sample_batch(
             ranks,
             problems,
             config,
-            samples=rollout.group_size,
+            samples=range(rollout.group_size),
             seed=(config.seed, step, batch),
             temperature=rollout.temperature,
             top_p=1.0,

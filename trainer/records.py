@@ -53,6 +53,15 @@ class SetScore(BaseModel):
         )
 
 
+class Look(BaseModel):
+    """A racing evaluation under way: the set that selects, on the samples drawn so far."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    step: int
+    score: SetScore
+
+
 class Evaluation(BaseModel):
     """All sets evaluated after training step `step` (0 is the base model). The first score is the one that selects."""
 

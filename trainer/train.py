@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import ExitStack, closing
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,19 +17,21 @@ from trainer.completions import choose, completions
 from trainer.config import TrainerConfig
 from trainer.data import evaluation_problems, load_problems
 from trainer.errors import UserError
-from trainer.evaluate import SetResult, evaluate_due, sets_due
+from trainer.evaluate import Looks, SetResult, evaluate_due, sets_due, whole
 from trainer.groups import ProblemStream, sample_batch
 from trainer.memory import memory_for
 from trainer.metrics import Clock, batch_metrics, score_metrics
 from trainer.policy import Policy, load_policy
 from trainer.prompts import fitting, warn_of_lost_text
 from trainer.ranks import Ranks, start_ranks
-from trainer.records import Evaluation, Journal
+from trainer.records import Evaluation, Journal, Look
 from trainer.rollout import Sampler, TransformersSampler
 from trainer.update import score_old, update
 
 
-def train(config: TrainerConfig, directory: Path, *, resume: bool = False) -> Iterator[Evaluation]:
+def train(
+    config: TrainerConfig, directory: Path, *, resume: bool = False, races: bool = False
+) -> Generator[Evaluation | Look, bool | None, None]:
     """Train, writing metrics, evaluations and their outcomes into `directory`; yield each evaluation once written.
 
     The base model is evaluated first (step 0), then each set after every `every` steps, and all sets after the last.
@@ -41,6 +43,8 @@ def train(config: TrainerConfig, directory: Path, *, resume: bool = False) -> It
         directory: where it is written, and where its checkpoints lie.
         resume: go on from the newest checkpoint in `directory`, yielding the evaluations up to there again; without
             a checkpoint start over. When false, a directory that holds a run is refused.
+        races: also yield a `Look` after each part of an evaluation whose set has a `first_look`, and draw no more when
+            True is sent back. All ranks must be sent the same.
 
     Raises:
         UserError: data, model or directory cannot be used.
@@ -52,10 +56,12 @@ def train(config: TrainerConfig, directory: Path, *, resume: bool = False) -> It
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
     with start_ranks(timeout=config.rank_timeout) as ranks, ExitStack() as resources:
-        yield from _train(config, directory, ranks, resources)
+        yield from _train(config, directory, ranks, resources, races)
 
 
-def _train(config: TrainerConfig, directory: Path, ranks: Ranks, resources: ExitStack) -> Iterator[Evaluation]:
+def _train(
+    config: TrainerConfig, directory: Path, ranks: Ranks, resources: ExitStack, races: bool
+) -> Generator[Evaluation | Look, bool | None, None]:
     with memory_for("model", rank=ranks.rank):
         policy = load_policy(config.model, ranks)
         reference = load_policy(config.model, ranks) if config.fipo.kl_coef else None
@@ -98,7 +104,9 @@ def _train(config: TrainerConfig, directory: Path, ranks: Ranks, resources: Exit
             with clock.phase("sync"):
                 sampler.sync()
         with clock.phase("evaluation"):
-            results = evaluate_due(config, sampler, policy, ranks, sets, step=step)
+            racing = races and 0 < step < config.steps
+            looks = evaluate_due(config, sampler, policy, ranks, sets, step=step, races=racing)
+            results = yield from _at_step(step, looks)
         scores = [each.score for each in results]
         for score in scores:
             metrics |= score_metrics(score)
@@ -114,6 +122,15 @@ def _train(config: TrainerConfig, directory: Path, ranks: Ranks, resources: Exit
             save(journal.checkpoints, policy, optimizer, position, ranks, keep=config.checkpoint.keep)
         if scores:
             yield evaluation
+
+
+def _at_step(step: int, looks: Looks[list[SetResult]]) -> Generator[Look, bool | None, list[SetResult]]:
+    enough: bool | None = None
+    try:
+        while True:
+            enough = yield Look(step=step, score=looks.send(enough))
+    except StopIteration as ended:
+        return ended.value
 
 
 def start_sampler(config: TrainerConfig, policy: Policy, ranks: Ranks) -> Sampler:
@@ -160,4 +177,4 @@ def evaluate_model(config: TrainerConfig) -> list[SetResult]:
             warn_of_lost_text(name, problems, policy.tokenizer, config.data)
         with closing(start_sampler(config, policy, ranks)) as sampler:
             sampler.sync()
-            return evaluate_due(config, sampler, policy, ranks, sets, step=0)
+            return whole(evaluate_due(config, sampler, policy, ranks, sets, step=0))

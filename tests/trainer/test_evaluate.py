@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 
 from tests.trainer.batches import changed
 from trainer.config import EvaluationSet, TrainerConfig
-from trainer.evaluate import avg_at_k, cons_at_k, evaluate_set, pass_at_k, problem_error, sampling_error
+from trainer.evaluate import (
+    avg_at_k,
+    cons_at_k,
+    evaluate_set,
+    pass_at_k,
+    problem_error,
+    sampling_error,
+    whole,
+)
 from trainer.policy import load_policy
 from trainer.problems import Problem
 from trainer.ranks import ALONE
@@ -79,7 +87,7 @@ def test_every_outcome_is_kept_and_adds_up_to_the_score(small_config: TrainerCon
     )
     problems = [Problem(f"{i}+1=", str(i % 9)) for i in range(30)]
     each = EvaluationSet(name="aime", path="", samples=32)
-    score, outcomes = evaluate_set(sampler, policy, ALONE, each, problems, config=config, step=0)
+    score, outcomes = whole(evaluate_set(sampler, policy, ALONE, each, problems, config=config, step=0, races=False))
     assert sampler.asked == [30 * 32]
     assert outcomes.select("problem", "sample").rows() == list(itertools.product(range(30), range(32)))
     correct = outcomes["correct"].to_numpy().reshape(30, 32)
