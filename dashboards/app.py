@@ -1,23 +1,27 @@
-"""The dashboard's entry script: `streamlit run dashboards/server.py -- STUDY_DIRECTORY`, or `fipo dashboard`."""
+"""The dashboard's entry script: `streamlit run dashboards/server.py -- PLACE ...`, or `fipo dashboard`."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import streamlit as st
 
 from dashboards import source, states
+from dashboards.catalogue import entries
+from dashboards.optuna_study import OptunaStudy
 from dashboards.views import (
+    bare,
     compare,
     completions,
     export,
     length_accuracy,
-    opened,
     overview,
     parameters,
     pruning,
     training,
+    widgets,
 )
 from trainer.errors import UserError
 
@@ -31,31 +35,50 @@ PAGES = (
     (completions, "Completions", "completions", ":material/format_color_text:"),
     (export, "Export", "export", ":material/download:"),
 )
+STYLE = """<style>
+.stMainBlockContainer{padding-top:3rem}
+@media(min-width:900px){.stMainBlockContainer{padding-left:3rem;padding-right:3rem}}
+</style>"""
 
 
-def main(directory: Path) -> None:
-    """Read the study in `directory`, lay out the page that the URL names, and watch for changes."""
+def main(places: Sequence[str]) -> None:
+    """Read the study that the URL names, lay out the page that it names, and watch for changes."""
     # A local icon: the pages' own would be fetched from a font server.
     icon = str(Path(__file__).with_name("data") / "icon.svg")
-    st.set_page_config(page_title=f"{directory.name} · FIPO study", page_icon=icon, layout="wide")
-    st.html("<style>.stMainBlockContainer{padding-top:3rem}</style>")
-    reading = source.reader(directory).latest()
+    st.set_page_config(page_title="FIPO study", page_icon=icon, layout="wide")
+    st.html(STYLE)
+    try:
+        known, trouble = entries(places), None
+    except UserError as error:
+        known, trouble = [], error
+    entry = widgets.choose_study(known)
+    if entry is None:
+        states.unreadable(places, trouble)
+        source.watch(places, known, None, 0)
+        return
+    with st.spinner("Reading the study", show_time=True):
+        reading = source.reader(entry).latest()
+    st.set_page_config(page_title=f"{entry.name} · FIPO study")
 
     def page(module: object) -> None:
         if isinstance(reading.found, UserError):
-            states.unreadable(directory, reading.found)
-            return
-        states.sidebar(reading.found)
-        if states.ready(reading.found):
-            module.render(reading.found)  # type: ignore[attr-defined]
+            states.unreadable([entry.shown], reading.found)
+        elif isinstance(reading.found, OptunaStudy):
+            bare.render(reading.found)
+        else:
+            states.sidebar(reading.found)
+            if states.ready(reading.found):
+                module.render(reading.found)  # type: ignore[attr-defined]
 
     pages = {
         path: st.Page(lambda module=module: page(module), title=title, icon=icon, url_path=path, default=not path)
         for module, title, path, icon in PAGES
     }
-    st.session_state[opened.PAGES] = pages
-    st.navigation(list(pages.values())).run()
-    source.watch(directory, reading.stamp)
+    st.session_state[widgets.PAGES] = pages
+    # A study of which only Optuna's trials are known has one page.
+    position = "hidden" if isinstance(reading.found, OptunaStudy) else "sidebar"
+    st.navigation(list(pages.values()), position=position).run()
+    source.watch(places, known, entry, reading.version)
 
 
-main(Path(sys.argv[1] if len(sys.argv) > 1 else ".").resolve())
+main(sys.argv[1:] or ["."])

@@ -142,7 +142,8 @@ def curves(
     length: str = "mean",
     error: str | None = "sampling",
     colour: str | None = None,
-    only: Sequence[int] = (),
+    only: Sequence[int] | None = None,
+    steps: tuple[int, int] | None = None,
 ) -> pl.DataFrame:
     """The points of the length-accuracy chart, in step order within each trial.
 
@@ -150,13 +151,16 @@ def curves(
         length: a key of `LENGTHS`; which length of the evaluation's responses is the abscissa.
         error: a key of `ERRORS`, or None for no error bars.
         colour: dotted key of the parameter whose value goes into the column `colour` (null: not sampled).
-        only: trial numbers to keep; empty keeps all.
+        only: trial numbers to keep; None keeps all.
+        steps: first and last training step to keep; None keeps all.
 
     Returns:
         Columns trial, label, state, control, value, step, samples, problems, length, accuracy, error, colour, last
         (whether it is the trial's newest point). Points without a finite length and accuracy are left out.
     """
-    chosen = trials.filter(pl.col("trial").is_in(list(only))) if only else trials
+    chosen = trials if only is None else trials.filter(pl.col("trial").is_in(list(only)))
+    if steps is not None:
+        evaluations = evaluations.filter(pl.col("step").is_between(*steps))
     colours = pl.col(colour) if colour in chosen.columns else pl.lit(None, dtype=pl.Float64)
     errors = pl.col(ERRORS[error]) if error else pl.lit(None, dtype=pl.Float64)
     points = evaluations.filter(pl.col("set") == set_name).join(
@@ -186,23 +190,6 @@ def summary(trials: pl.DataFrame, evaluations: pl.DataFrame, *, set_name: str) -
     return trials.join(scores, on="trial", how="left").sort("value", "accuracy", descending=True, nulls_last=True)
 
 
-def saved_by_pruning(trials: pl.DataFrame, *, steps: int) -> float | None:
-    """Fraction of the finished trials' planned training steps that pruning spared; None before the first finishes."""
-    finished = trials.filter(pl.col("state").is_in(["COMPLETE", "PRUNED"]))
-    if finished.is_empty():
-        return None
-    pruned = finished.filter(pl.col("state") == "PRUNED")
-    return float((steps - pruned["pruned_at"].fill_null(steps)).sum()) / (steps * finished.height)
-
-
-def pruned(trials: pl.DataFrame, *, steps: int) -> pl.DataFrame:
-    """The pruned trials: label, pruned_at, spared_steps, spared_seconds (at the trial's own time per step)."""
-    rate = pl.col("seconds") / pl.col("pruned_at")
-    spared = steps - pl.col("pruned_at")
-    own = trials.filter((pl.col("state") == "PRUNED") & (pl.col("pruned_at") > 0))
-    return own.select("label", "pruned_at", spared.alias("spared_steps"), (spared * rate).alias("spared_seconds"))
-
-
 def latest_common(
     results: StudyResults, set_name: str, first: int, second: int
 ) -> tuple[int, SetScore, SetScore] | None:
@@ -215,19 +202,6 @@ def latest_common(
 def _scores(results: StudyResults, set_name: str, number: int) -> dict[int, SetScore]:
     evaluations = next((trial.evaluations for trial in results.trials if trial.number == number), ())
     return {each.step: score for each in evaluations for score in each.scores if score.name == set_name}
-
-
-def seconds_left(trials: pl.DataFrame, *, planned: int, concurrency: int) -> float | None:
-    """Expected seconds until `planned` trials have finished; None before any has.
-
-    Each is expected to take the mean of those that completed or were pruned. A failed one is not run again, so it is
-    not left to do, but how soon it failed says nothing of the others.
-    """
-    durations = trials.filter(pl.col("state").is_in(("COMPLETE", "PRUNED")))["seconds"].drop_nulls()
-    if durations.is_empty():
-        return None
-    left = max(planned - trials.filter(pl.col("state").is_in(FINISHED)).height, 0)
-    return left * float(durations.mean()) / max(concurrency, 1)  # type: ignore[arg-type]
 
 
 def _parameter(key: str, values: list[Any]) -> pl.Series:

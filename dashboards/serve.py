@@ -1,4 +1,4 @@
-"""Start the dashboard as a process of its own: `python -m dashboards.serve STUDY [--host] [--port]`."""
+"""Start the dashboard as a process of its own: `python -m dashboards.serve [PLACE ...] [--host] [--port]`."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ import subprocess
 import sys
 import time
 import webbrowser
+from collections.abc import Sequence
 from pathlib import Path
 
-from study.results import find_study
+from dashboards import optuna_study
+from dashboards.catalogue import checked
 from trainer.errors import UserError
 
 OPTIONS = {
@@ -30,15 +32,15 @@ OPTIONS = {
 }
 
 
-def serve(directory: Path, *, host: str = "127.0.0.1", port: int = 8501, open_browser: bool = False) -> int:
-    """Serve the study in `directory` until interrupted; returns the exit code.
+def serve(places: Sequence[str] = (), *, host: str = "127.0.0.1", port: int = 8501, open_browser: bool = False) -> int:
+    """Serve the studies at `places` (see `catalogue.entries`) until interrupted; returns the exit code.
 
     Anything but a loopback `host` is served only to who brings the random token that is printed in the address.
 
     Raises:
-        UserError: no study there, or the address cannot be listened on.
+        UserError: a place has no study, or the address cannot be listened on.
     """
-    find_study(directory)
+    places = checked(places)
     _check_address(host, port)
     token = "" if is_loopback(host) else secrets.token_urlsafe(24)
     shown = f"[{host}]" if ":" in host else host
@@ -46,7 +48,7 @@ def serve(directory: Path, *, host: str = "127.0.0.1", port: int = 8501, open_br
     # -P: a click.py in the directory where the user stands must not be taken for the library.
     command = [sys.executable, "-P", "-m", "streamlit", "run", str(Path(__file__).with_name("server.py"))]
     command += [f"--{name}={value}" for name, value in OPTIONS.items()]
-    command += [f"--server.address={host}", f"--server.port={port}", "--", str(directory.resolve())]
+    command += [f"--server.address={host}", f"--server.port={port}", "--", *places]
     root = str(Path(__file__).resolve().parents[1])
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "FIPO_DASHBOARD_TOKEN": token, "PYTHONPATH": os.pathsep.join(paths)}
@@ -54,7 +56,7 @@ def serve(directory: Path, *, host: str = "127.0.0.1", port: int = 8501, open_br
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
     try:
         if _wait_until_listening(process, host, port):
-            print(f"Dashboard of {directory}: {address}\nCtrl-C stops it.", flush=True)
+            print(f"Dashboard of {optuna_study.listed(places)}: {address}\nCtrl-C stops it.", flush=True)
             if open_browser:
                 webbrowser.open(address)
         return process.wait()
@@ -103,7 +105,8 @@ def main() -> int:
     """Command line of `python -m dashboards.serve`."""
     parser = argparse.ArgumentParser(prog="python -m dashboards.serve", description=__doc__,
                                      epilog="example: python -m dashboards.serve studies/tiny --port 8502")  # fmt: skip
-    parser.add_argument("directory", type=Path, nargs="?", help="study directory (default: the newest under ./studies)")
+    places = "study directory, directory of studies, or URL of an Optuna storage; several of them; default: ./studies"
+    parser.add_argument("places", nargs="*", metavar="PLACE", help=places)
     parser.add_argument(
         "--host", default="127.0.0.1", help="address to listen on; others than loopback get a token (%(default)s)"
     )
@@ -111,8 +114,7 @@ def main() -> int:
     parser.add_argument("--open", action="store_true", help="open the page in a browser")
     arguments = parser.parse_args()
     try:
-        directory = find_study(arguments.directory)
-        return serve(directory, host=arguments.host, port=arguments.port, open_browser=arguments.open)
+        return serve(arguments.places, host=arguments.host, port=arguments.port, open_browser=arguments.open)
     except UserError as error:
         print(error, file=sys.stderr)
         return 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -10,14 +11,18 @@ import streamlit as st
 from starlette.middleware import Middleware
 
 from dashboards import source
+from dashboards.catalogue import entries
 from dashboards.gate import TokenGate
 from dashboards.states import failed
 from dashboards.views import compare, length_accuracy, overview, parameters, pruning, training  # noqa: F401
+from trainer.errors import UserError
 
 TOKEN = os.environ.get("FIPO_DASHBOARD_TOKEN", "")
 
-# The study is read while the server starts and the first browser opens.
-source.reader(Path(sys.argv[1] if len(sys.argv) > 1 else ".").resolve()).refresh()
+# The study that opens first is read while the server starts and the first browser opens.
+with contextlib.suppress(UserError):
+    for entry in entries(sys.argv[1:])[:1]:
+        source.reader(entry).refresh()
 
 app = st.App(
     Path(__file__).with_name("app.py"),

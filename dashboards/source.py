@@ -1,11 +1,14 @@
-"""Reading a study for the pages: in the background when its files change, and a watcher that redraws then."""
+"""Reading a study for the pages: in the background when it changes, and a watcher that redraws then."""
 
 from __future__ import annotations
 
 import functools
+import gc
 import logging
 import os
 import threading
+import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,17 +16,21 @@ from pathlib import Path
 import polars as pl
 import streamlit as st
 
-from dashboards import frames
+from dashboards import frames, optuna_study
+from dashboards.catalogue import Entry, entries
+from dashboards.optuna_study import OptunaStudy
 from study.results import StudyResults, read_study
 from trainer.config import TrainerConfig
 from trainer.errors import UserError
 
 POLL_SECONDS = 1.5
+POLL_DATABASE_SECONDS = 4
+"""How often a database is read that has no file whose change could be seen."""
 
 Stamp = tuple[tuple[str, int, int], ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Study:
     """One reading of a study: the results and the frames that pages draw from."""
 
@@ -42,13 +49,25 @@ class Study:
         """Names of the evaluation sets met so far, the one that selects first."""
         return frames.sets(self.evaluations)
 
+    def same(self, other: object) -> bool:
+        """Whether `other` would draw the same pages."""
+        return (
+            isinstance(other, Study)
+            and self.results.spec == other.results.spec
+            and self.trials.equals(other.trials)
+            and self.evaluations.equals(other.evaluations)
+        )
+
+
+Found = Study | OptunaStudy | UserError
+
 
 def fingerprint(directory: Path) -> Stamp:
     """Names, sizes and modification times (ns) of the files that the pages read; changes whenever the study does."""
     files = [directory / name for name in ("study.yaml", "optuna.db", "optuna.db-wal")]
     try:
-        with os.scandir(directory / "trials") as entries:
-            folders = sorted(entry.path for entry in entries if entry.is_dir())
+        with os.scandir(directory / "trials") as found:
+            folders = sorted(entry.path for entry in found if entry.is_dir())
     except OSError:
         folders = []
     files += [Path(folder, name) for folder in folders for name in ("evaluations.jsonl", "metrics.jsonl")]
@@ -59,24 +78,42 @@ def fingerprint(directory: Path) -> Stamp:
         except OSError:
             continue
         stamps.append((str(file), stat.st_size, stat.st_mtime_ns))
-    return tuple(stamps)
+    return tuple(stamps) if (directory / "optuna.db").exists() else (*stamps, *_clock())
+
+
+def _clock() -> Stamp:
+    return (("", int(time.monotonic() // POLL_DATABASE_SECONDS), 0),)
+
+
+def _read_directory(directory: Path) -> Study:
+    results = read_study(directory)
+    return Study(results, frames.trials(results), frames.evaluations(results))
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What was found in a study directory, or why nothing could be read, as of `stamp`."""
+    """What was found of a study, or why nothing could be read."""
 
-    stamp: Stamp
-    found: Study | UserError
+    version: int
+    """Counts the readings that found something new."""
+    found: Found
 
 
 class Reader:
     """The newest reading of one study, for every browser alike. It reads in its own thread: no page waits for it."""
 
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
+    def __init__(self, entry: Entry) -> None:
+        self._fingerprint: Callable[[], Stamp]
+        self._find: Callable[[], Found]
+        if entry.study is None:
+            self._fingerprint = functools.partial(fingerprint, Path(entry.place))
+            self._find = functools.partial(_read_directory, Path(entry.place))
+        else:
+            loaded = functools.cache(functools.partial(optuna_study.load, entry.place, entry.study))
+            self._fingerprint, self._find = _clock, lambda: optuna_study.read(loaded(), entry.place)
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="reading")
         self._lock = threading.Lock()
+        self._stamp: Stamp | None = None
         self._latest: Reading | None = None
         self._underway: Future[None] | None = None
 
@@ -87,11 +124,11 @@ class Reader:
         assert self._latest is not None
         return self._latest
 
-    def changed_since(self, stamp: Stamp) -> bool:
-        """Whether there is a reading other than that of `stamp`; begins one when the files have changed."""
-        if self.latest().stamp == stamp and fingerprint(self.directory) != stamp:
+    def newer_than(self, version: int) -> bool:
+        """Whether there is a reading after `version`; begins one when the study has changed since the newest."""
+        if self.latest().version == version and self._fingerprint() != self._stamp:
             self.refresh()
-        return self.latest().stamp != stamp
+        return self.latest().version != version
 
     def refresh(self) -> Future[None]:
         """Begin a reading unless one is under way."""
@@ -101,26 +138,43 @@ class Reader:
             return self._underway
 
     def _read(self) -> None:
-        stamp = fingerprint(self.directory)  # before reading: what changes meanwhile is read again
+        stamp = self._fingerprint()  # before reading: what changes meanwhile is read again
+        gc.disable()  # it would look through the many small objects of a reading again and again, for nothing
         try:
-            results = read_study(self.directory)
-            found: Study | UserError = Study(results, frames.trials(results), frames.evaluations(results))
+            found = self._find()
         except UserError as error:
             found = error
         except Exception:
             logging.getLogger(__name__).exception("the study could not be read")
             raise
-        self._latest = Reading(stamp, found)
+        finally:
+            gc.enable()
+        before, self._stamp = self._latest, stamp
+        if before is None or not _same(before.found, found):
+            self._latest = Reading(before.version + 1 if before else 1, found)
 
 
-@functools.lru_cache(maxsize=2)
-def reader(directory: Path) -> Reader:
-    """The one reader of `directory` in this process."""
-    return Reader(directory)
+def _same(one: Found, other: Found) -> bool:
+    if isinstance(one, Study):
+        return one.same(other)
+    return str(one) == str(other) if isinstance(one, UserError) else one == other
+
+
+@functools.lru_cache(maxsize=8)
+def reader(entry: Entry) -> Reader:
+    """The one reader of a study in this process."""
+    return Reader(entry)
 
 
 @st.fragment(run_every=POLL_SECONDS)
-def watch(directory: Path, stamp: Stamp) -> None:
-    """Rerun the page when there is a newer reading. Holds no widget, since a timed fragment resets its own."""
-    if reader(directory).changed_since(stamp):
+def watch(places: Sequence[str], known: Sequence[Entry], entry: Entry | None, version: int) -> None:
+    """Rerun the page when the study or the list of studies is newer than what it was drawn from.
+
+    Holds no widget, since a timed fragment resets its own.
+    """
+    try:
+        listed = entries(places)
+    except UserError:  # a storage that cannot be reached just now; what is on the page stays
+        listed = list(known)
+    if listed != list(known) or (entry is not None and reader(entry).newer_than(version)):
         st.rerun()

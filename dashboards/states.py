@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
+from collections.abc import Sequence
 
 import polars as pl
 import streamlit as st
 
-from dashboards import frames, text
+from dashboards import frames, optuna_study, text
 from dashboards.source import Study
+from dashboards.views.widgets import ORDER
 from trainer.errors import UserError
 
-ORDER = ("RUNNING", "COMPLETE", "PRUNED", "FAIL", "WAITING")
 
-
-def unreadable(directory: Path, error: UserError) -> None:
-    """The directory holds no study that can be read (yet)."""
+def unreadable(places: Sequence[str], error: UserError | None) -> None:
+    """There is no study that can be read (yet) at `places`."""
     st.title("No study to show yet")
-    st.info(text.in_markdown(str(error)), icon=":material/hourglass_empty:")
-    st.text(f"Watching {directory}. The page fills by itself as soon as a study is written there.")
+    if error is not None:
+        st.info(text.in_markdown(str(error)), icon=":material/hourglass_empty:")
+    st.text(f"Watching {optuna_study.listed(places)}. The page fills by itself as soon as a study is written there.")
 
 
 def ready(study: Study) -> bool:

@@ -11,12 +11,18 @@ LABELS = {
     "fipo.epsilon_f_low": "ε_f low",
     "fipo.epsilon_f_high": "ε_f high",
     "optimizer.learning_rate": "learning rate",
+    "label": "trial",
 }
 
 
 def label(key: str) -> str:
     """What a parameter is called on screen: its symbol and unit where the paper has one, else its dotted key."""
     return LABELS.get(key, key)
+
+
+def column(key: str) -> str:
+    """The head of a narrow column: the name without its unit, of a dotted key its last part."""
+    return label(key).split(" (")[0].split(".")[-1]
 
 
 def number(value: object) -> str:

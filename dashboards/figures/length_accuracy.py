@@ -8,6 +8,8 @@ import polars as pl
 from dashboards import palette, text
 
 POINT, END = 5, 11
+MOST_BARS = 150
+"""Points up to which each has an error bar; beyond, only the newest of a trial has, or bars would be all one sees."""
 
 
 def length_accuracy(
@@ -32,9 +34,10 @@ def length_accuracy(
     """
     figure = go.Figure()
     everything = curves if ends is None else pl.concat([curves, ends])
+    every_bar = curves.height <= MOST_BARS
     numeric = curves["colour"].dtype.is_numeric()
     scale = palette.scale(everything["colour"].unique().to_list(), dark) if colour and numeric else None
-    classes = [] if scale or not colour else everything["colour"].drop_nulls().unique().sort().to_list()
+    classes = [] if scale or not colour else _classes(everything)
     if ends is not None:
         _ends(figure, ends, colour, error, scale, classes, dark)
     groups = curves.partition_by("trial", maintain_order=True, as_dict=False)
@@ -47,7 +50,7 @@ def length_accuracy(
             go.Scatter(
                 x=points["length"],
                 y=points["accuracy"],
-                error_y=_bars(points, shade),
+                error_y=_bars(points, shade, every=every_bar),
                 mode="lines+markers",
                 line={"color": shade, "width": 3 if named else 1.8, "dash": "dot" if row["control"] else "solid"},
                 marker={
@@ -77,12 +80,23 @@ def length_accuracy(
         yaxis={"title": f"accuracy, avg@{k}", "tickformat": ".0%", "zeroline": False},
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "title": None, "itemclick": False,
                 "itemdoubleclick": False},
-        margin={"l": 10, "r": 40, "t": 10, "b": 10},
+        margin={"l": 10, "r": 10 if scale else 40, "t": 10, "b": 10},
         height=560,
         hovermode="closest",
         uirevision="keep",
     )  # fmt: skip
     return figure
+
+
+def _classes(points: pl.DataFrame) -> list[str]:
+    """Values of a colour that is no number, in the order in which their trials came; controls are not coloured."""
+    return (
+        points.filter(pl.col("control").is_null())
+        .sort("trial")["colour"]
+        .drop_nulls()
+        .unique(maintain_order=True)
+        .to_list()
+    )
 
 
 def _shade(
@@ -120,10 +134,11 @@ def _tag(figure: go.Figure, end: dict[str, object], best: int | None, dark: bool
     )
 
 
-def _bars(points: pl.DataFrame, shade: str) -> dict[str, object] | None:
-    if points["error"].null_count() == len(points):
+def _bars(points: pl.DataFrame, shade: str, *, every: bool) -> dict[str, object] | None:
+    errors = points["error"] if every else points.select(pl.when("last").then("error"))["error"]
+    if errors.null_count() == len(points):
         return None
-    return {"type": "data", "array": points["error"], "thickness": 1, "width": 2, "color": shade}
+    return {"type": "data", "array": errors, "thickness": 1, "width": 2, "color": shade}
 
 
 def _ends(
@@ -152,7 +167,7 @@ def _hover_columns(points: pl.DataFrame, colour: str | None) -> list[tuple[objec
 
 
 def _hover(colour: str | None, error: str | None) -> str:
-    setting = f"<br>{text.in_plotly(text.label(colour))} %{{customdata[3]}}" if colour else ""
+    setting = f"<br>{text.in_plotly(text.label(colour))} %{{customdata[3]}}" if colour not in (None, "label") else ""
     what = f" ({error} error)" if error else ""
     return (
         f"<b>%{{customdata[1]}}</b> %{{customdata[2]}}{setting}<br>step %{{customdata[4]}}"

@@ -12,7 +12,7 @@ from dashboards.source import Study
 from dashboards.thinning import thin
 from dashboards.views.opened import clicked, opened
 from dashboards.views.trials import trials_table
-from dashboards.views.widgets import IN_URL, choose_trials, is_dark
+from dashboards.views.widgets import IN_URL, choose_trials, filter_trials, is_dark
 
 STATE = "trial state"
 FITS, FRONT, PAPER = "stage fits", "Pareto front", {"paper: FIPO 32B": "fipo", "paper: DAPO 32B": "dapo"}
@@ -30,9 +30,12 @@ def render(study: Study) -> None:
     colour = middle.selectbox("Colour", colours, key="colour", format_func=text.label, **IN_URL)
     length = right.selectbox("Length", list(frames.LENGTHS), key="length", **IN_URL)
     bars = last.selectbox("Error bars", [*frames.ERRORS, "none"], key="error", help=ERROR_HELP, **IN_URL)
-    left, right = st.columns([1, 1])
+    left, middle, right = st.columns([3, 2, 5], vertical_alignment="bottom")
     with left:
-        only = choose_trials(study)
+        chosen = choose_trials(study, placeholder="all that the filters leave")
+    with middle:
+        filtered = filter_trials(study)
+    only = chosen or filtered.trials
     over = right.pills("Overlays", [FITS, FRONT, *PAPER], selection_mode="multi", key="over", **IN_URL)
     draw(
         study,
@@ -41,9 +44,10 @@ def render(study: Study) -> None:
         length=length,
         error=None if bars == "none" else bars,
         only=only,
+        steps=filtered.steps,
         over=over,
     )
-    trials_table(study, set_name)
+    trials_table(study, set_name, only=only)
 
 
 def draw(
@@ -54,14 +58,17 @@ def draw(
     length: str = "mean",
     error: str | None = "sampling",
     only: list[int] | None = None,
+    steps: tuple[int, int] | None = None,
     over: list[str] | None = None,
     height: int = 560,
 ) -> None:
     """The chart, or a sentence when the chosen trials have no point on the set."""
-    choice = {"set_name": set_name, "length": length, "error": error, "colour": colour, "only": only or ()}
-    points = frames.curves(study.trials, study.evaluations, **choice)
+    points = frames.curves(
+        study.trials, study.evaluations, set_name=set_name, length=length, error=error, colour=colour, only=only,
+        steps=steps,
+    )  # fmt: skip
     if points.is_empty():
-        st.info("The chosen trials have no evaluation of this set yet.")
+        st.info("The chosen trials have no evaluation of this set in these steps.")
         return
     best = study.results.best.number if study.results.best else None
     shown = thin(points, best=best)

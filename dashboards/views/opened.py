@@ -9,9 +9,7 @@ import streamlit as st
 
 from dashboards import frames, text
 from dashboards.source import Study
-
-PAGES = "pages"
-"""Key of the session's pages by their path, which `app` sets: a link needs the page itself."""
+from dashboards.views.widgets import PAGES
 
 
 def clicked(event: Any) -> int | None:

@@ -1,4 +1,4 @@
-"""Overview: the best configuration with both errors, progress, what pruning saved, and every trial."""
+"""Overview: the best configuration with both errors, progress, cost, what to do next, and every trial."""
 
 from __future__ import annotations
 
@@ -6,57 +6,56 @@ from typing import Any
 
 import polars as pl
 import streamlit as st
-from streamlit.delta_generator import DeltaGenerator
 
-from dashboards import frames, text
+from dashboards import costs, frames, text
+from dashboards.advice import advice
 from dashboards.source import Study
 from dashboards.views.length_accuracy import draw
 from dashboards.views.trials import trials_table
+from dashboards.views.widgets import PAGES
+
+CARD_WIDTH = 178
+"""Pixels at least; cards share a row as long as they fit."""
 
 
 def render(study: Study) -> None:
-    """Numbers first, then the length-accuracy chart, then every trial."""
+    """Numbers first, then what to do with them, the length-accuracy chart, and every trial."""
     st.title(text.in_markdown(study.results.spec.name))
+    with st.container(horizontal=True, gap="small"):
+        _best(study)
+        _progress(study)
+        _cost(study)
+    _configuration(study)
+    _next(study)
     keys = frames.parameters(study.trials)
-    selected, reported, length, progress = st.columns(4)
-    _best(study, selected, reported, length)
-    _progress(study, progress)
-    if study.results.best:
-        params = study.results.best.params
-        values = (
-            f"{text.in_markdown(text.label(key))} **{text.in_markdown(text.number(params[key]))}**"
-            for key in keys
-            if key in params
-        )
-        st.markdown(f"Best configuration (#{study.results.best.number}): " + " · ".join(values))
     draw(study, set_name=study.sets[0], colour=keys[0] if keys else None, height=460)
     st.subheader("Trials")
     trials_table(study, study.sets[0])
 
 
-def _best(study: Study, selected: DeltaGenerator, reported: DeltaGenerator, length: DeltaGenerator) -> None:
+def _best(study: Study) -> None:
     """The best trial on the set that chose it and, where there is one, on a set that did not."""
     best = study.results.best
     if best is None:
-        _card(selected, "Best trial", "none yet", None, "A trial counts once it has run to its last step.")
+        _card("Best trial", "none yet", None, "A trial counts once it has run to its last step.")
         return
-    for column, name in zip((selected, reported), study.sets, strict=False):
+    for name in study.sets[:2]:
         scores = frames.newest(study.evaluations, name).filter(pl.col("trial") == best.number)
         for row in scores.iter_rows(named=True):
             selects = name == study.sets[0]
-            _score(column, row, "selects" if selects else "reports", study.trials.height)
+            _score(row, study.results.metric_name if selects else None, study.trials.height)
             if selects:
                 growth = f"{row['growth']:.2f} × base model" if row["growth"] else None
-                _card(length, f"#{best.number}, mean length", f"{row['mean_length']:,.1f} tokens", growth)
+                tokens = f"{row['mean_length']:,.{0 if row['mean_length'] >= 1000 else 1}f}"
+                _card(f"#{best.number}, mean length", f"{tokens} tokens", growth)
 
 
-def _score(column: DeltaGenerator, row: dict[str, Any], role: str, candidates: int) -> None:
-    why = {
-        "selects": f"This set chose the best of {candidates} trials, so its accuracy is somewhat lucky.",
-        "reports": "This set chose nothing, so its accuracy is not flattered.",
-    }[role]
+def _score(row: dict[str, Any], chosen_by: str | None, candidates: int) -> None:
+    if chosen_by:
+        why = f"The best of {candidates} trials by {chosen_by}, so its accuracy on this set is somewhat lucky."
+    else:
+        why = "This set chose nothing, so its accuracy is not flattered."
     _card(
-        column,
         f"#{row['trial']}, avg@{row['samples']} on {row['set']}",
         text.accuracy(row["accuracy"]),
         text.errors(row["sampling_error"], row["problem_error"]),
@@ -64,20 +63,64 @@ def _score(column: DeltaGenerator, row: dict[str, Any], role: str, candidates: i
     )
 
 
-def _progress(study: Study, column: DeltaGenerator) -> None:
+def _progress(study: Study) -> None:
     planned = max(study.results.spec.trials, study.trials.height)
-    finished = study.trials.filter(pl.col("state").is_in(frames.FINISHED)).height
-    left = frames.seconds_left(study.trials, planned=planned, concurrency=study.results.spec.concurrency)
-    saved = frames.saved_by_pruning(study.trials, steps=study.steps)
-    note = f"about {text.duration(left)} left" if left else None
-    if saved is not None and not left:
-        note = f"pruning saved {100 * saved:.0f} % of steps"
-    failed = study.trials.filter(pl.col("state") == "FAIL").height
-    why = "Complete, pruned and failed trials count." + (f" {failed} failed." if failed else "")
-    _card(column, "Trials finished", f"{finished} of {planned}", note, why)
-
-
-def _card(column: DeltaGenerator, name: str, value: str, note: str | None, explanation: str | None = None) -> None:
-    column.metric(
-        text.in_markdown(name), value, note, help=explanation, delta_arrow="off", delta_color="off", border=True
+    counts = dict(study.trials.group_by("state").len().iter_rows())
+    finished = sum(counts.get(state, 0) for state in frames.FINISHED)
+    left = costs.seconds_left(
+        study.trials, study.evaluations, planned=planned, concurrency=study.results.spec.concurrency
     )
+    note = f"about {text.duration(left)} left" if left else None
+    if finished == planned:
+        note = ", ".join(f"{counts[state]} {state.lower()}" for state in frames.FINISHED if state in counts)
+    _card("Trials finished", f"{finished} of {planned}", note, "Complete, pruned and failed trials count.")
+
+
+def _cost(study: Study) -> None:
+    devices = costs.devices(study.results.spec.resources)
+    spent = devices.hours(costs.run_seconds(study.trials, study.evaluations)["run_seconds"].sum())
+    saved = costs.saved_by_pruning(study.trials, steps=study.steps)
+    pruned = costs.pruned(study.trials, study.evaluations, set_name=study.sets[0], steps=study.steps)
+    spared = devices.hours(pruned["spared_seconds"].sum())
+    note = f"pruning spared {text.number(spared)}" if saved else None
+    why = f"{text.number(devices.count)} {devices.name}s for each trial's wall time; running ones up to their newest"
+    why += " evaluation." + (f" Pruning spared {100 * saved:.0f} % of the finished trials' steps." if saved else "")
+    _card(f"{devices.name}-hours spent".capitalize() if devices.name == "core" else f"{devices.name}-hours spent",
+          text.number(spent), note, why)  # fmt: skip
+
+
+def _configuration(study: Study) -> None:
+    best = study.results.best
+    if best is None:
+        return
+    values = (
+        f"{text.in_markdown(text.label(key))} **{text.in_markdown(text.number(best.params[key]))}**"
+        for key in frames.parameters(study.trials)
+        if key in best.params
+    )
+    left, right = st.columns([4, 1], vertical_alignment="center")
+    left.markdown(f"Best configuration (#{best.number}): " + " · ".join(values))
+    if right.button("Export it", icon=":material/download:", type="primary", width="stretch"):
+        st.switch_page(st.session_state[PAGES]["export"])
+
+
+def _next(study: Study) -> None:
+    """What to do next, each sentence with the page that has more on it."""
+    found = advice(study.results, study.trials, study.evaluations)
+    if not found:
+        return
+    pages = st.session_state.get(PAGES, {})
+    with st.expander("What to do next", expanded=True, icon=":material/signpost:"):
+        for each in found:
+            sentence = st.container(horizontal=True, vertical_alignment="center", gap="small")
+            sentence.markdown(text.in_markdown(each.sentence), width="stretch")
+            if each.page in pages:
+                label = pages[each.page].title
+                sentence.page_link(pages[each.page], label=label, query_params=each.query, width="content")
+
+
+def _card(name: str, value: str, note: str | None, explanation: str | None = None) -> None:
+    st.metric(
+        text.in_markdown(name), value, note, help=explanation, delta_arrow="off", delta_color="off", border=True,
+        width="stretch",
+    )  # fmt: skip

@@ -6,7 +6,7 @@ from datetime import datetime
 
 import streamlit as st
 
-from dashboards import frames, text
+from dashboards import costs, frames, text
 from dashboards.figures.pruning import intermediate_values, timeline
 from dashboards.source import Study
 from dashboards.thinning import thin
@@ -15,8 +15,8 @@ from dashboards.thinning import thin
 def render(study: Study) -> None:
     """What was saved in one line, the curves that the pruner saw, the pruned trials, and the timeline."""
     st.title("Pruning")
-    saved = frames.saved_by_pruning(study.trials, steps=study.steps)
-    pruned = frames.pruned(study.trials, steps=study.steps)
+    saved = costs.saved_by_pruning(study.trials, steps=study.steps)
+    pruned = costs.pruned(study.trials, study.evaluations, set_name=study.sets[0], steps=study.steps)
     if saved is None:
         st.info("No trial has finished yet.")
     elif pruned.is_empty():

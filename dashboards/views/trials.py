@@ -14,41 +14,41 @@ SAMPLING = (
 PROBLEMS = "One standard error from drawing these problems too, in points: what other problems would give."
 
 
-def trials_table(study: Study, set_name: str) -> None:
+def trials_table(study: Study, set_name: str, *, only: list[int] | None = None) -> None:
     """One row per trial, the best value first; sortable in the browser, cells are plain text."""
-    keys = frames.parameters(study.trials)
+    # gamma and half-life are one quantity: one column is enough where there is no room.
+    keys = [key for key in frames.parameters(study.trials) if key in study.results.spec.space]
     table = frames.summary(study.trials, study.evaluations, set_name=set_name).with_columns(
-        pl.col("state").str.to_lowercase(), pl.col("accuracy", "sampling_error", "problem_error") * 100
+        pl.col("state").str.to_lowercase(),
+        pl.col("accuracy", "sampling_error", "problem_error") * 100,
+        pl.col("mean_length").round(1),
     )
+    if only is not None:
+        table = table.filter(pl.col("trial").is_in(only))
+    number, words = st.column_config.NumberColumn, st.column_config.TextColumn
     columns = {
-        "label": st.column_config.TextColumn("trial", pinned=True, width=90),
-        "state": st.column_config.TextColumn("state"),
-        "steps_done": st.column_config.ProgressColumn("steps", min_value=0, max_value=study.steps, format="%d"),
-        "accuracy": st.column_config.NumberColumn("accuracy, %", format="%.1f", help="avg@k at the newest evaluation"),
-        "sampling_error": st.column_config.NumberColumn("± sampling", format="%.1f", help=SAMPLING),
-        "problem_error": st.column_config.NumberColumn("± problems", format="%.1f", help=PROBLEMS),
-        "mean_length": st.column_config.NumberColumn("mean length (tokens)", format="%.1f"),
-        "growth": st.column_config.NumberColumn("length vs. base", format="%.2f×"),
-        "fail_reason": st.column_config.TextColumn("why it failed"),
+        "label": words("trial", pinned=True, width=82),
+        "state": words("state", width=76),
+        "steps_done": st.column_config.ProgressColumn(
+            "steps", min_value=0, max_value=study.steps, format="%d", width=90
+        ),
+        "accuracy": number("accuracy %", format="%.1f", width=84, help="avg@k at the newest evaluation"),
+        "sampling_error": number("± sampl.", format="%.1f", width=72, help=SAMPLING),
+        "problem_error": number("± probl.", format="%.1f", width=70, help=PROBLEMS),
+        "mean_length": number("tokens", format="localized", width=66, help="Mean response length."),
+        "growth": number("× base", format="%.2f", width=64, help="Mean length over that of the base model."),
+        "fail_reason": words("why it failed", width="large"),
         **{
-            key: st.column_config.NumberColumn(text.label(key), format="%.3g")
+            key: number(text.column(key), format="%.3g", width=88, help=text.label(key))
             for key in keys
             if table[key].dtype.is_numeric()
         },
     }
-    order = [
-        "label",
-        "state",
-        "steps_done",
-        "accuracy",
-        "sampling_error",
-        "problem_error",
-        "mean_length",
-        "growth",
-        *keys,
-    ]
+    order = ["label", "state", "steps_done", "accuracy", "sampling_error", "problem_error", "mean_length", "growth"]
+    order += keys
     if table["fail_reason"].drop_nulls().len():
         order.append("fail_reason")
     st.dataframe(
-        table.select(order), column_config=columns, hide_index=True, key=f"table-{set_name}", alt="Trials of the study"
-    )
+        table.select(order), column_config=columns, hide_index=True, key=f"table-{set_name}", alt="Trials of the study",
+        height=min(38 + 35 * max(table.height, 1), 600),
+    )  # fmt: skip

@@ -2,18 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import streamlit as st
 
+from dashboards import filters, frames, text
+from dashboards.catalogue import Entry
 from dashboards.source import Study
 
+ORDER = ("RUNNING", "COMPLETE", "PRUNED", "FAIL", "WAITING")
+"""States as a reader meets them."""
+STUDY, PAGES = "study", "pages"
+"""Keys of the session: the chosen study, and the pages by their path (which `app` sets, since a link needs them)."""
 IN_URL: Any = {"bind": "query-params", "persist_state": "session"}
+
+
+@dataclass(frozen=True)
+class Filtered:
+    """What the filters leave."""
+
+    trials: list[int]
+    steps: tuple[int, int]
+    """First and last training step."""
 
 
 def is_dark() -> bool:
     """Whether the browser shows the page in the dark theme."""
     return st.context.theme.type == "dark"
+
+
+def choose_study(known: Sequence[Entry]) -> Entry | None:
+    """The study that the address names, the first of `known` without one; a selectbox where there are several."""
+    if len(known) < 2:
+        return known[0] if known else None
+    names = {each.name: each for each in known}
+    chosen = st.sidebar.selectbox("Study", list(names), key=STUDY, on_change=_forget, bind="query-params")
+    return names[chosen]
+
+
+def _forget() -> None:
+    """Trials, sets and filters belong to the study that was left."""
+    for key in st.session_state:
+        if key not in (STUDY, PAGES):
+            del st.session_state[key]
 
 
 def choose_trials(study: Study, *, most: int | None = None, placeholder: str = "all trials") -> list[int]:
@@ -28,3 +61,26 @@ def choose_trials(study: Study, *, most: int | None = None, placeholder: str = "
     controls = study.trials.drop_nulls("control")["trial"].to_list()
     begun = study.trials.drop_nulls("started").sort("started")["trial"].to_list()
     return list(dict.fromkeys([*([best.number] if best else []), *controls, *begun[::-1]]))[: min(4, most)]
+
+
+def filter_trials(study: Study) -> Filtered:
+    """A popover of filters: state, steps, and a range of every numeric parameter. The address carries what is set."""
+    varying = frames.parameters(study.trials)
+    sliders = {key: filters.stops(space) for key, space in study.results.spec.space.items() if key in varying}
+    bounds = {}
+    with st.popover("Filters", icon=":material/filter_alt:", width="stretch"):
+        states = st.pills("State", ORDER, selection_mode="multi", key="states", format_func=str.lower, **IN_URL)
+        steps = st.slider("Training steps", 0, study.steps, (0, study.steps), key="steps", **IN_URL)
+        for key, stops in sliders.items():
+            if stops:
+                bounds[key] = st.select_slider(
+                    text.in_markdown(text.label(key)), stops, value=(stops[0], stops[-1]), key=key,
+                    format_func=text.number, **IN_URL,
+                )  # fmt: skip
+    narrowed = {key: ends for key, ends in bounds.items() if ends != (sliders[key][0], sliders[key][-1])}
+    left = filters.kept(study.trials, states=states, bounds=narrowed)
+    said = [f"{len(left)} of {study.trials.height} trials"] if states or narrowed else []
+    said += [f"steps {steps[0]} to {steps[1]}"] if steps != (0, study.steps) else []
+    if said:
+        st.caption(", ".join(said) + ("; controls stay." if narrowed else "."))
+    return Filtered(left, steps)

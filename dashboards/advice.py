@@ -1,0 +1,117 @@
+"""What a person would do next with a study, as sentences that lead to a page. Pure functions."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from dashboards import differences, frames, text
+
+if TYPE_CHECKING:
+    from study.results import StudyResults, TrialResult
+
+EDGE = 0.05
+"""A best value within this share of its range's end may lie beyond it."""
+
+
+@dataclass(frozen=True)
+class Advice:
+    """One sentence and, where a page has more on it, which."""
+
+    sentence: str
+    page: str | None = None
+    """URL path of a page."""
+    query: dict[str, str | list[str]] = field(default_factory=dict)
+    """What the page opens with."""
+
+
+def advice(results: StudyResults, trials: pl.DataFrame, evaluations: pl.DataFrame) -> list[Advice]:
+    """At most one sentence of each kind, the most pressing first; empty while there is nothing to say."""
+    found = [
+        _failures(trials),
+        _noise(results, trials, evaluations),
+        _against_control(results, trials),
+        _edges(results),
+    ]
+    return [each for each in found if each is not None]
+
+
+def _failures(trials: pl.DataFrame) -> Advice | None:
+    failed = trials.filter(pl.col("state") == "FAIL")
+    if failed.is_empty():
+        return None
+    which = "1 trial" if failed.height == 1 else f"{failed.height} trials"
+    reason = failed["fail_reason"].drop_nulls()
+    return Advice(f"{which} failed" + (f", the first with: {reason[0]}" if reason.len() else "."))
+
+
+def _noise(results: StudyResults, trials: pl.DataFrame, evaluations: pl.DataFrame) -> Advice | None:
+    sets = frames.sets(evaluations)
+    if not sets:
+        return None
+    summary = frames.summary(trials, evaluations, set_name=sets[0])
+    spread = differences.spread(summary.filter(pl.col("state") == "COMPLETE"))
+    if spread is None:
+        return None
+    if not spread.beyond_sampling:
+        return Advice(
+            f"The {spread.trials} complete trials do not differ beyond sampling error ({text.probability(spread.p)}):"
+            " draw more responses per problem, or spread the search wider, before choosing.", "hyperparameters",
+        )  # fmt: skip
+    if "seed" in results.spec.space:
+        return None
+    return Advice("Every trial ran with one seed: run the best settings again with fresh ones before you rely on them.")
+
+
+def _against_control(results: StudyResults, trials: pl.DataFrame) -> Advice | None:
+    """The best trial against the first complete control, on the last set that both were evaluated on."""
+    best = results.best
+    control = next((each for each in results.trials if each.control and each.state == "COMPLETE"), None)
+    if best is None or control is None or not best.evaluations:
+        return None
+    labels = dict(trials.select("trial", "label").iter_rows())
+    if best.number == control.number:
+        return Advice(f"No sampled setting beats the control {labels[control.number]} yet.", "hyperparameters")
+    for name in reversed([score.name for score in best.evaluations[-1].scores]):
+        pair = frames.latest_common(results, name, best.number, control.number)
+        if pair is not None:
+            gap = differences.paired(pair[1], pair[2])
+            error = f" ± {100 * gap.error:.1f}" if gap.error is not None else ""
+            sentence = (
+                f"{labels[best.number]} minus {labels[control.number]} on {name}, problem by problem:"
+                f" {100 * gap.difference:+.1f}{error} points."
+            )
+            both: dict[str, str | list[str]] = {"trials": [labels[best.number], labels[control.number]], "set": name}
+            return Advice(sentence, "compare", both)
+    return None
+
+
+def _edges(results: StudyResults) -> Advice | None:
+    """The first parameter whose best value lies at an end of its range that could be moved."""
+    best = results.best
+    if best is None or best.control:
+        return None
+    for key, space in results.spec.space.items():
+        end = _edge(
+            best, key, getattr(space, "low", None), getattr(space, "high", None), log=space.type == "log-uniform"
+        )
+        if end is not None:
+            value = text.number(best.params[key])
+            return Advice(
+                f"The best {text.label(key)}, {value}, lies at the {end} end of its range: widen the range there."
+            )
+    return None
+
+
+def _edge(best: TrialResult, key: str, low: float | None, high: float | None, *, log: bool) -> str | None:
+    value = best.params.get(key)
+    if low is None or high is None or not isinstance(value, int | float):
+        return None
+    scale = math.log if log else float
+    share = (scale(value) - scale(low)) / (scale(high) - scale(low))
+    if share < EDGE and low != 0:  # a bound of 0 cannot be lowered
+        return "lower"
+    return "upper" if share > 1 - EDGE else None

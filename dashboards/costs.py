@@ -1,0 +1,107 @@
+"""What a study cost, what pruning spared, and how long it will still take. Pure functions.
+
+Steps are training steps; times are seconds of one trial's wall time, which occupies all of that trial's devices.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from dashboards import frames
+
+if TYPE_CHECKING:
+    from study.spec import Resources
+
+ENDED = ("COMPLETE", "PRUNED")
+PRUNED_SCHEMA = {
+    "trial": pl.Int64, "label": pl.String, "pruned_at": pl.Int64, "accuracy": pl.Float64, "others": pl.Float64,
+    "compared": pl.Int64, "spared_steps": pl.Int64, "seconds": pl.Float64, "spared_seconds": pl.Float64,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Devices:
+    """What one trial occupies while it runs."""
+
+    count: float
+    name: str
+    """GPU or core."""
+
+    def hours(self, seconds: float) -> float:
+        """Device-hours of so many seconds of a trial."""
+        return seconds / 3600 * self.count
+
+
+def devices(resources: Resources) -> Devices:
+    """The GPUs of a trial, its CPU cores where it has none."""
+    if resources.gpus_per_worker:
+        return Devices(resources.workers * resources.gpus_per_worker, "GPU")
+    return Devices(resources.workers * resources.cpus_per_worker, "core")
+
+
+def run_seconds(trials: pl.DataFrame, evaluations: pl.DataFrame) -> pl.DataFrame:
+    """Columns trial, state, run_seconds: from start to end, or while it runs its own clock at its newest evaluation."""
+    clock = evaluations.group_by("trial").agg(pl.col("seconds").max().alias("clock"))
+    known = pl.coalesce("seconds", "clock").fill_null(0.0).alias("run_seconds")
+    return trials.join(clock, on="trial", how="left").select("trial", "state", known)
+
+
+def pace(evaluations: pl.DataFrame) -> pl.DataFrame:
+    """Columns trial and pace: seconds per training step between a trial's first and newest evaluation."""
+    step, seconds = pl.col("step"), pl.col("seconds")
+    rate = (seconds.max() - seconds.min()) / (step.max() - step.min())
+    return evaluations.group_by("trial").agg(pl.when(step.max() > step.min()).then(rate).alias("pace"))
+
+
+def saved_by_pruning(trials: pl.DataFrame, *, steps: int) -> float | None:
+    """Fraction of the finished trials' planned training steps that pruning spared; None before the first finishes."""
+    finished = trials.filter(pl.col("state").is_in(ENDED))
+    if finished.is_empty():
+        return None
+    stopped = finished.filter(pl.col("state") == "PRUNED")
+    return float((steps - stopped["pruned_at"].fill_null(steps)).sum()) / (steps * finished.height)
+
+
+def pruned(trials: pl.DataFrame, evaluations: pl.DataFrame, *, set_name: str, steps: int) -> pl.DataFrame:
+    """The pruned trials in `PRUNED_SCHEMA`: the evidence each was stopped on, and what its other steps would have cost.
+
+    Columns:
+        accuracy: its own on `set_name` at the step of its pruning.
+        others: the median of the `compared` complete trials at that very step.
+        seconds, spared_seconds: what it took, and what it would have taken more, at its own pace.
+    """
+    stopped = trials.filter((pl.col("state") == "PRUNED") & (pl.col("pruned_at") > 0))
+    scores = evaluations.filter(pl.col("set") == set_name).select("trial", "step", "accuracy")
+    complete = trials.filter(pl.col("state") == "COMPLETE").select("trial")
+    at_step = scores.join(complete, on="trial").group_by("step").agg(
+        pl.col("accuracy").median().alias("others"), pl.len().cast(pl.Int64).alias("compared")
+    )  # fmt: skip
+    own = scores.rename({"step": "pruned_at"})
+    table = stopped.join(own, on=["trial", "pruned_at"], how="left")
+    table = table.join(at_step.rename({"step": "pruned_at"}), on="pruned_at", how="left")
+    table = table.join(pace(evaluations), on="trial", how="left")
+    spared = steps - pl.col("pruned_at")
+    rate = pl.coalesce("pace", pl.col("seconds") / pl.col("pruned_at"))
+    table = table.with_columns(
+        spared.alias("spared_steps"), (spared * rate).alias("spared_seconds"), pl.col("compared").fill_null(0)
+    )
+    return table.select(*PRUNED_SCHEMA).cast(PRUNED_SCHEMA).sort("trial")
+
+
+def seconds_left(trials: pl.DataFrame, evaluations: pl.DataFrame, *, planned: int, concurrency: int) -> float | None:
+    """Expected seconds until `planned` trials have finished; None before any has.
+
+    Each is expected to take the mean of those that completed or were pruned; what running ones have done counts. A
+    failed one is not run again, so it is not left to do, but how soon it failed says nothing of the others.
+    """
+    durations = trials.filter(pl.col("state").is_in(ENDED))["seconds"].drop_nulls()
+    if durations.is_empty():
+        return None
+    mean = float(durations.mean())  # type: ignore[arg-type]
+    clock = run_seconds(trials, evaluations).filter(pl.col("state") == "RUNNING")["run_seconds"]
+    running = [max(mean - done, 0.0) for done in clock]
+    unbegun = max(planned - trials.filter(pl.col("state").is_in(frames.FINISHED)).height - len(running), 0)
+    return (sum(running) + unbegun * mean) / max(concurrency, 1)
