@@ -38,6 +38,13 @@ PAGES = (
 STYLE = """<style>
 .stMainBlockContainer{padding-top:3rem}
 @media(min-width:900px){.stMainBlockContainer{padding-left:3rem;padding-right:3rem}}
+.st-key-cards{align-items:stretch!important}
+.st-key-cards>*{flex:1 1 10rem!important;min-width:10rem;height:auto!important}
+.st-key-cards [data-testid=stMetric]{height:100%}
+.st-key-cards [data-testid=stMetric]>div{padding:.7rem .8rem}
+.st-key-cards [data-testid=stMetricValue]{font-size:1.6rem}
+.st-key-cards [data-testid=stMetricValue] *,.st-key-cards [data-testid=stMetricLabel] *,
+.st-key-cards [data-testid=stMetricDelta] *{white-space:normal;overflow:visible;text-overflow:clip}
 </style>"""
 
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dashboards import optuna_study
+from study.directory import DEFAULT_PARENT
 from study.results import find_study
-from study.storage import DEFAULT_PARENT
 from trainer.errors import UserError
 
 ASK_STORAGES_EVERY = 30.0

@@ -53,7 +53,8 @@ def errors(sampling: float | None, problems: float | None) -> str | None:
     """Both standard errors of an accuracy in points, leaving out what one sample or one problem cannot tell."""
     parts = [(sampling, "sampling"), (problems, "problems")]
     known = [f"± {100 * value:.1f} {name}" for value, name in parts if value is not None]
-    return ", ".join(known) or None
+    # No-break spaces: a narrow card breaks the line between the two.
+    return ", ".join(each.replace(" ", "\N{NO-BREAK SPACE}") for each in known) or None
 
 
 def duration(seconds: float | None) -> str:

@@ -9,41 +9,33 @@ import polars as pl
 
 from dashboards import palette, text
 
-FIT_POINTS = 24
-TICKS = [m * 10**power for power in range(5) for m in (1, 2, 5)]
+FIT_POINTS, FIT_DASHES = 24, ("solid", "dash", "dashdot", "longdash")
+TICKS = {m * 10**power: f"{m * 10 ** (power % 3)}{'k' * (power // 3)}" for power in range(6) for m in (1, 3)}
 """Of a logarithmic axis of lengths, tokens."""
 
 
 def add_fits(figure: go.Figure, fits: pl.DataFrame, *, dark: bool = False) -> None:
-    """Draw the lines of `fits.stage_fits`, each over the lengths it was fitted on, with its slope and R2 beside it."""
+    """Draw the lines of `fits.stage_fits`, each over the lengths it was fitted on; slope and R2 stand in the legend."""
     shade = palette.foreground(dark)
     for row in fits.iter_rows(named=True):
         # Several points: a straight line is none once the paper's curves make the axis logarithmic.
         span = row["longest"] - row["shortest"]
         lengths = [row["shortest"] + span * i / FIT_POINTS for i in range(FIT_POINTS + 1)]
-        hover = (
-            f"stage {row['stage']}, steps {row['first_step']} to {row['last_step']}: "
-            f"{text.number(100 * row['slope'])} ± {text.number(100 * row['slope_error'])} points per token, "
-            f"R² {row['r2']:.2f}<extra></extra>"
-        )
+        slope = f"{text.number(100 * row['slope'])} points per token"
+        error = f"± {text.number(100 * row['slope_error'])}, "
+        name = f"stage {row['stage']}: {slope}, R² {row['r2']:.2f}"
+        hover = f"steps {row['first_step']} to {row['last_step']}, {row['points']} points<br>{slope} {error}"
         figure.add_trace(
             go.Scatter(x=lengths, y=[row["intercept"] + row["slope"] * each for each in lengths], mode="lines",
-                       line={"color": shade, "width": 2}, name="stage fit", legendgroup="fit",
-                       showlegend=row["stage"] == fits["stage"][0], hovertemplate=hover)
-        )  # fmt: skip
-        middle = lengths[FIT_POINTS // 2]
-        figure.add_annotation(
-            x=middle, y=row["intercept"] + row["slope"] * middle, ax=-46, ay=-28 - 18 * (row["stage"] % 2),
-            text=f"<b>{row['stage']}</b> {text.number(100 * row['slope'])} points/token, R² {row['r2']:.2f}",
-            arrowhead=0, arrowwidth=1, arrowcolor=shade, font={"color": shade, "size": 12},
-            bgcolor=palette.background(dark), borderpad=2,
+                       line={"color": shade, "width": 2.5, "dash": FIT_DASHES[(row["stage"] - 1) % len(FIT_DASHES)]},
+                       name=name, hovertemplate=f"{hover}R² {row['r2']:.2f}<extra>stage {row['stage']}</extra>")
         )  # fmt: skip
 
 
 def add_front(figure: go.Figure, front: pl.DataFrame) -> None:
     """Draw `fits.pareto_front` as a staircase: the best accuracy reached within each length."""
     line = {"color": palette.STATE_COLOURS["FAIL"], "width": 1.5, "dash": "dash", "shape": "hv"}
-    ring = {"symbol": "circle-open", "size": 18, "color": palette.STATE_COLOURS["FAIL"], "line": {"width": 1.5}}
+    ring = {"symbol": "circle-open", "size": 16, "color": palette.STATE_COLOURS["FAIL"], "line": {"width": 1.5}}
     figure.add_trace(
         go.Scatter(x=front["length"], y=front["accuracy"], mode="lines+markers", line=line, marker=ring,
                    name="Pareto front", hoverinfo="skip")
@@ -62,4 +54,4 @@ def add_paper(figure: go.Figure, paper: pl.DataFrame) -> None:
         )  # fmt: skip
     # Plotly takes an annotation's place on a log axis as a power of ten, unlike a trace's.
     figure.for_each_annotation(lambda note: note.update(x=math.log10(note.x)))
-    figure.update_xaxes(type="log", tickvals=TICKS, ticktext=[f"{tick:,}" for tick in TICKS])
+    figure.update_xaxes(type="log", tickvals=list(TICKS), ticktext=list(TICKS.values()), tickangle=0)

@@ -15,6 +15,7 @@ from dashboards.views.trials import trials_table
 from dashboards.views.widgets import IN_URL, choose_trials, filter_trials, is_dark
 
 STATE = "trial state"
+CURVES, NEWEST = "curves", "newest points"
 FITS, FRONT, PAPER = "stage fits", "Pareto front", {"paper: FIPO 32B": "fipo", "paper: DAPO 32B": "dapo"}
 SET_HELP = "The first set steers selection and pruning; report what you choose on another one."
 ERROR_HELP = """One standard error. sampling: from drawing k responses of these very problems; compares trials of this
@@ -30,13 +31,14 @@ def render(study: Study) -> None:
     colour = middle.selectbox("Colour", colours, key="colour", format_func=text.label, **IN_URL)
     length = right.selectbox("Length", list(frames.LENGTHS), key="length", **IN_URL)
     bars = last.selectbox("Error bars", [*frames.ERRORS, "none"], key="error", help=ERROR_HELP, **IN_URL)
-    left, middle, right = st.columns([3, 2, 5], vertical_alignment="bottom")
+    left, middle, right, last = st.columns(4, vertical_alignment="bottom")
     with left:
         chosen = choose_trials(study, placeholder="all that the filters leave")
     with middle:
         filtered = filter_trials(study)
     only = chosen or filtered.trials
-    over = right.pills("Overlays", [FITS, FRONT, *PAPER], selection_mode="multi", key="over", **IN_URL)
+    drawn = right.segmented_control("Draw", [CURVES, NEWEST], default=CURVES, required=True, key="draw", **IN_URL)
+    over = last.multiselect("Overlays", [FITS, FRONT, *PAPER], key="over", placeholder="none", **IN_URL)
     draw(
         study,
         set_name=set_name,
@@ -46,6 +48,7 @@ def render(study: Study) -> None:
         only=only,
         steps=filtered.steps,
         over=over,
+        newest=drawn == NEWEST,
     )
     trials_table(study, set_name, only=only)
 
@@ -60,6 +63,7 @@ def draw(
     only: list[int] | None = None,
     steps: tuple[int, int] | None = None,
     over: list[str] | None = None,
+    newest: bool = False,
     height: int = 560,
 ) -> None:
     """The chart, or a sentence when the chosen trials have no point on the set."""
@@ -67,6 +71,8 @@ def draw(
         study.trials, study.evaluations, set_name=set_name, length=length, error=error, colour=colour, only=only,
         steps=steps,
     )  # fmt: skip
+    if newest:
+        points = points.filter("last")
     if points.is_empty():
         st.info("The chosen trials have no evaluation of this set in these steps.")
         return

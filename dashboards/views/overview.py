@@ -14,14 +14,11 @@ from dashboards.views.length_accuracy import draw
 from dashboards.views.trials import trials_table
 from dashboards.views.widgets import PAGES
 
-CARD_WIDTH = 178
-"""Pixels at least; cards share a row as long as they fit."""
-
 
 def render(study: Study) -> None:
     """Numbers first, then what to do with them, the length-accuracy chart, and every trial."""
     st.title(text.in_markdown(study.results.spec.name))
-    with st.container(horizontal=True, gap="small"):
+    with st.container(horizontal=True, gap="small", key="cards"):
         _best(study)
         _progress(study)
         _cost(study)
@@ -47,7 +44,7 @@ def _best(study: Study) -> None:
             if selects:
                 growth = f"{row['growth']:.2f} × base model" if row["growth"] else None
                 tokens = f"{row['mean_length']:,.{0 if row['mean_length'] >= 1000 else 1}f}"
-                _card(f"#{best.number}, mean length", f"{tokens} tokens", growth)
+                _card("Its mean length", f"{tokens} tokens", growth)
 
 
 def _score(row: dict[str, Any], chosen_by: str | None, candidates: int) -> None:
@@ -56,10 +53,10 @@ def _score(row: dict[str, Any], chosen_by: str | None, candidates: int) -> None:
     else:
         why = "This set chose nothing, so its accuracy is not flattered."
     _card(
-        f"#{row['trial']}, avg@{row['samples']} on {row['set']}",
+        f"{'Best' if chosen_by else 'Its'} avg@{row['samples']}, {row['set']}",
         text.accuracy(row["accuracy"]),
         text.errors(row["sampling_error"], row["problem_error"]),
-        f"{row['problems']} problems × {row['samples']} responses, ± one standard error. {why}",
+        f"Trial #{row['trial']}, {row['problems']} problems × {row['samples']} responses, ± one standard error. {why}",
     )
 
 
@@ -93,11 +90,14 @@ def _configuration(study: Study) -> None:
     best = study.results.best
     if best is None:
         return
-    values = (
+    values = [
         f"{text.in_markdown(text.label(key))} **{text.in_markdown(text.number(best.params[key]))}**"
         for key in frames.parameters(study.trials)
         if key in best.params
-    )
+    ]
+    gamma = study.trials.filter(pl.col("trial") == best.number).to_dict(as_series=False).get("fipo.gamma", [None])[0]
+    if gamma is not None and "fipo.gamma" not in best.params:
+        values.insert(1, f"{text.label('fipo.gamma')} **{gamma:.4g}**")
     left, right = st.columns([4, 1], vertical_alignment="center")
     left.markdown(f"Best configuration (#{best.number}): " + " · ".join(values))
     if right.button("Export it", icon=":material/download:", type="primary", width="stretch"):

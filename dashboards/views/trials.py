@@ -39,7 +39,7 @@ def trials_table(study: Study, set_name: str, *, only: list[int] | None = None) 
         "growth": number("× base", format="%.2f", width=64, help="Mean length over that of the base model."),
         "fail_reason": words("why it failed", width="large"),
         **{
-            key: number(text.column(key), format="%.3g", width=88, help=text.label(key))
+            key: number(text.column(key), format=_format(table[key]), width=88, help=text.label(key))
             for key in keys
             if table[key].dtype.is_numeric()
         },
@@ -52,3 +52,8 @@ def trials_table(study: Study, set_name: str, *, only: list[int] | None = None) 
         table.select(order), column_config=columns, hide_index=True, key=f"table-{set_name}", alt="Trials of the study",
         height=min(38 + 35 * max(table.height, 1), 600),
     )  # fmt: skip
+
+
+def _format(values: pl.Series) -> str:
+    """Three digits; with an exponent for rates, whose zeros after the point no one counts."""
+    return "%.2e" if (values.abs().max() or 0) < 1e-2 and (values.abs().min() or 0) > 0 else "%.3g"

@@ -14,6 +14,8 @@ import optuna
 import polars as pl
 import yaml
 
+from study.lock import driver_lock
+from study.samplers import make_sampler
 from study.spec import Control, Plugin, StudySpec
 from study.storage import create_study, driving
 from trainer.records import Evaluation, Journal, SetScore
@@ -55,14 +57,16 @@ class SyntheticStudy:
         (directory / "study.yaml").write_text(self.spec.to_yaml(), encoding="utf-8")
         create_study(self.spec, directory)
         self._driver = contextlib.ExitStack()
+        self._driver.enter_context(driver_lock(directory))
         self.study = self._driver.enter_context(driving(self.spec, directory))
 
     def close(self) -> None:
-        """Let go of the database, as a driver does at its end."""
+        """Let go of the study, as a driver does at its end: what still runs counts as stopped."""
         self._driver.close()
 
     def begin(self) -> optuna.Trial:
         """Ask Optuna for a trial and lay out its directory with a complete config."""
+        self.study.sampler = make_sampler(self.spec, len(self.study.get_trials(deepcopy=False)))
         trial = self.study.ask({key: space.optuna() for key, space in self.spec.space.items()})
         folder = self.folder(trial)
         folder.mkdir()

@@ -94,9 +94,16 @@ def test_curves_drop_points_that_are_not_finite(finished: StudyResults) -> None:
 
 def test_curves_take_the_chosen_length_error_colour_and_trials(finished: StudyResults) -> None:
     trials, evaluations = frames.trials(finished), frames.evaluations(finished)
-    options = {"length": "upper quartile", "error": "across problems", "colour": "fipo.epsilon_f_high", "only": [1, 2]}
+    options = {
+        "length": "upper quartile",
+        "error": "across problems",
+        "colour": "fipo.epsilon_f_high",
+        "only": [1, 2],
+        "steps": (5, 10),
+    }
     points = frames.curves(trials, evaluations, set_name="sums_select", **options)
     source = evaluations.filter((pl.col("set") == "sums_select") & pl.col("trial").is_in([1, 2]))
+    source = source.filter(pl.col("step").is_in([5, 10]))
     assert points["length"].to_list() == source["length_q75"].to_list()
     assert points["error"].to_list() == source["problem_error"].to_list()
     assert points.filter(pl.col("trial") == 1)["colour"].unique().to_list() == [
@@ -122,19 +129,6 @@ def test_the_summary_puts_the_best_finished_trial_first(finished: StudyResults) 
     assert frame.height == len(finished.trials)
 
 
-def test_pruning_saves_the_steps_that_were_not_run() -> None:
-    trials = pl.DataFrame({"state": ["COMPLETE", "PRUNED", "RUNNING"], "pruned_at": [None, 10, None]})
-    assert frames.saved_by_pruning(trials, steps=40) == pytest.approx(30 / 80)
-    assert frames.saved_by_pruning(trials.filter(pl.col("state") == "RUNNING"), steps=40) is None
-
-
-def test_what_a_pruned_trial_would_have_cost_is_its_own_pace_over_the_steps_it_did_not_run() -> None:
-    trials = pl.DataFrame(
-        {"label": ["#1", "#2"], "state": ["PRUNED", "COMPLETE"], "pruned_at": [10, None], "seconds": [5.0, 20.0]}
-    )
-    assert frames.pruned(trials, steps=40).rows() == [("#1", 10, 30, 15.0)]
-
-
 def test_the_latest_common_evaluation_is_where_the_earlier_of_two_trials_ended(finished: StudyResults) -> None:
     pruned = next(trial for trial in finished.trials if trial.state == "PRUNED")
     common = frames.latest_common(finished, "sums_select", 0, pruned.number)
@@ -146,16 +140,9 @@ def test_the_latest_common_evaluation_is_where_the_earlier_of_two_trials_ended(f
     assert frames.latest_common(finished, "no such set", 0, 1) is None
 
 
-def test_time_left_shares_the_remaining_trials_among_the_concurrent() -> None:
-    trials = pl.DataFrame({"state": ["COMPLETE", "PRUNED", "RUNNING"], "seconds": [10.0, 30.0, None]})
-    assert frames.seconds_left(trials, planned=6, concurrency=2) == pytest.approx(4 * 20 / 2)
-    assert frames.seconds_left(trials.clear(), planned=6, concurrency=2) is None
-
-
-def test_a_failed_trial_is_not_left_to_do_and_its_short_life_does_not_shorten_the_estimate() -> None:
-    trials = pl.DataFrame({"state": ["COMPLETE", "FAIL"], "seconds": [30.0, 1.0]})
-    assert frames.seconds_left(trials, planned=6, concurrency=1) == pytest.approx(4 * 30)
-    assert frames.seconds_left(trials.filter(pl.col("state") == "FAIL"), planned=6, concurrency=1) is None
+def test_no_trial_left_by_the_filters_is_no_point(finished: StudyResults) -> None:
+    trials, evaluations = frames.trials(finished), frames.evaluations(finished)
+    assert frames.curves(trials, evaluations, set_name="sums_select", only=[]).is_empty()
 
 
 def test_an_empty_study_gives_empty_frames(finished: StudyResults) -> None:

@@ -26,10 +26,10 @@ def test_a_port_in_use_is_one_line_naming_the_port(finished: StudyResults) -> No
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(UserError, match=f"--port {port}") as error:
-            serve(finished.directory, port=port)
+            serve([str(finished.directory)], port=port)
     assert "\n" not in str(error.value)
 
 
 def test_a_directory_without_a_study_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=str(tmp_path)):
-        serve(tmp_path)
+        serve([str(tmp_path)])

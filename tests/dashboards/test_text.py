@@ -25,10 +25,18 @@ def test_a_probability_is_never_zero() -> None:
     assert text.probability(0.0312) == "p = 0.031"
 
 
+def spaced(shown: str | None) -> str:
+    return (shown or "").replace("\N{NO-BREAK SPACE}", " ")
+
+
 def test_an_error_that_cannot_be_estimated_is_left_out() -> None:
-    assert text.errors(0.021, 0.044) == "± 2.1 sampling, ± 4.4 problems"
-    assert text.errors(None, 0.044) == "± 4.4 problems"
+    assert spaced(text.errors(0.021, 0.044)) == "± 2.1 sampling, ± 4.4 problems"
+    assert spaced(text.errors(None, 0.044)) == "± 4.4 problems"
     assert text.errors(None, None) is None
+
+
+def test_errors_break_only_between_the_two() -> None:
+    assert str(text.errors(0.021, 0.044)).split(" ")[1:] == ["±\N{NO-BREAK SPACE}4.4\N{NO-BREAK SPACE}problems"]
 
 
 @pytest.mark.parametrize(("seconds", "shown"), [(45, "45 s"), (720, "12 min"), (11_100, "3 h 05 min"), (None, "-")])

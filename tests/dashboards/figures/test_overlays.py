@@ -17,8 +17,25 @@ def points(finished: StudyResults) -> pl.DataFrame:
 def test_a_fit_is_drawn_over_its_own_lengths_only(points: pl.DataFrame) -> None:
     lines, figure = fits.stage_fits(points, stages=2), go.Figure()
     overlays.add_fits(figure, lines)
-    assert [tuple(trace.x) for trace in figure.data] == lines.select("shortest", "longest").rows()
-    assert [trace.showlegend for trace in figure.data] == [True, False]
+    ends = [(trace.x[0], trace.x[-1]) for trace in figure.data]
+    assert ends == [pytest.approx(row) for row in lines.select("shortest", "longest").rows()]
+    for trace, (slope, intercept) in zip(figure.data, lines.select("slope", "intercept").rows(), strict=True):
+        assert list(trace.y) == pytest.approx([intercept + slope * x for x in trace.x])
+
+
+def test_a_fit_is_no_straight_line_once_the_axis_is_logarithmic(points: pl.DataFrame) -> None:
+    figure = go.Figure()
+    overlays.add_fits(figure, fits.stage_fits(points, stages=1))
+    assert len(figure.data[0].x) > 20
+
+
+def test_the_legend_says_slope_and_r2_of_each_stage(points: pl.DataFrame) -> None:
+    lines, figure = fits.stage_fits(points, stages=2), go.Figure()
+    overlays.add_fits(figure, lines)
+    for trace, row in zip(figure.data, lines.iter_rows(named=True), strict=True):
+        assert trace.name.startswith(f"stage {row['stage']}: {100 * row['slope']:.3g} points per token")
+        assert trace.name.endswith(f"R² {row['r2']:.2f}")
+    assert len({trace.line.dash for trace in figure.data}) == 2
 
 
 def test_the_front_is_a_staircase_through_its_trials(points: pl.DataFrame) -> None:

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import dataclasses
+
+import polars as pl
+import pytest
+
+from dashboards import frames
+from dashboards.advice import advice
+from study.results import StudyResults
+
+WITHIN = {"fipo.epsilon_f_low": 0.2, "fipo.epsilon_f_high": 0.2, "fipo.half_life": 16.0,
+          "optimizer.learning_rate": 2e-4}  # fmt: skip
+
+
+def said(results: StudyResults) -> list[str]:
+    return [each.sentence for each in advice(results, frames.trials(results), frames.evaluations(results))]
+
+
+def changed(results: StudyResults, number: int, **changes: object) -> StudyResults:
+    trials = [dataclasses.replace(t, **changes) if t.number == number else t for t in results.trials]
+    return dataclasses.replace(results, trials=tuple(trials))
+
+
+def test_the_best_is_compared_with_the_control_on_the_set_that_chose_nothing(finished: StudyResults) -> None:
+    (found,) = [each for each in advice(finished, frames.trials(finished), frames.evaluations(finished)) if each.query]
+    assert finished.best is not None
+    best = f"#{finished.best.number}"
+    assert (found.page, found.query) == ("compare", {"trials": [best, "DAPO (#0)"], "set": "sums_report"})
+    gap = finished.best.evaluations[-1].scores[1].accuracy - finished.trials[0].evaluations[-1].scores[1].accuracy
+    written = float(found.sentence.split(": ")[1].split()[0])
+    assert written == pytest.approx(100 * gap, abs=0.051)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "end"),
+    [("fipo.half_life", 63.0, "upper"), ("fipo.half_life", 4.1, "lower"), ("fipo.half_life", 16.0, None),
+     ("fipo.epsilon_f_low", 0.0, None)],
+)  # fmt: skip
+def test_a_best_value_at_an_end_that_can_be_moved_asks_for_a_wider_range(
+    finished: StudyResults, key: str, value: float, end: str | None
+) -> None:
+    assert finished.best is not None
+    asked = [each for each in said(changed(finished, finished.best.number, params=WITHIN | {key: value}))
+             if "widen" in each]  # fmt: skip
+    assert [f"{end} end" in each for each in asked] == ([True] if end else [])
+
+
+def test_a_control_that_none_beats_is_said_to_be(finished: StudyResults) -> None:
+    only = dataclasses.replace(finished, trials=finished.trials[:1])
+    assert any("No sampled setting beats the control DAPO" in each for each in said(only))
+
+
+def test_failures_come_first_with_their_reason(finished: StudyResults) -> None:
+    broken = changed(finished, 1, state="FAIL", value=None, fail_reason="out of memory")
+    assert said(broken)[0] == "1 trial failed, the first with: out of memory"
+
+
+def test_trials_within_noise_are_said_to_be(finished: StudyResults) -> None:
+    same = frames.evaluations(finished).with_columns(pl.lit(0.5).alias("accuracy"))
+    (first, *_) = advice(finished, frames.trials(finished), same)
+    assert "do not differ beyond sampling error" in first.sentence and first.page == "hyperparameters"
+
+
+def test_a_study_that_repeats_seeds_is_not_told_to(finished: StudyResults) -> None:
+    space = {**finished.spec.space, "seed": finished.spec.space["fipo.epsilon_f_low"]}
+    seeded = dataclasses.replace(finished, spec=finished.spec.model_copy(update={"space": space}))
+    assert any("one seed" in each for each in said(finished))
+    assert not any("one seed" in each for each in said(seeded))
+
+
+@pytest.mark.parametrize("kept", [0, 1])
+def test_a_young_study_gets_no_advice(finished: StudyResults, kept: int) -> None:
+    running = [dataclasses.replace(t, state="RUNNING", value=None) for t in finished.trials[1 : 1 + kept]]
+    assert said(dataclasses.replace(finished, trials=tuple(running))) == []

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import polars as pl
+import pytest
+
+from dashboards import costs, frames
+from study.spec import Resources
+
+
+def trials(rows: list[dict[str, object]]) -> pl.DataFrame:
+    numbered = [{"trial": i, "label": f"#{i}"} | row for i, row in enumerate(rows)]
+    return pl.DataFrame(numbered, schema=frames.TRIAL_SCHEMA)
+
+
+def evaluations(rows: list[tuple[int, int, float, float]]) -> pl.DataFrame:
+    """Rows of trial, step, accuracy, seconds."""
+    named = [{"trial": t, "set": "a", "step": s, "accuracy": a, "seconds": c} for t, s, a, c in rows]
+    return pl.DataFrame(named, schema=frames.EVALUATION_SCHEMA)
+
+
+def test_gpu_hours_count_every_gpu_of_every_worker_and_cores_where_there_is_none() -> None:
+    gpus = costs.devices(Resources(workers=4, gpus_per_worker=2, cpus_per_worker=8))
+    assert (gpus.count, gpus.name, gpus.hours(1800)) == (8, "GPU", 4.0)
+    cores = costs.devices(Resources(workers=2, cpus_per_worker=3))
+    assert (cores.count, cores.name, cores.hours(3600)) == (6, "core", 6.0)
+
+
+def test_an_ended_trial_cost_its_wall_time_and_a_running_one_what_its_own_clock_says() -> None:
+    table = trials([{"state": "COMPLETE", "seconds": 50.0}, {"state": "RUNNING"}, {"state": "WAITING"}])
+    spent = costs.run_seconds(table, evaluations([(0, 9, 0.5, 44.0), (1, 5, 0.5, 20.0), (1, 9, 0.5, 30.0)]))
+    assert spent["run_seconds"].to_list() == [50.0, 30.0, 0.0]
+
+
+def test_pruning_saves_the_steps_that_were_not_run() -> None:
+    table = trials([{"state": "COMPLETE"}, {"state": "PRUNED", "pruned_at": 10}, {"state": "RUNNING"}])
+    assert costs.saved_by_pruning(table, steps=40) == pytest.approx(30 / 80)
+    assert costs.saved_by_pruning(table.filter(pl.col("state") == "RUNNING"), steps=40) is None
+
+
+def test_a_pruned_trial_is_measured_against_the_complete_ones_at_its_step() -> None:
+    table = trials(
+        [{"state": "COMPLETE"}, {"state": "COMPLETE"}, {"state": "RUNNING"},
+         {"state": "PRUNED", "pruned_at": 10, "seconds": 9.0}]
+    )  # fmt: skip
+    scores = [(0, 10, 0.6, 1.0), (1, 10, 0.8, 1.0), (2, 10, 0.9, 1.0), (1, 20, 0.95, 2.0)]
+    own = [(3, 0, 0.1, 2.0), (3, 10, 0.3, 7.0)]
+    (row,) = costs.pruned(table, evaluations(scores + own), set_name="a", steps=40).iter_rows(named=True)
+    assert (row["accuracy"], row["others"], row["compared"]) == (0.3, pytest.approx(0.7), 2)
+    # 0.5 seconds per step between its evaluations; its 2 seconds of starting would not come again.
+    assert (row["spared_steps"], row["seconds"], row["spared_seconds"]) == (30, 9.0, 15.0)
+
+
+def test_with_one_evaluation_the_pace_is_that_of_the_whole_trial() -> None:
+    table = trials([{"state": "PRUNED", "pruned_at": 10, "seconds": 5.0}])
+    (row,) = costs.pruned(table, evaluations([(0, 10, 0.3, 4.0)]), set_name="a", steps=40).iter_rows(named=True)
+    assert row["spared_seconds"] == pytest.approx(15.0)
+    assert (row["others"], row["compared"]) == (None, 0)
+
+
+def test_time_left_counts_what_running_trials_have_done() -> None:
+    table = trials([{"state": "COMPLETE", "seconds": 10.0}, {"state": "PRUNED", "seconds": 30.0}, {"state": "RUNNING"}])
+    clock = evaluations([(2, 5, 0.5, 15.0)])
+    options = {"planned": 6, "concurrency": 2}
+    assert costs.seconds_left(table, clock, **options) == pytest.approx((5 + 3 * 20) / 2)
+    late = evaluations([(2, 5, 0.5, 500.0)])
+    assert costs.seconds_left(table, late, **options) == pytest.approx(3 * 20 / 2)
+    assert costs.seconds_left(table.clear(), clock, **options) is None
+
+
+def test_a_failed_trial_is_not_left_to_do_and_its_short_life_does_not_shorten_the_estimate() -> None:
+    table = trials([{"state": "COMPLETE", "seconds": 30.0}, {"state": "FAIL", "seconds": 1.0}])
+    assert costs.seconds_left(table, evaluations([]), planned=6, concurrency=1) == pytest.approx(4 * 30)
+    only_failed = table.filter(pl.col("state") == "FAIL")
+    assert costs.seconds_left(only_failed, evaluations([]), planned=6, concurrency=1) is None

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from pathlib import Path
+
+import optuna
+import pytest
+
+from dashboards import source
+from dashboards.catalogue import Entry
+from dashboards.optuna_study import OptunaStudy
+from dashboards.source import Reader, Study
+from study.results import StudyResults
+from tests.dashboards.synthetic import SyntheticStudy
+from trainer.errors import UserError
+
+
+def until(reader: Reader, version: int) -> None:
+    """Ask as the watcher does, until there is something newer than `version`."""
+    end = time.monotonic() + 60
+    while not reader.newer_than(version):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_a_new_evaluation_is_a_new_reading_and_silence_is_none(tmp_path: Path) -> None:
+    study = SyntheticStudy(tmp_path / "live")
+    trial = study.begin()
+    study.run(trial, until=5)
+    reader = Reader(Entry("live", str(study.directory)))
+    first = reader.latest()
+    assert isinstance(first.found, Study) and not reader.newer_than(first.version)
+    study.run(trial, after=5, until=10)
+    until(reader, first.version)
+    second = reader.latest().found
+    assert isinstance(second, Study) and second.evaluations["step"].max() == 10
+    study.close()
+
+
+def test_a_file_that_says_nothing_new_redraws_no_page(finished: StudyResults, tmp_path: Path) -> None:
+    copy = shutil.copytree(finished.directory, tmp_path / "copy")
+    reader = Reader(Entry("copy", str(copy)))
+    first = reader.latest()
+    (copy / "trials" / "0001" / "metrics.jsonl").touch()
+    reader.newer_than(first.version)
+    reader.refresh().result()
+    assert reader.latest() is first
+
+
+def test_a_study_that_breaks_and_mends_is_followed(finished: StudyResults, tmp_path: Path) -> None:
+    copy = shutil.copytree(finished.directory, tmp_path / "copy")
+    reader, spec = Reader(Entry("copy", str(copy))), (copy / "study.yaml").read_text()
+    first = reader.latest().version
+    (copy / "study.yaml").write_text("name: [")
+    until(reader, first)
+    broken = reader.latest()
+    assert isinstance(broken.found, UserError)
+    (copy / "study.yaml").write_text(spec)
+    until(reader, broken.version)
+    assert isinstance(reader.latest().found, Study)
+
+
+def test_reading_without_pause_stops_no_driver_from_writing(tmp_path: Path) -> None:
+    study = SyntheticStudy(tmp_path / "live", metrics=False)
+    trial = study.begin()
+    study.run(trial, until=2)
+    reader, stop = Reader(Entry("live", str(study.directory))), threading.Event()
+
+    def read() -> None:
+        while not stop.is_set():
+            reader.refresh().result()
+
+    reading = threading.Thread(target=read)
+    reading.start()
+    try:
+        study.run(trial, after=2)  # a locked database would raise here
+    finally:
+        stop.set()
+        reading.join()
+    study.close()
+    found = Reader(Entry("live", str(study.directory))).latest().found
+    assert isinstance(found, Study) and found.trials["state"].to_list() == ["COMPLETE"]
+
+
+def test_an_optuna_storage_is_asked_again_after_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source, "POLL_DATABASE_SECONDS", 0.1)
+    url = f"sqlite:///{tmp_path / 'other.db'}"
+    other = optuna.create_study(study_name="other", storage=url)
+    reader = Reader(Entry("other", url, "other"))
+    first = reader.latest()
+    assert isinstance(first.found, OptunaStudy) and first.found.trials == ()
+    other.tell(other.ask(), 1.0)
+    until(reader, first.version)
+    second = reader.latest().found
+    assert isinstance(second, OptunaStudy) and second.trials[0].value == 1.0
+
+
+def test_a_study_whose_database_is_no_file_is_read_again_after_a_while(
+    finished: StudyResults, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = shutil.copytree(finished.directory, tmp_path / "copy")
+    (copy / "optuna.db").unlink()
+    stamps = set()
+    for now in (0.0, 1.0, 100.0):
+        monkeypatch.setattr(source.time, "monotonic", lambda now=now: now)
+        stamps.add(source.fingerprint(copy))
+    assert len(stamps) == 2
