@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import shlex
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import polars as pl
 
-from dashboards import differences, frames, text
+from dashboards import costs, differences, frames, text
 
 if TYPE_CHECKING:
     from study.results import StudyResults, TrialResult
@@ -31,12 +32,23 @@ class Advice:
 def advice(results: StudyResults, trials: pl.DataFrame, evaluations: pl.DataFrame) -> list[Advice]:
     """At most one sentence of each kind, the most pressing first; empty while there is nothing to say."""
     found = [
+        _stopped(results, trials),
         _failures(trials),
         _noise(results, trials, evaluations),
         _against_control(results, trials),
         _edges(results),
     ]
     return [each for each in found if each is not None]
+
+
+def _stopped(results: StudyResults, trials: pl.DataFrame) -> Advice | None:
+    waiting = trials.filter(pl.col("state").is_in(("STOPPED", "WAITING"))).height
+    missing = costs.planned(trials, sampled=results.spec.trials) - trials.height
+    if results.driver is not None or waiting + missing == 0:
+        return None
+    command = f"fipo resume {shlex.quote(str(results.directory))}"
+    left = "1 trial is" if waiting + missing == 1 else f"{waiting + missing} trials are"
+    return Advice(f"No process drives the study and {left} left; go on with: {command}")
 
 
 def _failures(trials: pl.DataFrame) -> Advice | None:

@@ -43,9 +43,12 @@ def devices(resources: Resources) -> Devices:
 
 
 def run_seconds(trials: pl.DataFrame, evaluations: pl.DataFrame) -> pl.DataFrame:
-    """Columns trial, state, run_seconds: from start to end, or while it runs its own clock at its newest evaluation."""
+    """Columns trial, state, run_seconds: what the driver counted at a trial's end, else the trial's own newest clock.
+
+    Not from start to end: a study that was resumed the next day did not train all night.
+    """
     clock = evaluations.group_by("trial").agg(pl.col("seconds").max().alias("clock"))
-    known = pl.coalesce("seconds", "clock").fill_null(0.0).alias("run_seconds")
+    known = pl.coalesce("used_seconds", "clock", "seconds").fill_null(0.0).alias("run_seconds")
     return trials.join(clock, on="trial", how="left").select("trial", "state", known)
 
 
@@ -54,6 +57,11 @@ def pace(evaluations: pl.DataFrame) -> pl.DataFrame:
     step, seconds = pl.col("step"), pl.col("seconds")
     rate = (seconds.max() - seconds.min()) / (step.max() - step.min())
     return evaluations.group_by("trial").agg(pl.when(step.max() > step.min()).then(rate).alias("pace"))
+
+
+def planned(trials: pl.DataFrame, *, sampled: int) -> int:
+    """Trials that the study will have: the `sampled` ones of its spec, and the confirmations known so far."""
+    return max(sampled + trials["confirms"].count(), trials.height)
 
 
 def saved_by_pruning(trials: pl.DataFrame, *, steps: int) -> float | None:
@@ -84,9 +92,13 @@ def pruned(trials: pl.DataFrame, evaluations: pl.DataFrame, *, set_name: str, st
     table = table.join(at_step.rename({"step": "pruned_at"}), on="pruned_at", how="left")
     table = table.join(pace(evaluations), on="trial", how="left")
     spared = steps - pl.col("pruned_at")
-    rate = pl.coalesce("pace", pl.col("seconds") / pl.col("pruned_at"))
+    taken = pl.coalesce("used_seconds", "seconds")
+    rate = pl.coalesce("pace", taken / pl.col("pruned_at"))
     table = table.with_columns(
-        spared.alias("spared_steps"), (spared * rate).alias("spared_seconds"), pl.col("compared").fill_null(0)
+        spared.alias("spared_steps"),
+        (spared * rate).alias("spared_seconds"),
+        taken.alias("seconds"),
+        pl.col("compared").fill_null(0),
     )
     return table.select(*PRUNED_SCHEMA).cast(PRUNED_SCHEMA).sort("trial")
 
@@ -97,11 +109,12 @@ def seconds_left(trials: pl.DataFrame, evaluations: pl.DataFrame, *, planned: in
     Each is expected to take the mean of those that completed or were pruned; what running ones have done counts. A
     failed one is not run again, so it is not left to do, but how soon it failed says nothing of the others.
     """
-    durations = trials.filter(pl.col("state").is_in(ENDED))["seconds"].drop_nulls()
+    taken = run_seconds(trials, evaluations)
+    durations = taken.filter(pl.col("state").is_in(ENDED))["run_seconds"]
     if durations.is_empty():
         return None
     mean = float(durations.mean())  # type: ignore[arg-type]
-    clock = run_seconds(trials, evaluations).filter(pl.col("state") == "RUNNING")["run_seconds"]
-    running = [max(mean - done, 0.0) for done in clock]
+    begun = taken.filter(pl.col("state").is_in(("RUNNING", "STOPPED")))["run_seconds"]
+    running = [max(mean - done, 0.0) for done in begun]
     unbegun = max(planned - trials.filter(pl.col("state").is_in(frames.FINISHED)).height - len(running), 0)
     return (sum(running) + unbegun * mean) / max(concurrency, 1)

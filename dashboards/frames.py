@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 if TYPE_CHECKING:
-    from study.results import StudyResults
+    from study.results import StudyResults, TrialResult
     from trainer.records import SetScore
 
 LENGTHS = {
@@ -33,8 +33,11 @@ TRIAL_SCHEMA: dict[str, Any] = {
     "steps_done": pl.Int64,
     "pruned_at": pl.Int64,
     "fail_reason": pl.String,
+    "stop_reason": pl.String,
+    "confirms": pl.Int64,
     "started": pl.Datetime("us"),
     "seconds": pl.Float64,
+    "used_seconds": pl.Float64,
 }
 EVALUATION_SCHEMA: dict[str, Any] = {
     "trial": pl.Int64,
@@ -62,6 +65,9 @@ EVALUATION_SCHEMA: dict[str, Any] = {
 def trials(results: StudyResults) -> pl.DataFrame:
     """One row per trial in `TRIAL_SCHEMA`, then one column per sampled parameter, named by its dotted key.
 
+    A trial that would run but has no driver is STOPPED; it goes on when the study is resumed. `seconds` are from start
+    to end, `used_seconds` those of training as the driver counted them.
+
     gamma and half-life are one quantity (gamma = 2^(-1/tau), paper eq. 7): whichever was sampled, both are columns.
     """
     rows = []
@@ -70,15 +76,18 @@ def trials(results: StudyResults) -> pl.DataFrame:
         rows.append(
             {
                 "trial": trial.number,
-                "label": f"{trial.control} (#{trial.number})" if trial.control else f"#{trial.number}",
-                "state": trial.state,
+                "label": label(trial),
+                "state": "STOPPED" if trial.state == "RUNNING" and results.driver is None else trial.state,
                 "control": trial.control,
                 "value": _finite(trial.value),
                 "steps_done": trial.steps_done,
                 "pruned_at": trial.pruned_at,
                 "fail_reason": trial.fail_reason,
+                "stop_reason": trial.stop_reason,
+                "confirms": trial.confirms,
                 "started": trial.started,
                 "seconds": (ended - trial.started).total_seconds() if ended else None,
+                "used_seconds": trial.usage.seconds or None,
             }
         )
     frame = pl.DataFrame(rows, schema=TRIAL_SCHEMA)
@@ -91,6 +100,13 @@ def trials(results: StudyResults) -> pl.DataFrame:
         tau = pl.when((gamma > 0) & (gamma < 1)).then(-math.log(2.0) / gamma.log())
         frame = frame.with_columns(tau.alias("fipo.half_life"))
     return frame
+
+
+def label(trial: TrialResult) -> str:
+    """What a trial is called: its number, with the name of a control or what it confirms."""
+    if trial.confirms is not None:
+        return f"#{trial.number} confirms #{trial.confirms}"
+    return f"{trial.control} (#{trial.number})" if trial.control else f"#{trial.number}"
 
 
 def parameters(trials: pl.DataFrame) -> list[str]:

@@ -15,10 +15,12 @@ from plotly.colors import sample_colorscale
 
 CATEGORIES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C6BB1", "#999999")
 STATE_COLOURS = {
-    "COMPLETE": "#0072B2", "RUNNING": "#009E73", "PRUNED": "#E69F00", "FAIL": "#D55E00", "WAITING": "#999999"
+    "COMPLETE": "#0072B2", "RUNNING": "#009E73", "PRUNED": "#E69F00", "FAIL": "#D55E00", "WAITING": "#999999",
+    "STOPPED": "#CC79A7",
 }  # fmt: skip
 STATE_SYMBOLS = {
-    "COMPLETE": "circle", "RUNNING": "triangle-up", "PRUNED": "x", "FAIL": "diamond-x", "WAITING": "circle-open"
+    "COMPLETE": "circle", "RUNNING": "triangle-up", "PRUNED": "x", "FAIL": "diamond-x", "WAITING": "circle-open",
+    "STOPPED": "square",
 }  # fmt: skip
 NEUTRAL = "#808495"
 

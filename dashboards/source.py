@@ -19,6 +19,7 @@ import streamlit as st
 from dashboards import frames, optuna_study
 from dashboards.catalogue import Entry, entries
 from dashboards.optuna_study import OptunaStudy
+from study.lock import driver
 from study.results import StudyResults, read_study
 from trainer.config import TrainerConfig
 from trainer.errors import UserError
@@ -54,6 +55,7 @@ class Study:
         return (
             isinstance(other, Study)
             and self.results.spec == other.results.spec
+            and (self.results.driver is None) == (other.results.driver is None)
             and self.trials.equals(other.trials)
             and self.evaluations.equals(other.evaluations)
         )
@@ -64,7 +66,7 @@ Found = Study | OptunaStudy | UserError
 
 def fingerprint(directory: Path) -> Stamp:
     """Names, sizes and modification times (ns) of the files that the pages read; changes whenever the study does."""
-    files = [directory / name for name in ("study.yaml", "optuna.db", "optuna.db-wal")]
+    files = [directory / name for name in ("study.yaml", "optuna.db", "optuna.db-wal", "optuna.journal")]
     try:
         with os.scandir(directory / "trials") as found:
             folders = sorted(entry.path for entry in found if entry.is_dir())
@@ -78,7 +80,9 @@ def fingerprint(directory: Path) -> Stamp:
         except OSError:
             continue
         stamps.append((str(file), stat.st_size, stat.st_mtime_ns))
-    return tuple(stamps) if (directory / "optuna.db").exists() else (*stamps, *_clock())
+    stamps.append(("driver", int(driver(directory) is not None), 0))
+    local = any((directory / name).exists() for name in ("optuna.db", "optuna.journal"))
+    return tuple(stamps) if local else (*stamps, *_clock())
 
 
 def _clock() -> Stamp:

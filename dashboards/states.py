@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from collections.abc import Sequence
+from pathlib import Path
 
 import polars as pl
 import streamlit as st
 
-from dashboards import frames, optuna_study, text
+from dashboards import costs, frames, optuna_study, text
 from dashboards.source import Study
 from dashboards.views.widgets import ORDER
 from trainer.errors import UserError
@@ -34,6 +36,9 @@ def ready(study: Study) -> bool:
             "The study has begun; its first trial has not. Curves appear here by themselves.",
             icon=":material/hourglass_top:",
         )
+    elif study.results.driver is None and "STOPPED" in begun["state"]:
+        st.warning(f"The study has stopped before its first evaluation; go on with: {resume(study.results.directory)}",
+                   icon=":material/pause_circle:")  # fmt: skip
     elif failed.height == begun.height:
         st.error(f"No trial has come to its first evaluation; {failed.height} failed.", icon=":material/error:")
     else:
@@ -45,6 +50,11 @@ def ready(study: Study) -> bool:
     return False
 
 
+def resume(directory: Path) -> str:
+    """The command that goes on with a stopped study, for Markdown."""
+    return text.in_markdown(f"fipo resume {shlex.quote(str(directory))}")
+
+
 def sidebar(study: Study) -> None:
     """The study's name, its directory and how many trials are in which state."""
     counts = dict(study.trials.group_by("state").len().iter_rows())
@@ -54,7 +64,7 @@ def sidebar(study: Study) -> None:
             " · ".join(f"{counts[state]} {state.lower()}" for state in ORDER if state in counts) or "no trials yet"
         )
         done = sum(counts.get(state, 0) for state in frames.FINISHED)
-        total = max(study.results.spec.trials, study.trials.height)
+        total = costs.planned(study.trials, sampled=study.results.spec.trials)
         st.progress(done / total, text=f"{done} of {total} trials finished")
         st.caption(text.in_markdown(str(study.results.directory)))
 

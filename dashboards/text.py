@@ -73,5 +73,10 @@ def in_plotly(text: str) -> str:
 
 
 def in_markdown(text: str) -> str:
-    """Escape text for Streamlit's Markdown, where links, images, HTML, $math$ and :directives: would be live."""
-    return re.sub(r"([\\`*_{}\[\]()<>#+\-.!|$:~^&@])", r"\\\1", " ".join(text.split()))
+    """Escape text for Streamlit's Markdown, where links, images, HTML, $math$ and :directives: would be live.
+
+    Bare addresses (http://, www., name@host) become links after escapes are resolved, so an invisible word joiner
+    breaks them.
+    """
+    broken = re.sub(r"(?i)(:(?=//)|www(?=\.)|@(?=[\w-]+\.))", "\\1\N{WORD JOINER}", " ".join(text.split()))
+    return re.sub(r"([\\`*_{}\[\]()<>#+\-.!|$:~^&@])", r"\\\1", broken)

@@ -10,9 +10,10 @@ import streamlit as st
 from dashboards import costs, frames, text
 from dashboards.advice import advice
 from dashboards.source import Study
-from dashboards.views.length_accuracy import draw
+from dashboards.views.length_accuracy import FRONT, draw
 from dashboards.views.trials import trials_table
-from dashboards.views.widgets import PAGES
+from dashboards.views.widgets import ORDER, PAGES
+from study.replicas import seeds_against_settings
 
 
 def render(study: Study) -> None:
@@ -25,7 +26,14 @@ def render(study: Study) -> None:
     _configuration(study)
     _next(study)
     keys = frames.parameters(study.trials)
-    draw(study, set_name=study.sets[0], colour=keys[0] if keys else None, height=460)
+    draw(
+        study,
+        set_name=study.sets[0],
+        colour=keys[0] if keys else None,
+        over=[FRONT] if study.results.spec.against else [],
+        height=460,
+    )
+    _confirmed(study)
     st.subheader("Trials")
     trials_table(study, study.sets[0])
 
@@ -36,11 +44,20 @@ def _best(study: Study) -> None:
     if best is None:
         _card("Best trial", "none yet", None, "A trial counts once it has run to its last step.")
         return
+    confirmed = next((each for each in study.results.evidence if each.seed_error is not None), None)
+    if confirmed is not None and confirmed.seed_error is not None:
+        runs = len(confirmed.values)
+        _card(
+            f"Best {study.results.metric_name}", text.accuracy(confirmed.mean),
+            f"± {100 * confirmed.seed_error:.1f} over {runs} seeds",
+            f"Trial #{confirmed.number} and its confirmations: the mean over seeds, ± one standard error of it.",
+        )  # fmt: skip
     for name in study.sets[:2]:
         scores = frames.newest(study.evaluations, name).filter(pl.col("trial") == best.number)
         for row in scores.iter_rows(named=True):
             selects = name == study.sets[0]
-            _score(row, study.results.metric_name if selects else None, study.trials.height)
+            if not (selects and confirmed):
+                _score(row, study.results.metric_name if selects else None, study.trials.height)
             if selects:
                 growth = f"{row['growth']:.2f} × base model" if row["growth"] else None
                 tokens = f"{row['mean_length']:,.{0 if row['mean_length'] >= 1000 else 1}f}"
@@ -61,15 +78,15 @@ def _score(row: dict[str, Any], chosen_by: str | None, candidates: int) -> None:
 
 
 def _progress(study: Study) -> None:
-    planned = max(study.results.spec.trials, study.trials.height)
+    planned = costs.planned(study.trials, sampled=study.results.spec.trials)
     counts = dict(study.trials.group_by("state").len().iter_rows())
     finished = sum(counts.get(state, 0) for state in frames.FINISHED)
     left = costs.seconds_left(
         study.trials, study.evaluations, planned=planned, concurrency=study.results.spec.concurrency
     )
-    note = f"about {text.duration(left)} left" if left else None
-    if finished == planned:
-        note = ", ".join(f"{counts[state]} {state.lower()}" for state in frames.FINISHED if state in counts)
+    note = f"about {text.duration(left)} left" if left and study.results.driver else None
+    if finished == planned or study.results.driver is None:
+        note = ", ".join(f"{counts[state]} {state.lower()}" for state in ORDER if state in counts)
     _card("Trials finished", f"{finished} of {planned}", note, "Complete, pruned and failed trials count.")
 
 
@@ -117,6 +134,28 @@ def _next(study: Study) -> None:
             if each.page in pages:
                 label = pages[each.page].title
                 sentence.page_link(pages[each.page], label=label, query_params=each.query, width="content")
+
+
+def _confirmed(study: Study) -> None:
+    """The configurations that were trained again with other seeds, and whether they differ by more than seeds do."""
+    found = [each for each in study.results.evidence if each.seed_error is not None]
+    if not found:
+        return
+    st.subheader("Confirmed with other seeds")
+    verdict = seeds_against_settings(found)
+    if verdict:
+        st.markdown(text.in_markdown(verdict[0].upper() + verdict[1:] + "."))
+    labels = dict(study.trials.select("trial", "label").iter_rows())
+    rows = [(labels[each.number], len(each.values), 100 * each.mean, 100 * (each.seed_error or 0),
+             ", ".join(f"{100 * value:.1f}" for value in each.values)) for each in found]  # fmt: skip
+    number = st.column_config.NumberColumn
+    columns = {
+        "mean": number(f"mean {study.results.metric_name}, %", format="%.1f"),
+        "error": number("± seeds", format="%.1f", help="One standard error of the mean over seeds, in points."),
+        "runs": st.column_config.TextColumn("each seed, %"),
+    }
+    table = pl.DataFrame(rows, schema=["trial", "seeds", "mean", "error", "runs"], orient="row")
+    st.dataframe(table, column_config=columns, hide_index=True, key="confirmed", alt="Confirmed configurations")
 
 
 def _card(name: str, value: str, note: str | None, explanation: str | None = None) -> None:

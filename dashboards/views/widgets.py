@@ -12,7 +12,7 @@ from dashboards import filters, frames, text
 from dashboards.catalogue import Entry
 from dashboards.source import Study
 
-ORDER = ("RUNNING", "COMPLETE", "PRUNED", "FAIL", "WAITING")
+ORDER = ("RUNNING", "STOPPED", "COMPLETE", "PRUNED", "FAIL", "WAITING")
 """States as a reader meets them."""
 STUDY, PAGES = "study", "pages"
 """Keys of the session: the chosen study, and the pages by their path (which `app` sets, since a link needs them)."""

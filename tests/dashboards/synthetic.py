@@ -6,6 +6,7 @@ Accuracy and length rise together, high learning rates collapse, and Optuna's me
 from __future__ import annotations
 
 import contextlib
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,7 @@ class SyntheticStudy:
         (directory / "study.yaml").write_text(self.spec.to_yaml(), encoding="utf-8")
         create_study(self.spec, directory)
         self._driver = contextlib.ExitStack()
+        weakref.finalize(self, self._driver.close)
         self._driver.enter_context(driver_lock(directory))
         self.study = self._driver.enter_context(driving(self.spec, directory))
 
@@ -74,6 +76,14 @@ class SyntheticStudy:
         config = self.spec.config(trial.params).model_dump(mode="json")
         (folder / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
         return trial
+
+    def confirm(self, number: int, *, seed: int) -> None:
+        """Train the configuration of trial `number` again with another seed, to its end."""
+        params = self.study.trials[number].params
+        self.study.enqueue_trial(params, user_attrs={"confirms": number, "fixed": {"seed": seed}})
+        trial = self.begin()
+        self.study.pruner = optuna.pruners.NopPruner()
+        self.run(trial)
 
     def folder(self, trial: optuna.Trial) -> Path:
         """Where the trial's lines lie."""

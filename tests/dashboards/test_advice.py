@@ -7,8 +7,10 @@ import pytest
 
 from dashboards import frames
 from dashboards.advice import advice
+from study.lock import Driver
 from study.results import StudyResults
 
+DRIVER = Driver("host", 1)
 WITHIN = {"fipo.epsilon_f_low": 0.2, "fipo.epsilon_f_high": 0.2, "fipo.half_life": 16.0,
           "optimizer.learning_rate": 2e-4}  # fmt: skip
 
@@ -72,4 +74,14 @@ def test_a_study_that_repeats_seeds_is_not_told_to(finished: StudyResults) -> No
 @pytest.mark.parametrize("kept", [0, 1])
 def test_a_young_study_gets_no_advice(finished: StudyResults, kept: int) -> None:
     running = [dataclasses.replace(t, state="RUNNING", value=None) for t in finished.trials[1 : 1 + kept]]
-    assert said(dataclasses.replace(finished, trials=tuple(running))) == []
+    assert said(dataclasses.replace(finished, trials=tuple(running), driver=DRIVER)) == []
+
+
+def test_a_stopped_study_says_how_it_goes_on(finished: StudyResults) -> None:
+    stopped = changed(finished, 11, state="RUNNING", value=None)
+    assert (
+        said(stopped)[0]
+        == f"No process drives the study and 1 trial is left; go on with: fipo resume {stopped.directory}"
+    )
+    assert not any("resume" in each for each in said(dataclasses.replace(stopped, driver=DRIVER)))
+    assert not any("resume" in each for each in said(finished))

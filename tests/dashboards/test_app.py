@@ -11,7 +11,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 import dashboards
-from study.results import StudyResults
+from study.results import StudyResults, read_study
 from tests.dashboards.synthetic import SyntheticStudy
 
 APP = Path(dashboards.__file__).with_name("app.py")
@@ -47,8 +47,36 @@ def test_a_study_without_trials_says_that_it_has_begun(tmp_path: Path, monkeypat
 
 
 def test_running_trials_without_an_evaluation_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    SyntheticStudy(tmp_path / "new").begin()
+    study = SyntheticStudy(tmp_path / "new")
+    study.begin()
     assert "running" in shown(tmp_path / "new", monkeypatch).info[0].value
+
+
+def test_a_study_that_stopped_early_says_how_it_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = SyntheticStudy(tmp_path / "new")
+    study.begin()
+    study.close()
+    (warning,) = shown(tmp_path / "new", monkeypatch).warning
+    assert "stopped" in warning.value and "fipo resume" in warning.value
+
+
+def test_confirmed_configurations_are_shown_with_the_error_over_seeds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = SyntheticStudy(tmp_path / "seeds", trials=2)
+    for _ in range(2):
+        study.run(study.begin())
+    for number in (0, 1):
+        for seed in (1, 2):
+            study.confirm(number, seed=seed)
+    app = shown(tmp_path / "seeds", monkeypatch)
+    results = read_study(study.directory)
+    best = results.evidence[0]
+    assert (len(best.values), len(results.trials)) == (3, 6)
+    assert app.metric[0].value == f"{100 * best.mean:.1f} %"
+    assert app.metric[0].delta == f"± {100 * best.seed_error:.1f} over 3 seeds"
+    (table,) = [each.value for each in app.dataframe if "seeds" in each.value]
+    assert table["seeds"].to_list() == [3, 3]
 
 
 def test_a_study_whose_trials_all_failed_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

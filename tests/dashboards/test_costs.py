@@ -25,10 +25,19 @@ def test_gpu_hours_count_every_gpu_of_every_worker_and_cores_where_there_is_none
     assert (cores.count, cores.name, cores.hours(3600)) == (6, "core", 6.0)
 
 
-def test_an_ended_trial_cost_its_wall_time_and_a_running_one_what_its_own_clock_says() -> None:
-    table = trials([{"state": "COMPLETE", "seconds": 50.0}, {"state": "RUNNING"}, {"state": "WAITING"}])
+def test_a_trial_cost_what_its_driver_counted_else_what_its_own_clock_says() -> None:
+    resumed = {"state": "COMPLETE", "seconds": 90_000.0, "used_seconds": 50.0}
+    unknown = {"state": "FAIL", "seconds": 3.0}
+    table = trials([resumed, {"state": "RUNNING"}, {"state": "WAITING"}, unknown])
     spent = costs.run_seconds(table, evaluations([(0, 9, 0.5, 44.0), (1, 5, 0.5, 20.0), (1, 9, 0.5, 30.0)]))
-    assert spent["run_seconds"].to_list() == [50.0, 30.0, 0.0]
+    assert spent["run_seconds"].to_list() == [50.0, 30.0, 0.0, 3.0]
+
+
+def test_confirmations_are_planned_beside_the_sampled_trials() -> None:
+    table = trials([{"state": "COMPLETE"}, {"state": "COMPLETE"}, {"state": "WAITING", "confirms": 0}])
+    assert costs.planned(table, sampled=2) == 3
+    assert costs.planned(table, sampled=10) == 11
+    assert costs.planned(table.filter(pl.col("confirms").is_null()), sampled=1) == 2
 
 
 def test_pruning_saves_the_steps_that_were_not_run() -> None:

@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 from dashboards import frames
+from study.lock import Driver
 from study.results import StudyResults
 
 
@@ -26,6 +27,16 @@ def test_trials_have_one_row_each_in_order_with_the_sampled_parameters(finished:
 
 def test_the_control_is_labelled_and_the_others_are_numbered(finished: StudyResults) -> None:
     assert frames.trials(finished)["label"].to_list()[:2] == ["DAPO (#0)", "#1"]
+
+
+def test_a_running_trial_without_a_driver_is_stopped(finished: StudyResults) -> None:
+    running = with_trials(finished, state="RUNNING")
+    assert frames.trials(running)["state"].to_list() == ["STOPPED"]
+    assert frames.trials(dataclasses.replace(running, driver=Driver("host", 1)))["state"].to_list() == ["RUNNING"]
+
+
+def test_a_confirmation_is_labelled_with_what_it_confirms(finished: StudyResults) -> None:
+    assert frames.trials(with_trials(finished, control=None, confirms=3))["label"].to_list() == ["#0 confirms #3"]
 
 
 @pytest.mark.parametrize(

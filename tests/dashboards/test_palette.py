@@ -34,7 +34,7 @@ def test_lightness_rises_along_the_scale(dark: bool) -> None:
 
 
 def test_states_differ_by_shape_as_well_as_by_colour() -> None:
-    assert len(set(palette.STATE_SYMBOLS.values())) == len(set(palette.STATE_COLOURS.values())) == 5
+    assert len(set(palette.STATE_SYMBOLS.values())) == len(set(palette.STATE_COLOURS.values())) == 6
 
 
 def test_more_than_a_decade_is_spread_by_the_logarithm() -> None:

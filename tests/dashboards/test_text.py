@@ -49,10 +49,20 @@ def test_durations_are_short(seconds: float | None, shown: str) -> None:
     ["<img src=x onerror=alert(1)>", "[x](http://x)", "![x](http://x)", "$x$", ":material/home:", "# x", "`x`"],
 )
 def test_markdown_is_escaped_character_by_character(hostile: str) -> None:
-    escaped = text.in_markdown(hostile)
+    escaped = text.in_markdown(hostile).replace("\N{WORD JOINER}", "")
     assert escaped.replace("\\", "") == hostile
     for special in "<>[]()!$:`#":
         assert escaped.count("\\" + special) == hostile.count(special)
+
+
+@pytest.mark.parametrize("address", ["http://example.org", "HTTPS://example.org", "www.example.org", "a@example.org"])
+def test_a_bare_address_is_broken_since_markdown_links_it_after_its_escapes(address: str) -> None:
+    shown = text.in_markdown(address).replace("\\", "")
+    assert shown != address and shown.replace("\N{WORD JOINER}", "") == address
+
+
+def test_a_metric_is_no_address() -> None:
+    assert text.in_markdown("avg@8").replace("\\", "") == "avg@8"
 
 
 def test_plotly_markup_is_escaped() -> None:
