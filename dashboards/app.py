@@ -88,4 +88,5 @@ def main(places: Sequence[str]) -> None:
     source.watch(places, known, entry, reading.version)
 
 
-main(sys.argv[1:] or ["."])
+if __name__ == "__main__":
+    main(sys.argv[1:] or ["."])

@@ -20,6 +20,11 @@ def label(key: str) -> str:
     return LABELS.get(key, key)
 
 
+def widget_label(key: str) -> str:
+    """The label for a widget, which reads Markdown: our own names as they are, for screen readers say every escape."""
+    return LABELS.get(key) or in_markdown(key)
+
+
 def column(key: str) -> str:
     """The head of a narrow column: the name without its unit, of a dotted key its last part."""
     return label(key).split(" (")[0].split(".")[-1]

@@ -34,6 +34,8 @@ def opened(study: Study, number: int, set_name: str) -> None:
         length = f"{text.number(row['mean_length'])} tokens on average"
         st.text(f"{text.accuracy(row['accuracy'])} ({errors}) at step {row['step']}, {length}")
         st.text(" · ".join(settings))
+        if row["fail_reason"] or row["stop_reason"]:
+            st.text(row["fail_reason"] or row["stop_reason"])
         links = st.columns(4)
         pages = st.session_state.get(PAGES, {})
         for column, (path, key) in zip(links, (("training", "trials"), ("completions", "trial"), ("export", "trial")),

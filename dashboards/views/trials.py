@@ -22,12 +22,13 @@ def trials_table(study: Study, set_name: str, *, only: list[int] | None = None) 
         pl.col("state").str.to_lowercase(),
         pl.col("accuracy", "sampling_error", "problem_error") * 100,
         pl.col("mean_length").round(1),
+        pl.coalesce("fail_reason", "stop_reason").alias("why"),
     )
     if only is not None:
         table = table.filter(pl.col("trial").is_in(only))
     number, words = st.column_config.NumberColumn, st.column_config.TextColumn
     columns = {
-        "label": words("trial", pinned=True, width=82),
+        "label": words("trial", pinned=True, width=82 if table["confirms"].count() == 0 else 136),
         "state": words("state", width=76),
         "steps_done": st.column_config.ProgressColumn(
             "steps", min_value=0, max_value=study.steps, format="%d", width=90
@@ -37,7 +38,7 @@ def trials_table(study: Study, set_name: str, *, only: list[int] | None = None) 
         "problem_error": number("± probl.", format="%.1f", width=70, help=PROBLEMS),
         "mean_length": number("tokens", format="localized", width=66, help="Mean response length."),
         "growth": number("× base", format="%.2f", width=64, help="Mean length over that of the base model."),
-        "fail_reason": words("why it failed", width="large"),
+        "why": words("why it ended", width="large"),
         **{
             key: number(text.column(key), format=_format(table[key]), width=88, help=text.label(key))
             for key in keys
@@ -46,8 +47,8 @@ def trials_table(study: Study, set_name: str, *, only: list[int] | None = None) 
     }
     order = ["label", "state", "steps_done", "accuracy", "sampling_error", "problem_error", "mean_length", "growth"]
     order += keys
-    if table["fail_reason"].drop_nulls().len():
-        order.append("fail_reason")
+    if table["why"].drop_nulls().len():
+        order.append("why")
     st.dataframe(
         table.select(order), column_config=columns, hide_index=True, key=f"table-{set_name}", alt="Trials of the study",
         height=min(38 + 35 * max(table.height, 1), 600),

@@ -43,9 +43,12 @@ def choose_study(known: Sequence[Entry]) -> Entry | None:
 
 
 def _forget() -> None:
-    """Trials, sets and filters belong to the study that was left."""
+    """Chosen trials and filters belong to the study that was left; how charts are drawn does not."""
+    for key in ("trials", "states"):
+        if key in st.session_state:
+            st.session_state[key] = []
     for key in st.session_state:
-        if key not in (STUDY, PAGES):
+        if key in ("trial", "steps") or "." in str(key):
             del st.session_state[key]
 
 
@@ -71,10 +74,11 @@ def filter_trials(study: Study) -> Filtered:
     with st.popover("Filters", icon=":material/filter_alt:", width="stretch"):
         states = st.pills("State", ORDER, selection_mode="multi", key="states", format_func=str.lower, **IN_URL)
         steps = st.slider("Training steps", 0, study.steps, (0, study.steps), key="steps", **IN_URL)
+        st.caption("Ranges of sampled values; controls stay whatever the ranges.")
         for key, stops in sliders.items():
             if stops:
                 bounds[key] = st.select_slider(
-                    text.in_markdown(text.label(key)), stops, value=(stops[0], stops[-1]), key=key,
+                    text.widget_label(key), stops, value=(stops[0], stops[-1]), key=key,
                     format_func=text.number, **IN_URL,
                 )  # fmt: skip
     narrowed = {key: ends for key, ends in bounds.items() if ends != (sliders[key][0], sliders[key][-1])}
@@ -82,5 +86,5 @@ def filter_trials(study: Study) -> Filtered:
     said = [f"{len(left)} of {study.trials.height} trials"] if states or narrowed else []
     said += [f"steps {steps[0]} to {steps[1]}"] if steps != (0, study.steps) else []
     if said:
-        st.caption(", ".join(said) + ("; controls stay." if narrowed else "."))
+        st.caption(", ".join(said) + ".")
     return Filtered(left, steps)
