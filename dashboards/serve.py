@@ -112,7 +112,7 @@ def main() -> int:
     )
     parser.add_argument("--port", type=int, default=8501, help="port to listen on (%(default)s)")
     parser.add_argument("--open", action="store_true", help="open the page in a browser")
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     try:
         return serve(arguments.places, host=arguments.host, port=arguments.port, open_browser=arguments.open)
     except UserError as error:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import re
 import shutil
 import socket
 import subprocess
 import sys
+import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
 
+import optuna
+import psutil
 import pytest
 import yaml
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
@@ -36,6 +40,7 @@ class Served:
     """A dashboard process and the address it printed."""
 
     def __init__(self, directory: Path, *options: str) -> None:
+        self.directory = directory
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -110,22 +115,52 @@ def points(page: Page) -> int:
     return page.locator(".js-plotly-plot").first.locator(".scatterlayer .points path").count()
 
 
+def walk(page: Page, served: Served, trouble: list[str], *, name: str = "synthetic") -> None:
+    """Open every page by its link, as a person does, and find it sound."""
+    page.goto(served.address)
+    for title in PAGES:
+        page.get_by_role("link", name=title, exact=True).first.click()
+        heading = name if title == "Overview" else title
+        expect(page.get_by_role("heading", name=heading, exact=True)).to_be_visible()
+        if title in WITHOUT_CHART:
+            expect(page.get_by_text(WITHOUT_CHART[title]).first).to_be_visible()
+        else:
+            expect(page.locator(".js-plotly-plot .main-svg").first).to_be_visible()
+        expect(page.get_by_role("progressbar").first).to_be_visible()
+        expect_sound(page, trouble)
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("title", list(PAGES))
-def test_every_page_of_a_finished_study_draws_without_an_error(
-    finished: Served, browser: Browser, title: str, scheme: str
-) -> None:
+def test_every_page_of_a_finished_study_draws_without_an_error(finished: Served, browser: Browser, scheme: str) -> None:
     page, trouble = watched(browser, color_scheme=scheme)
-    page.goto(finished.address)
-    page.get_by_role("link", name=title).click()
-    heading = "synthetic" if title == "Overview" else title
-    expect(page.get_by_role("heading", name=heading, exact=True)).to_be_visible(timeout=PATIENCE)
-    if title in WITHOUT_CHART:
-        expect(page.get_by_text(WITHOUT_CHART[title]).first).to_be_visible(timeout=PATIENCE)
-    else:
-        expect(page.locator(".js-plotly-plot .main-svg").first).to_be_visible(timeout=PATIENCE)
-    expect(page.get_by_role("progressbar").first).to_be_visible()
-    expect_sound(page, trouble)
+    walk(page, finished, trouble)
+    page.close()
+
+
+def test_every_page_of_a_running_study_draws_without_an_error(tmp_path: Path, serve, browser: Browser) -> None:
+    study = SyntheticStudy(tmp_path / "running")
+    for _ in range(2):
+        study.run(study.begin())
+    study.run(study.begin(), until=22)
+    study.begin()
+    page, trouble = watched(browser)
+    served = serve(study.directory)
+    walk(page, served, trouble)
+    expect(page.get_by_text("2 running")).to_be_visible()
+    page.close()
+
+
+def test_every_page_of_a_damaged_study_draws_what_is_left(
+    finished: Served, tmp_path: Path, serve, browser: Browser
+) -> None:
+    directory = shutil.copytree(finished.directory, tmp_path / "damaged")
+    for name in ("evaluations.jsonl", "metrics.jsonl"):
+        lines = directory / "trials" / "0002" / name
+        text = re.sub(r'"(accuracy|entropy)": [^,]+', r'"\1": NaN', lines.read_text(encoding="utf-8"))
+        lines.write_text(text[:-30], encoding="utf-8")
+        (directory / "trials" / "0003" / name).unlink()
+    page, trouble = watched(browser)
+    walk(page, serve(directory), trouble)
     page.close()
 
 
@@ -163,6 +198,9 @@ def test_new_evaluations_appear_and_settings_stay(tmp_path: Path, serve, browser
     page.wait_for_url("**length=median**")
     expect(page.get_by_text("median response length (tokens)")).to_be_visible()
     before = points(page)
+    page.set_viewport_size({"width": 1400, "height": 600})
+    scrolled = page.locator("[data-testid=stMain]")
+    scrolled.evaluate("element => element.scrollTo(0, 150)")
     study.run(trial, after=10, until=20)
     page.wait_for_function(
         "n => document.querySelectorAll('.js-plotly-plot .scatterlayer .points path').length >= n",
@@ -171,8 +209,69 @@ def test_new_evaluations_appear_and_settings_stay(tmp_path: Path, serve, browser
     )
     expect(page.get_by_role("combobox", name="Length")).to_have_value("median")
     expect(page.get_by_role("combobox", name="Colour")).to_have_value("trial state")
+    assert scrolled.evaluate("element => element.scrollTop") == 150
     expect_sound(page, trouble)
     page.close()
+
+
+def test_several_studies_are_chosen_in_the_sidebar_and_named_in_the_address(
+    finished: Served, tmp_path: Path, serve, browser: Browser
+) -> None:
+    shutil.copytree(finished.directory, tmp_path / "studies" / "first")
+    write_study(tmp_path / "studies" / "second", trials=2, name="second")
+    other = optuna.create_study(study_name="other", storage=f"sqlite:///{tmp_path / 'other.db'}", direction="minimize")
+    other.optimize(lambda trial: trial.suggest_float("<a href='http://example.org'>x</a>", 0, 1), n_trials=3)
+    served = serve(tmp_path / "studies", f"sqlite:///{tmp_path / 'other.db'}")
+    page, trouble = watched(browser)
+    page.goto(f"{served.address}length-accuracy?study=first&states=pruned")
+    expect(page.get_by_text(re.compile(r"\d of 12 trials\."))).to_be_visible()
+    page.get_by_role("combobox", name="Study").click()
+    page.get_by_role("option", name="second").click()
+    expect(page.get_by_text("2 of 2 trials finished")).to_be_visible()
+    page.wait_for_url("**/length-accuracy")  # the first of the list needs no name, and the filter was the other study's
+    page.get_by_role("combobox", name="Study").click()
+    page.get_by_role("option", name="other").click()
+    expect(page.get_by_role("heading", name="Value by trial")).to_be_visible()
+    expect(page.locator(".js-plotly-plot .main-svg").nth(2)).to_be_visible()
+    page.wait_for_url("**study=other")
+    assert page.locator("a[href*='example.org']").count() == 0
+    expect_sound(page, trouble)
+    page.close()
+
+
+def test_a_study_that_the_command_did_not_name_cannot_be_opened(
+    finished: Served, tmp_path: Path, serve, browser: Browser
+) -> None:
+    shutil.copytree(finished.directory, tmp_path / "mine" / "one")
+    shutil.copytree(finished.directory, tmp_path / "mine" / "two")
+    write_study(tmp_path / "secret", trials=1, name="secret")
+    served = serve(tmp_path / "mine")
+    page, trouble = watched(browser)
+    for asked in ("../secret", str(tmp_path / "secret"), f"sqlite:///{tmp_path / 'secret' / 'optuna.db'}"):
+        page.goto(f"{served.address}?study={urllib.parse.quote(asked, safe='')}")
+        expect(page.get_by_role("heading", name="synthetic", exact=True)).to_be_visible()
+        expect(page.get_by_text("secret")).to_have_count(0)
+    expect_sound(page, trouble)
+    page.close()
+
+
+@pytest.mark.parametrize(
+    "path", ["/study.yaml", "/trials/0000/config.yaml", "/static/..%2f..%2fstudy.yaml", "/../study.yaml",
+             "/app/static/..%2fstudy.yaml", "/media/..%2fstudy.yaml", "/component/../study.yaml"],
+)  # fmt: skip
+def test_no_file_of_the_machine_can_be_fetched(finished: Served, path: str) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", finished.port, timeout=60)
+    connection.request("GET", path)
+    answer = connection.getresponse().read().decode("utf-8", "replace")
+    connection.close()
+    assert "name: synthetic" not in answer and "group_size" not in answer
+
+
+def test_by_default_only_this_machine_can_connect(finished: Served) -> None:
+    process = psutil.Process(finished.process.pid)
+    found = [each for own in [process, *process.children(recursive=True)] for each in own.net_connections("inet")
+             if each.status == psutil.CONN_LISTEN]  # fmt: skip
+    assert {each.laddr.ip for each in found} == {"127.0.0.1"}
 
 
 def test_an_empty_directory_fills_by_itself_when_a_study_begins(tmp_path: Path, serve, browser: Browser) -> None:
