@@ -55,7 +55,7 @@ class Scale:
     values: tuple[float, ...]
     dark: bool
 
-    @property
+    @functools.cached_property
     def log(self) -> bool:
         """Values over more than a decade are spread by their logarithm."""
         return min(self.values) > 0 and max(self.values) / min(self.values) > 10
@@ -64,7 +64,7 @@ class Scale:
         """Where `value` lies on the bar: its logarithm when `log`, else itself."""
         return math.log10(value) if self.log else value
 
-    @property
+    @functools.cached_property
     def bounds(self) -> tuple[float, float]:
         """Positions of the smallest and the largest value."""
         return self.position(min(self.values)), self.position(max(self.values))

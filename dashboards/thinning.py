@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-MOST_CURVES, MOST_POINTS = 40, 1200
+MOST_CURVES, MOST_POINTS = 40, 600
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,9 @@ class Thinned:
     def sentence(self) -> str:
         """What is left out, for the reader; empty when nothing is."""
         parts = []
-        if self.ends.height:
+        if self.ends.height and self.curves["last"].all():
+            parts.append("Error bars are drawn for the best trial and the controls; choose fewer trials to see theirs.")
+        elif self.ends.height:
             shown = self.curves["trial"].n_unique()
             parts.append(
                 f"{shown} of {shown + self.ends.height} trials are drawn as curves: the best, the controls, the running"
@@ -33,6 +35,14 @@ class Thinned:
         if self.every > 1:
             parts.append(f"One evaluation in {self.every} is drawn; the newest always is.")
         return " ".join(parts)
+
+
+def ends_only(ends: pl.DataFrame, *, best: int | None = None, most_bars: int = MOST_CURVES) -> Thinned:
+    """Newest points alone: all of them with error bars, or of more than `most_bars` the best and the controls."""
+    if ends.height <= most_bars:
+        return Thinned(ends, ends.clear(), 1)
+    named = (pl.col("trial") == (-1 if best is None else best)) | pl.col("control").is_not_null()
+    return Thinned(ends.filter(named), ends.filter(~named), 1)
 
 
 def thin(

@@ -9,7 +9,7 @@ from dashboards import fits, frames, paper, text
 from dashboards.figures import overlays
 from dashboards.figures.length_accuracy import length_accuracy
 from dashboards.source import Study
-from dashboards.thinning import thin
+from dashboards.thinning import ends_only, thin
 from dashboards.views.opened import clicked, opened
 from dashboards.views.trials import trials_table
 from dashboards.views.widgets import IN_URL, choose_trials, filter_trials, is_dark
@@ -77,7 +77,7 @@ def draw(
         st.info("The chosen trials have no evaluation of this set in these steps.")
         return
     best = study.results.best.number if study.results.best else None
-    shown = thin(points, best=best)
+    shown = ends_only(points, best=best) if newest else thin(points, best=best)
     figure = length_accuracy(
         shown.curves, ends=shown.ends, colour=colour, length=length, error=error, best=best, dark=is_dark()
     )

@@ -5,7 +5,7 @@ import itertools
 import polars as pl
 import pytest
 
-from dashboards.thinning import thin
+from dashboards.thinning import ends_only, thin
 
 
 def curves(trials: int, *, points: int = 10, running: tuple[int, ...] = ()) -> pl.DataFrame:
@@ -55,9 +55,18 @@ def test_a_thinned_curve_keeps_its_ends_and_its_order() -> None:
 
 
 def test_what_is_left_out_is_said() -> None:
-    sentence = thin(curves(100, points=100)).sentence
+    sentence = thin(curves(100, points=100), most_points=1200).sentence
     assert "40 of 100 trials" in sentence and "One evaluation in 4" in sentence
 
 
 def test_no_points_are_no_points() -> None:
     assert thin(curves(3).clear()).curves.is_empty()
+
+
+def test_newest_points_alone_have_error_bars_while_they_are_few() -> None:
+    ends = curves(12).filter("last")
+    few = ends_only(ends)
+    assert few.curves.equals(ends) and few.ends.is_empty() and few.sentence == ""
+    many = ends_only(ends, best=3, most_bars=5)
+    assert many.curves["trial"].to_list() == [0, 3] and many.ends.height == ends.height - 2
+    assert "Error bars" in many.sentence
