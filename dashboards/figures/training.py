@@ -1,93 +1,124 @@
-"""Small multiples of the training metrics over steps, the quantities of the paper's Figures 2 to 12."""
+"""Training metrics over steps: one small figure per quantity, so that a narrow window can stack them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import html
+from collections.abc import Mapping
 
 import plotly.graph_objects as go
 import polars as pl
-from plotly.subplots import make_subplots
 
 from dashboards import palette, text
-from dashboards.metrics import QUANTITIES
+from dashboards.metrics import Quantity
 
-COLUMNS, PANEL_HEIGHT = 3, 210
+HEIGHT = 235
 
 
-def training_dynamics(
+def colours(training: pl.DataFrame) -> dict[int, str]:
+    """One colour for each trial of `metrics.training`, the same in all panels."""
+    trials = training["trial"].unique(maintain_order=True)
+    return {trial: palette.CATEGORIES[i % len(palette.CATEGORIES)] for i, trial in enumerate(trials)}
+
+
+def panel(
+    quantity: Quantity,
     training: pl.DataFrame,
     *,
-    warnings: pl.DataFrame,
+    colours: Mapping[int, str],
+    raw: pl.DataFrame | None = None,
+    signs: pl.DataFrame | None = None,
     paper: pl.DataFrame | None = None,
-    columns: int = COLUMNS,
-    dark: bool = False,
+    own_axes: bool = True,
 ) -> go.Figure:
-    """One panel per metric that `training` (see `metrics.training`) has, one line per trial.
+    """One quantity, one line per trial.
 
     Args:
-        warnings: of `metrics.early_warnings`; a dotted line in the panel of its metric.
-        paper: rows of `paper.curves` to draw behind, with the paper's own steps and units.
+        training: of `metrics.training`, maybe smoothed; `raw` is the same before smoothing, drawn faint behind.
+        signs: of `collapse_signs.collapse_signs`: a dotted line where this quantity shows one.
+        paper: rows of `paper.curves` to draw behind.
+        own_axes: the paper's curves on grey axes of their own (right and top): its steps and lengths are much larger.
     """
-    panels = [each for each in QUANTITIES if each.metric in set(training["metric"])]
-    rows = max(1, -(-len(panels) // columns))
-    spacing = {"vertical_spacing": 0.28 / rows, "horizontal_spacing": 0.07}
-    figure = make_subplots(rows=rows, cols=columns, subplot_titles=[panel.title for panel in panels], **spacing)
-    labels = training.select("trial", "label").unique(maintain_order=True).rows()
-    colours = {trial: palette.CATEGORIES[i % len(palette.CATEGORIES)] for i, (trial, _) in enumerate(labels)}
-    references = paper["name"].unique(maintain_order=True).to_list() if paper is not None else []
-    for index, panel in enumerate(panels):
-        where = {"row": index // columns + 1, "col": index % columns + 1}
-        if paper is not None:
-            _paper_lines(figure, paper.filter(pl.col("metric") == panel.metric), references, dark, where)
-        for (trial,), own in training.filter(pl.col("metric") == panel.metric).group_by("trial", maintain_order=True):
-            line = {"color": colours[trial], "width": 1.8}
+    figure = go.Figure()
+    if paper is not None:
+        _paper_lines(figure, paper, quantity, own_axes=own_axes)
+    for frame, faint in ((raw, True), (training, False)):
+        if frame is None:
+            continue
+        for (trial,), own in frame.filter(pl.col("metric") == quantity.metric).group_by("trial", maintain_order=True):
             name = text.in_plotly(own["label"][0])
-            hover = f"{name}, step %{{x}}: %{{y:.4g}}<extra></extra>"
             figure.add_trace(
-                go.Scatter(x=own["step"], y=own["value"], mode="lines", line=line, name=name, meta=trial,
-                           showlegend=False, hovertemplate=hover), **where
+                go.Scatter(x=own["step"], y=own["value"], mode="lines" if own.height > 1 else "markers",
+                           line={"color": colours[trial], "width": 1 if faint else 1.8}, opacity=0.3 if faint else 1,
+                           marker={"color": colours[trial]}, name=name, meta=None if faint else trial,
+                           hoverinfo="skip" if faint else None,
+                           hovertemplate=None if faint else f"{name}, step %{{x}}: %{{y:.4g}}<extra></extra>")
             )  # fmt: skip
-        for step in warnings.filter(pl.col("metric") == panel.metric)["step"]:
-            figure.add_vline(
-                x=step, line={"dash": "dot", "width": 1.5, "color": palette.STATE_COLOURS["FAIL"]}, **where
-            )
-    _legend(figure, labels, colours, references, dark)
+    if signs is not None:
+        for trial, step in signs.filter(pl.col("metric") == quantity.metric).select("trial", "step").rows():
+            figure.add_vline(x=step, line={"dash": "dot", "width": 2, "color": colours[trial]})
+            figure.add_annotation(x=step, y=1, yref="paper", text="⚠", showarrow=False, yanchor="bottom",
+                                  font={"size": 14, "color": colours[trial]})  # fmt: skip
+    steps, values = training["step"], training.filter(pl.col("metric") == quantity.metric)["value"]
     figure.update_xaxes(zeroline=False)
-    figure.update_yaxes(zeroline=False, nticks=5, exponentformat="e")
-    for column in range(1, columns + 1):
-        figure.update_xaxes(title_text="training step", row=rows, col=column)
-    figure.update_annotations(font_size=13)
+    figure.update_yaxes(zeroline=False, nticks=5, tickformat=_tick_format(quantity), exponentformat="e")
     figure.update_layout(
-        height=90 + PANEL_HEIGHT * rows,
-        margin={"l": 10, "r": 10, "t": 70, "b": 10},
-        legend={"orientation": "h", "y": 1 + 40 / (PANEL_HEIGHT * rows), "yanchor": "bottom", "x": 0},
-        uirevision="keep",
-    )
+        title={"text": _title(quantity), "font": {"size": 13}, "x": 0, "xref": "paper", "y": 1, "yref": "container",
+               "yanchor": "top", "pad": {"t": 4}},
+        xaxis={"title": {"text": "training step", "font": {"size": 11}, "standoff": 2},
+               "range": [steps.min(), max(steps.max(), steps.min() + 1)] if steps.len() and own_axes else None},
+        height=HEIGHT, margin={"l": 4, "r": 8, "t": 44, "b": 4}, showlegend=False, uirevision="keep",
+    )  # fmt: skip
+    if (paper is None or own_axes) and values.len() and values.min() == values.max():
+        # Plotly would show one unit around a constant, below zero for a fraction of 0.
+        figure.update_layout(yaxis={"range": sorted([0, 2 * values[0] or 1])})
     return figure
 
 
-def _paper_lines(
-    figure: go.Figure, paper: pl.DataFrame, names: Sequence[str], dark: bool, where: dict[str, int]
-) -> None:
-    for (name,), own in paper.group_by("name", maintain_order=True):
-        line = {"color": palette.NEUTRAL, "width": 1.2, "dash": _dash(names.index(name))}
+def legend(training: pl.DataFrame, colours: Mapping[int, str], references: Mapping[str, str], *, dark: bool) -> str:
+    """HTML of one line sample and name per trial, then per run of the paper (`references`: name to dash); wraps."""
+    shown = [(colours[trial], "solid", label) for trial, label in
+             training.select("trial", "label").unique(maintain_order=True).rows()]  # fmt: skip
+    shown += [(palette.NEUTRAL, "dashed" if dash.endswith("dash") else "dotted", f"paper: {name}")
+              for name, dash in references.items()]  # fmt: skip
+    items = "".join(
+        '<span style="display:inline-flex;align-items:center;gap:.45rem">'
+        f'<span style="width:1.6rem;border-top:3px {style} {colour}"></span>{html.escape(name)}</span>'
+        for colour, style, name in shown
+    )
+    foreground = palette.foreground(dark)
+    return f'<div style="display:flex;flex-wrap:wrap;gap:.3rem 1.2rem;font-size:.9rem;color:{foreground}">{items}</div>'
+
+
+def dashes(paper: pl.DataFrame | None) -> dict[str, str]:
+    """How each run of the paper is drawn, by its name."""
+    names = paper["name"].unique(maintain_order=True) if paper is not None else []
+    return {name: ("dash", "dot", "longdash", "dashdot")[i % 4] for i, name in enumerate(names)}
+
+
+def _title(quantity: Quantity) -> str:
+    where = f"  <span style='color:{palette.NEUTRAL};font-size:11px'>Fig. {quantity.figures}</span>"
+    return f"<b>{quantity.title}</b>" + (where if quantity.figures else "")
+
+
+def _tick_format(quantity: Quantity) -> str | None:
+    return ",d" if quantity.title.endswith("(tokens)") else None
+
+
+def _paper_lines(figure: go.Figure, paper: pl.DataFrame, quantity: Quantity, *, own_axes: bool) -> None:
+    runs = paper.filter(pl.col("metric") == quantity.metric)
+    if runs.is_empty():
+        return
+    axes = {"xaxis": "x2", "yaxis": "y2"} if own_axes else {}
+    for (name,), own in runs.group_by("name", maintain_order=True):
+        line = {"color": palette.NEUTRAL, "width": 1.4, "dash": dashes(paper)[str(name)]}
         hover = f"paper, {name}, step %{{x}}: %{{y:.4g}}<extra></extra>"
         figure.add_trace(
-            go.Scatter(x=own["step"], y=own["value"], mode="lines", line=line, showlegend=False, hovertemplate=hover),
-            **where,
+            go.Scatter(x=own["step"], y=own["value"], mode="lines", line=line, hovertemplate=hover, **axes)
         )
-
-
-def _legend(
-    figure: go.Figure, labels: Sequence[tuple[int, str]], colours: dict[int, str], references: Sequence[str], dark: bool
-) -> None:
-    for trial, label in labels:
-        line = {"color": colours[trial], "width": 3}
-        figure.add_trace(go.Scatter(x=[None], y=[None], mode="lines", line=line, name=text.in_plotly(label)))
-    for index, name in enumerate(references):
-        line = {"color": palette.NEUTRAL, "width": 2, "dash": _dash(index)}
-        figure.add_trace(go.Scatter(x=[None], y=[None], mode="lines", line=line, name=f"paper: {name}"))
-
-
-def _dash(index: int) -> str:
-    return ("dash", "dot", "dashdot", "longdash")[index % 4]
+    if own_axes:
+        grey = {"tickfont": {"color": palette.NEUTRAL, "size": 10}, "showgrid": False, "zeroline": False, "nticks": 5,
+                "tickmode": "auto"}  # fmt: skip
+        figure.update_layout(
+            xaxis2={"overlaying": "x", "side": "top", **grey},
+            yaxis2={"overlaying": "y", "side": "right", "exponentformat": "e", **grey},
+        )

@@ -2,39 +2,65 @@
 
 from __future__ import annotations
 
+import polars as pl
 import streamlit as st
 
 from dashboards import metrics, paper, text
-from dashboards.figures.training import training_dynamics
+from dashboards.collapse_signs import collapse_signs, sentence
+from dashboards.figures import training as figures
 from dashboards.source import Study
 from dashboards.views.widgets import IN_URL, choose_trials, is_dark
 
-MOST_TRIALS = 8
+MOST_TRIALS, COLUMNS = 8, 3
+WINDOWS = (1, 3, 5, 10, 20)
+OWN, SHARED = "of its own, in grey", "the same"
+AXES_HELP = "Of its own: for the shape, whatever the scale. The same: where steps and lengths compare with the paper's."
+CONFIG = {"displaylogo": False, "displayModeBar": False}
 
 
 def render(study: Study) -> None:
-    """Chosen trials, smoothing, the paper's runs; then one panel per quantity."""
+    """Chosen trials, smoothing, the paper's runs; signs of a collapse in words; then one panel per quantity."""
     st.title("Training dynamics")
-    left, middle, right = st.columns([2, 1, 2])
+    left, middle, right, last = st.columns([3, 2, 3, 2])
     with left:
-        chosen = choose_trials(study, most=MOST_TRIALS, placeholder="the best trial, the controls and the newest")
-    window = middle.select_slider("Mean of the last steps", [1, 3, 5, 10, 20], key="smooth", **IN_URL)
-    runs = right.multiselect("The paper's curves behind", paper.runs(), key="paper", placeholder="none", **IN_URL)
+        chosen = choose_trials(study, most=MOST_TRIALS, placeholder="the best, the controls and the newest")
+    window = middle.select_slider("Mean of the last steps", WINDOWS, key="smooth", format_func=_window, **IN_URL)
+    runs = right.multiselect("The paper's curves", paper.runs(), key="paper", placeholder="none", **IN_URL)
+    axes = last.selectbox("The paper's axes", [OWN, SHARED], key="axes", help=AXES_HELP, disabled=not runs, **IN_URL)
     training = metrics.training(study.results, chosen)
     if training.is_empty():
         st.info("The chosen trials have not finished a training step yet.")
         return
-    warnings = metrics.early_warnings(training)
-    for label, metric, step in warnings.select("label", "metric", "step").iter_rows():
-        sentence = f"{label}: {metric} is over 3 times its median so far from step {step}, as in the paper's Figure 2."
-        st.warning(text.in_markdown(sentence))
-    behind = paper.curves()
-    figure = training_dynamics(
-        metrics.smoothed(training, window),
-        warnings=warnings,
-        paper=behind.filter(behind["name"].is_in(runs)) if runs else None,
-        dark=is_dark(),
-    )
-    st.plotly_chart(figure, key="training", config={"displaylogo": False}, alt="Training metrics over steps, by trial")
+    signs = collapse_signs(training)
+    _warn(study, chosen, signs)
+    behind = paper.curves().filter(pl.col("name").is_in(runs)) if runs else None
+    colours = figures.colours(training)
+    st.html(figures.legend(training, colours, figures.dashes(behind), dark=is_dark()))
+    smooth = metrics.smoothed(training, window)
+    present = set(training["metric"])
+    for group, quantities in metrics.GROUPS.items():
+        shown = [each for each in quantities if each.metric in present]
+        if shown:
+            st.subheader(group)
+        for begin in range(0, len(shown), COLUMNS):
+            for column, quantity in zip(st.columns(COLUMNS), shown[begin : begin + COLUMNS], strict=False):
+                figure = figures.panel(
+                    quantity, smooth, colours=colours, raw=training if window > 1 else None, signs=signs, paper=behind,
+                    own_axes=axes == OWN,
+                )  # fmt: skip
+                alt = f"{quantity.title} over training steps, by trial"
+                column.plotly_chart(figure, key=f"panel-{quantity.metric}", config=CONFIG, alt=alt)
     if runs:
         st.caption("Paper: arXiv 2603.19835, digitised; its steps, lengths and model sizes are its own.")
+
+
+def _window(steps: int) -> str:
+    return "raw" if steps == 1 else str(steps)
+
+
+def _warn(study: Study, chosen: list[int], signs: pl.DataFrame) -> None:
+    for own in signs.partition_by("trial", maintain_order=True):
+        st.warning(text.in_markdown(sentence(own)), icon=":material/warning:")
+    for trial in study.results.trials:
+        if trial.number in chosen and trial.stop_reason:
+            st.warning(text.in_markdown(f"#{trial.number} was stopped: {trial.stop_reason}"), icon=":material/block:")

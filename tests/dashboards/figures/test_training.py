@@ -2,39 +2,84 @@ from __future__ import annotations
 
 import plotly.graph_objects as go
 import polars as pl
+import pytest
 
 from dashboards import metrics, paper
-from dashboards.figures.training import training_dynamics
+from dashboards.collapse_signs import SIGNS_SCHEMA
+from dashboards.figures import training as figures
 from study.results import StudyResults
 
-
-def figure(results: StudyResults, **options: object) -> go.Figure:
-    training = metrics.training(results, [0, 1])
-    return training_dynamics(training, warnings=metrics.early_warnings(training), **options)  # type: ignore[arg-type]
+KL = next(each for each in metrics.QUANTITIES if each.metric == "policy_kl")
+VANILLA = "32B futurekl_vanilla (Figure 2)"
 
 
-def test_every_recorded_quantity_is_a_panel_with_a_line_per_trial(finished: StudyResults) -> None:
-    drawn = figure(finished)
-    titles = {note.text for note in drawn.layout.annotations}
-    assert titles == {each.title for each in metrics.QUANTITIES}
-    assert sum(trace.meta is not None for trace in drawn.data) == 2 * len(metrics.QUANTITIES)
+@pytest.fixture
+def training(finished: StudyResults) -> pl.DataFrame:
+    return metrics.training(finished, [0, 1])
 
 
-def test_a_trial_has_one_colour_in_all_panels(finished: StudyResults) -> None:
-    for trial in (0, 1):
-        assert len({trace.line.color for trace in figure(finished).data if trace.meta == trial}) == 1
+def panel(training: pl.DataFrame, quantity: metrics.Quantity = KL, **options: object) -> go.Figure:
+    return figures.panel(quantity, training, colours=figures.colours(training), **options)  # type: ignore[arg-type]
 
 
-def test_the_papers_curve_is_drawn_only_in_the_panels_of_its_metrics(finished: StudyResults) -> None:
-    behind = paper.curves().filter(pl.col("name") == "32B futurekl_vanilla (Figure 2)")
-    with_paper, without = figure(finished, paper=behind), figure(finished)
-    in_panels = len(with_paper.data) - len(without.data) - 1  # one more stands in the legend
-    assert in_panels == behind["metric"].n_unique() == 4
-    assert "paper: 32B futurekl_vanilla (Figure 2)" in {trace.name for trace in with_paper.data}
+@pytest.mark.parametrize("quantity", metrics.QUANTITIES, ids=lambda each: each.metric)
+def test_every_recorded_quantity_has_a_line_per_trial_and_says_its_unit(
+    training: pl.DataFrame, quantity: metrics.Quantity
+) -> None:
+    figure = panel(training, quantity)
+    assert [trace.meta for trace in figure.data] == [0, 1]
+    for trace in figure.data:
+        own = training.filter((pl.col("trial") == trace.meta) & (pl.col("metric") == quantity.metric))
+        assert list(trace.y) == own["value"].to_list()
+    assert quantity.title in figure.layout.title.text
+    assert figure.layout.xaxis.title.text == "training step"
 
 
-def test_a_warning_is_a_line_at_its_step(finished: StudyResults) -> None:
-    training = metrics.training(finished, [0])
-    warnings = pl.DataFrame({"trial": [0], "label": ["#0"], "metric": ["policy_kl"], "step": [17]})
-    shapes = training_dynamics(training, warnings=warnings).layout.shapes
-    assert [shape.x0 for shape in shapes] == [17]
+def test_a_trial_has_one_colour_in_all_panels(training: pl.DataFrame) -> None:
+    drawn = [panel(training, quantity) for quantity in metrics.QUANTITIES]
+    assert len({tuple(trace.line.color for trace in figure.data) for figure in drawn}) == 1
+
+
+def test_what_was_smoothed_stays_visible_behind(training: pl.DataFrame) -> None:
+    faint, line = panel(metrics.smoothed(training, 5), raw=training).data[::2]
+    assert list(faint.y) != list(line.y)
+    assert faint.opacity < line.opacity and faint.hoverinfo == "skip"
+
+
+def test_the_papers_curve_is_drawn_only_in_the_panels_of_its_metrics(training: pl.DataFrame) -> None:
+    behind = paper.curves().filter(pl.col("name") == VANILLA)
+    drawn = {each.metric: len(panel(training, each, paper=behind).data) for each in metrics.QUANTITIES}
+    with_paper = {metric for metric, traces in drawn.items() if traces == 3}
+    assert with_paper == set(behind["metric"])
+    assert set(drawn.values()) == {2, 3}
+
+
+def test_the_papers_curves_have_axes_of_their_own_unless_they_share_ours(training: pl.DataFrame) -> None:
+    behind = paper.curves().filter(pl.col("name") == VANILLA)
+    assert panel(training, paper=behind).data[0].yaxis == "y2"
+    assert panel(training, paper=behind, own_axes=False).data[0].yaxis is None
+
+
+def test_a_sign_is_a_line_at_its_step_in_its_own_panel_only(training: pl.DataFrame) -> None:
+    signs = pl.DataFrame([(0, "#0", "policy_kl", 17, 4.0)], schema=SIGNS_SCHEMA, orient="row")
+    assert [shape.x0 for shape in panel(training, signs=signs).layout.shapes] == [17]
+    others = [each for each in metrics.QUANTITIES if each != KL]
+    assert not any(panel(training, each, signs=signs).layout.shapes for each in others)
+
+
+def test_a_constant_fraction_of_zero_shows_nothing_below_zero(training: pl.DataFrame) -> None:
+    flat = training.with_columns(pl.lit(0.0).alias("value"))
+    assert panel(flat).layout.yaxis.range == (0, 1)
+
+
+def test_markup_in_a_name_is_inert(training: pl.DataFrame) -> None:
+    hostile = training.with_columns(pl.lit("<img src=x onerror=alert(1)>").alias("label"))
+    colours = figures.colours(hostile)
+    assert "<img" not in figures.legend(hostile, colours, {}, dark=False)
+    assert "<img" not in str(panel(hostile).to_dict())
+
+
+def test_the_legend_names_trials_and_the_papers_runs(training: pl.DataFrame) -> None:
+    behind = paper.curves().filter(pl.col("name") == VANILLA)
+    shown = figures.legend(training, figures.colours(training), figures.dashes(behind), dark=False)
+    assert all(name in shown for name in ("DAPO (#0)", "#1", f"paper: {VANILLA}"))
