@@ -11,19 +11,25 @@ import polars as pl
 from study.results import read_metrics
 
 if TYPE_CHECKING:
-    from study.results import StudyResults
+    from study.results import StudyResults, TrialResult
 
 
 @dataclass(frozen=True)
 class Quantity:
-    """A metric of `metrics.jsonl` and how it is titled: name, unit, the paper's figures that show it."""
+    """A metric and how it is titled: name, unit, the paper's figures that show it."""
 
     metric: str
+    """Key of `metrics.jsonl`; accuracy/* are of the evaluation set that selects."""
     title: str
     figures: str = ""
 
 
 GROUPS = {
+    "Accuracy": (
+        Quantity("accuracy/avg", "accuracy, avg@k", "1, 8f, 12e"),
+        Quantity("accuracy/cons", "accuracy of the majority, cons@k", "1, 12f"),
+        Quantity("accuracy/pass", "solved at least once, pass@k"),
+    ),
     "Response length": (
         Quantity("response_length/mean", "mean length (tokens)", "3c, 6b, 12a"),
         Quantity("response_length/median", "median length (tokens)", "3d, 8c"),
@@ -56,7 +62,11 @@ SCHEMA = {"trial": pl.Int64, "label": pl.String, "step": pl.Int64, "metric": pl.
 
 
 def training(results: StudyResults, trials: Sequence[int]) -> pl.DataFrame:
-    """Long frame `SCHEMA` of the `QUANTITIES` of the given trials, finite values only, in step order."""
+    """Long frame `SCHEMA` of the `QUANTITIES` of the given trials, finite values only, in step order.
+
+    Accuracy stands at the steps of evaluations, from the base model's (0); a trial before its first training step has
+    no rows.
+    """
     known = [each.metric for each in QUANTITIES]
     parts = [pl.DataFrame(schema=SCHEMA)]
     for trial in results.trials:
@@ -68,15 +78,23 @@ def training(results: StudyResults, trials: Sequence[int]) -> pl.DataFrame:
         label = f"{trial.control} (#{trial.number})" if trial.control else f"#{trial.number}"
         present = [metric for metric in known if metric in wide.columns]
         long = wide.select("step", *present).unpivot(index="step", variable_name="metric", value_name="value")
-        parts.append(
-            long.select(pl.lit(trial.number).alias("trial"), pl.lit(label).alias("label"), *list(SCHEMA)[2:]).cast(
-                SCHEMA
-            )
-        )
+        for frame in (long, _accuracy(trial)):
+            named = frame.select(pl.lit(trial.number).alias("trial"), pl.lit(label).alias("label"), *list(SCHEMA)[2:])
+            parts.append(named.cast(SCHEMA))
     return pl.concat(parts).filter(pl.col("value").is_finite()).sort("trial", "metric", "step")
 
 
 def smoothed(training: pl.DataFrame, window: int) -> pl.DataFrame:
-    """Each value replaced by the mean of the last `window` steps (fewer at the start)."""
+    """Each value replaced by the mean of the last `window` steps (fewer at the start); evaluations stay as they are."""
     mean = pl.col("value").rolling_mean(window, min_samples=1).over("trial", "metric")
-    return training.with_columns(mean)
+    rare = pl.col("metric").str.starts_with("accuracy/")
+    return training.with_columns(pl.when(rare).then("value").otherwise(mean).alias("value"))
+
+
+def _accuracy(trial: TrialResult) -> pl.DataFrame:
+    rows = []
+    for evaluation in trial.evaluations:
+        score = evaluation.scores[0]
+        values = {"avg": score.accuracy, "cons": score.cons, "pass": score.pass_at_k}
+        rows += [(evaluation.step, f"accuracy/{name}", value) for name, value in values.items()]
+    return pl.DataFrame(rows, schema={key: SCHEMA[key] for key in ("step", "metric", "value")}, orient="row")

@@ -101,6 +101,8 @@ def _title(quantity: Quantity) -> str:
 
 
 def _tick_format(quantity: Quantity) -> str | None:
+    if quantity.metric.startswith("accuracy/"):
+        return ".0%"
     return ",d" if quantity.title.endswith("(tokens)") else None
 
 

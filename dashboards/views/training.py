@@ -41,7 +41,7 @@ def render(study: Study) -> None:
     for group, quantities in metrics.GROUPS.items():
         shown = [each for each in quantities if each.metric in present]
         if shown:
-            st.subheader(group)
+            st.subheader(text.in_markdown(f"{group} on {study.sets[0]}" if group == "Accuracy" else group))
         for begin in range(0, len(shown), COLUMNS):
             for column, quantity in zip(st.columns(COLUMNS), shown[begin : begin + COLUMNS], strict=False):
                 figure = figures.panel(

@@ -43,3 +43,15 @@ def test_smoothing_is_the_mean_of_the_last_steps_of_one_trial_and_metric() -> No
     smooth = metrics.smoothed(two, 2)
     assert smooth.filter(pl.col("metric") == "policy_kl")["value"].to_list() == [1, 1.5, 2.5, 3.5]
     assert smooth.filter(pl.col("metric") == "grad_norm")["value"].to_list() == [10] * 4
+
+
+def test_accuracy_stands_at_the_evaluations_of_the_set_that_selects(finished: StudyResults) -> None:
+    frame = metrics.training(finished, [0])
+    own = frame.filter(pl.col("metric") == "accuracy/cons").select("step", "value").rows()
+    assert own == [(each.step, each.scores[0].cons) for each in finished.trials[0].evaluations]
+
+
+def test_smoothing_leaves_evaluations_as_they_are(finished: StudyResults) -> None:
+    frame = metrics.training(finished, [0])
+    rare = pl.col("metric") == "accuracy/avg"
+    assert metrics.smoothed(frame, 10).filter(rare).equals(frame.filter(rare))
