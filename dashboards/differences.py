@@ -32,12 +32,20 @@ class Spread:
 def spread(scores: pl.DataFrame) -> Spread | None:
     """Test equality of `accuracy` given `sampling_error` (one row per trial): sum((a - mean)^2 / error^2) ~ chi2.
 
-    None with fewer than two trials, or where an error is missing or zero (one response per problem, all solved).
+    Where every response was right (or wrong) the error is 0 for want of evidence, not of noise: there it is that of one
+    right and one wrong response more (Laplace), from the columns `samples` and `problems`.
+
+    None with fewer than two trials, or where an error is not known (one response per problem).
     """
-    known = scores.filter(pl.col("accuracy").is_finite() & (pl.col("sampling_error") > 0))
+    known = scores.filter(pl.col("accuracy").is_finite() & pl.col("sampling_error").is_finite())
     if known.height < 2 or known.height < scores.height:
         return None
-    accuracy, weight = known["accuracy"].to_numpy(), 1 / known["sampling_error"].to_numpy() ** 2
+    accuracy, error = known["accuracy"].to_numpy(), known["sampling_error"].to_numpy().copy()
+    if not error.all():
+        responses = (known["samples"] * known["problems"]).to_numpy()
+        rate = (accuracy * responses + 1) / (responses + 2)
+        error[error == 0] = ((rate * (1 - rate) / responses) ** 0.5)[error == 0]
+    weight = 1 / error**2
     mean = (weight * accuracy).sum() / weight.sum()
     statistic = (weight * (accuracy - mean) ** 2).sum()
     return Spread(known.height, float(chdtrc(known.height - 1, statistic)))

@@ -1,34 +1,46 @@
-"""How much each parameter explains of the final metric, by Optuna's evaluators over the complete trials."""
+"""How much each parameter explains of the score at one training step, by Optuna's evaluators."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import polars as pl
 
 if TYPE_CHECKING:
+    import optuna
+
     from study.results import StudyResults
 
-FEWEST = 8
+FEWEST, MOST = 8, 300
+"""Trials that it needs, and those it takes: fANOVA's time grows faster than their number (optuna issue 3962)."""
+CHANCE = "random numbers (chance)"
+"""A parameter made up beside the real ones: what chance alone explains with so few trials."""
 SCHEMA = {"parameter": pl.String, "method": pl.String, "importance": pl.Float64}
 
 
-def importance(results: StudyResults, *, seed: int = 0) -> pl.DataFrame:
-    """Columns parameter, method (fANOVA, PED-ANOVA) and importance (per method they sum to 1).
+def importance(results: StudyResults, scores: pl.DataFrame, *, seed: int = 0) -> pl.DataFrame:
+    """Columns parameter (with `CHANCE`), method (fANOVA, PED-ANOVA) and importance (per method they sum to 1).
 
-    Only complete trials that sampled every parameter of the space count; empty with fewer than `FEWEST` of them.
+    Args:
+        scores: of `scores.at_step`; those of `usable` count, of more than `MOST` a random part.
     """
     import optuna
     from optuna.importance import FanovaImportanceEvaluator, PedAnovaImportanceEvaluator
 
-    complete = usable(results)
-    if len(complete) < FEWEST:
+    known = usable(results, scores)
+    if known.height < FEWEST or known["score"].n_unique() < 2:
         return pl.DataFrame(schema=SCHEMA)
-    distributions = {key: space.optuna() for key, space in results.spec.space.items()}
+    known = known.sample(min(MOST, known.height), seed=seed)
+    distributions = _distributions(results) | {CHANCE: optuna.distributions.FloatDistribution(0, 1)}
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction="maximize", storage=optuna.storages.InMemoryStorage())
-    for trial in complete:
-        params = {key: trial.params[key] for key in distributions}
-        study.add_trial(optuna.create_trial(params=params, distributions=distributions, value=trial.value))
+    draw = np.random.default_rng(seed)
+    by_number = {trial.number: trial for trial in results.trials}
+    for number, score in known.select("trial", "score").iter_rows():
+        params = {**by_number[number].params, CHANCE: float(draw.random())}
+        params = {key: params[key] for key in distributions}
+        study.add_trial(optuna.create_trial(params=params, distributions=distributions, value=score))
     evaluators = {"fANOVA": FanovaImportanceEvaluator(seed=seed), "PED-ANOVA": PedAnovaImportanceEvaluator()}
     rows = [
         {"parameter": key, "method": name, "importance": float(share)}
@@ -38,7 +50,21 @@ def importance(results: StudyResults, *, seed: int = 0) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=SCHEMA)
 
 
-def usable(results: StudyResults) -> list:
-    """The complete trials with a value for every parameter of the space."""
-    keys = set(results.spec.space)
-    return [each for each in results.trials if each.value is not None and keys <= set(each.params)]
+def usable(results: StudyResults, scores: pl.DataFrame) -> pl.DataFrame:
+    """The trials that have a value within the range of every parameter; a control may lie outside, or lack one."""
+    import optuna
+
+    distributions, numbers = _distributions(results), []
+    for trial in results.trials:
+        try:
+            optuna.create_trial(
+                params={key: trial.params[key] for key in distributions}, distributions=distributions, value=0.0
+            )
+        except (KeyError, ValueError):
+            continue
+        numbers.append(trial.number)
+    return scores.filter(pl.col("trial").is_in(numbers))
+
+
+def _distributions(results: StudyResults) -> dict[str, optuna.distributions.BaseDistribution]:
+    return {key: space.optuna() for key, space in results.spec.space.items()}

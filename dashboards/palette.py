@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import polars as pl
 from plotly.colors import sample_colorscale
 
 CATEGORIES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C6BB1", "#999999")
@@ -48,6 +49,11 @@ def _shade(level: int, dark: bool) -> str:
     return sample_colorscale(sequential(dark), [level / 255])[0]
 
 
+def shade(share: float, dark: bool) -> str:
+    """The colour that lies at `share` (0..1) of `sequential`."""
+    return _shade(round(255 * min(max(share, 0.0), 1.0)), dark)
+
+
 @dataclass(frozen=True)
 class Scale:
     """Maps one parameter's values to colours and to a colour bar."""
@@ -73,7 +79,7 @@ class Scale:
         """An rgb() colour."""
         low, high = self.bounds
         share = 0.5 if high == low else (self.position(value) - low) / (high - low)
-        return _shade(round(255 * min(max(share, 0.0), 1.0)), self.dark)
+        return shade(share, self.dark)
 
     @property
     def ticks(self) -> list[float]:
@@ -83,6 +89,16 @@ class Scale:
             return [low + (high - low) * i / 4 for i in range(5)]
         decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
         return [tick for decade in decades for m in (1, 2, 5) if low <= (tick := m * 10.0**decade) <= high]
+
+
+def span(values: pl.Series) -> tuple[float, float]:
+    """What a colour scale of scores runs over: to the best, from the worst that is no outlier (Tukey's fence below).
+
+    One collapsed trial would otherwise leave all others in one colour.
+    """
+    low, high = float(values.min() or 0.0), float(values.max() or 0.0)  # type: ignore[arg-type]
+    first, third = values.quantile(0.25, "linear") or 0.0, values.quantile(0.75, "linear") or 0.0
+    return max(low, first - 1.5 * (third - first)), high
 
 
 def scale(values: Sequence[float | None], dark: bool) -> Scale | None:

@@ -1,104 +1,89 @@
-"""What single parameters, and pairs of them, do to the final accuracy."""
+"""What single parameters do to the score at one training step, and how much each explains."""
 
 from __future__ import annotations
 
 import plotly.graph_objects as go
 import polars as pl
-from plotly.subplots import make_subplots
 
 from dashboards import palette, text
+from dashboards.importance import CHANCE
 
-SHOWN = ("PRUNED", "RUNNING", "COMPLETE")  # drawn in this order, complete trials on top
+MARGIN = {"l": 10, "r": 10, "t": 10, "b": 10}
+MOST_TICKS = 4
+"""On a narrow logarithmic axis, where more would be turned upright."""
+LEGEND = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}
 
 
-def slices(summary: pl.DataFrame, parameters: list[str], *, dark: bool = False) -> go.Figure:
-    """One panel per parameter: its value against the newest accuracy of `frames.summary`, ± sampling error.
+def slice_of(scores: pl.DataFrame, key: str, *, measure: str, dark: bool = False) -> go.Figure:
+    """One parameter against the score of `scores.at_step`, ± sampling error; shapes tell how each trial ended.
 
-    Pruned trials stand where they were stopped, faint: their accuracy is that of fewer steps.
+    Args:
+        measure: what the score is called, for the axis.
     """
-    figure = make_subplots(rows=1, cols=len(parameters), shared_yaxes=True, horizontal_spacing=0.02)
-    for column, key in enumerate(parameters, start=1):
-        known = summary.drop_nulls([key, "accuracy"])
-        for state in SHOWN:
-            for is_control in (False, True):
-                own = known.filter((pl.col("state") == state) & (pl.col("control").is_not_null() == is_control))
-                if own.is_empty():
-                    continue
-                shade = palette.foreground(dark) if is_control else palette.STATE_COLOURS[state]
-                bars = {"type": "data", "array": own["sampling_error"], "thickness": 1, "width": 0, "color": shade}
-                marker = {"symbol": palette.STATE_SYMBOLS[state], "size": 9, "color": shade}
-                figure.add_trace(
-                    go.Scatter(x=own[key], y=own["accuracy"], error_y=bars, mode="markers", marker=marker,
-                               opacity=1.0 if state == "COMPLETE" else 0.4, showlegend=column == 1,
-                               name="control" if is_control else state.lower(), legendgroup=f"{state}{is_control}",
-                               text=[text.in_plotly(each) for each in own["label"]],
-                               hovertemplate="%{text}<br>%{x:.3g}: %{y:.1%}<extra></extra>"),
-                    row=1, col=column,
-                )  # fmt: skip
-        _value_axis(figure.layout[f"xaxis{column if column > 1 else ''}"], known, key)
-    figure.update_yaxes(zeroline=False, tickformat=".0%")
-    figure.update_yaxes(title_text="newest accuracy, avg@k", col=1)
-    figure.update_layout(height=340, margin={"l": 10, "r": 10, "t": 10, "b": 10}, uirevision="keep", legend=_legend())
-    return figure
-
-
-def pair(summary: pl.DataFrame, x: str, y: str, *, dark: bool = False) -> go.Figure:
-    """Two parameters' plane, coloured by the newest accuracy; shapes tell how each trial ended."""
-    known = summary.filter(pl.col("state").is_in(SHOWN)).drop_nulls([x, y, "accuracy"])
     figure = go.Figure()
-    bounds = {"cmin": known["accuracy"].min(), "cmax": known["accuracy"].max()} if known.height else {}
-    bar = {
-        "title": {"text": "newest accuracy, avg@k", "side": "right"},
-        "tickformat": ".0%",
-        "thickness": 14,
-        "outlinewidth": 0,
-    }
-    for state in SHOWN:
-        own = known.filter(pl.col("state") == state)
-        if own.is_empty():
-            continue
-        marker = {"color": own["accuracy"], "colorscale": palette.sequential(dark), "size": 15, "opacity": 1.0,
-                  "symbol": palette.STATE_SYMBOLS[state], "colorbar": bar, "showscale": True, **bounds}  # fmt: skip
-        details = [
-            f"{text.in_plotly(label)}<br>{text.accuracy(accuracy, error)} sampling error"
-            for label, accuracy, error in own.select("label", "accuracy", "sampling_error").iter_rows()
-        ]
-        figure.add_trace(
-            go.Scatter(x=own[x], y=own[y], mode="markers", marker=marker, name=state.lower(), text=details,
-                       hovertemplate="%{text}<br>%{x:.3g}, %{y:.3g}<extra></extra>")
-        )  # fmt: skip
-    _value_axis(figure.layout.xaxis, known, x)
-    _value_axis(figure.layout.yaxis, known, y)
-    figure.update_layout(height=420, margin={"l": 10, "r": 10, "t": 10, "b": 10}, uirevision="keep", legend=_legend())
+    known = scores.drop_nulls([key])
+    for state in palette.STATE_SYMBOLS:
+        for is_control in (False, True):
+            own = known.filter((pl.col("state") == state) & (pl.col("control").is_not_null() == is_control))
+            if own.is_empty():
+                continue
+            shade = palette.foreground(dark) if is_control else palette.STATE_COLOURS[state]
+            bars = {"type": "data", "array": own["error"], "thickness": 1, "width": 0, "color": shade}
+            figure.add_trace(
+                go.Scatter(x=own[key], y=own["score"], error_y=bars if own["error"].drop_nulls().len() else None,
+                           mode="markers", name="control" if is_control else state.lower(), opacity=0.85,
+                           marker={"symbol": palette.STATE_SYMBOLS[state], "size": 9, "color": shade},
+                           text=hover(own), hovertemplate="%{text}<extra></extra>")
+            )  # fmt: skip
+    value_axis(figure.layout.xaxis, known, key)
+    figure.update_yaxes(zeroline=False, tickformat=".0%", title_text=measure)
+    figure.update_layout(height=280, margin=MARGIN, uirevision="keep", showlegend=False)
     return figure
 
 
 def importances(importance: pl.DataFrame) -> go.Figure:
-    """Bars of `importance.importance`, the largest on top, one colour per method."""
-    order = importance.group_by("parameter").agg(pl.col("importance").mean()).sort("importance")["parameter"].to_list()
+    """Bars of `importance.importance`, the largest on top, one colour per method; what chance explains comes last."""
+    mean = importance.group_by("parameter").agg(pl.col("importance").mean())
+    mean = mean.sort(pl.col("parameter") != CHANCE, "importance")
+    order = [_name(key) for key in mean["parameter"]]
     figure = go.Figure()
     for index, (method,) in enumerate(importance.select("method").unique(maintain_order=True).rows()):
         own = importance.filter(pl.col("method") == method)
-        names = [text.in_plotly(text.label(key)) for key in own["parameter"]]
+        hover = f"%{{y}}<br>{method} %{{x:.0%}}<extra></extra>"
         figure.add_trace(
-            go.Bar(y=names, x=own["importance"], orientation="h", name=method, marker_color=palette.CATEGORIES[index])
-        )
+            go.Bar(y=[_name(key) for key in own["parameter"]], x=own["importance"], orientation="h", name=method,
+                   marker={"color": palette.CATEGORIES[index], "pattern": {"shape": ("", "/")[index % 2]}},
+                   hovertemplate=hover)
+        )  # fmt: skip
     figure.update_layout(
-        height=120 + 50 * len(order),
-        margin={"l": 10, "r": 10, "t": 10, "b": 10},
+        height=110 + 46 * len(order), margin=MARGIN, legend=LEGEND | {"traceorder": "normal"}, barmode="group",
         xaxis={"title": "share of the differences explained", "tickformat": ".0%", "rangemode": "tozero"},
-        yaxis={"categoryorder": "array", "categoryarray": [text.in_plotly(text.label(key)) for key in order]},
-        legend=_legend(),
-    )
+        yaxis={"categoryorder": "array", "categoryarray": order},
+    )  # fmt: skip
     return figure
 
 
-def _value_axis(axis: go.layout.XAxis | go.layout.YAxis, known: pl.DataFrame, key: str) -> None:
+def _name(key: str) -> str:
+    return text.in_plotly(key if key == CHANCE else text.label(key))
+
+
+def hover(scores: pl.DataFrame) -> list[str]:
+    """Per trial of `scores.at_step`: name, how it ended, score ± error, and every parameter."""
+    keys = [name for name in scores.columns if "." in name]
+    return [
+        f"<b>{text.in_plotly(row['label'])}</b> {row['state'].lower()}<br>{text.accuracy(row['score'], row['error'])}"
+        + "".join(f"<br>{text.in_plotly(text.label(key))} {text.in_plotly(text.number(row[key]))}" for key in keys)
+        for row in scores.iter_rows(named=True)
+    ]
+
+
+def value_axis(axis: go.layout.XAxis | go.layout.YAxis, known: pl.DataFrame, key: str, *, gamma: bool = False) -> None:
+    """Title and ticks for a parameter; logarithmic over more than a decade; with `gamma` a half-life says its gamma."""
     axis.update(title=text.in_plotly(text.label(key)), zeroline=False)
     scale = palette.scale(known[key].to_list(), dark=False) if known[key].dtype.is_numeric() else None
     if scale and scale.log:
-        axis.update(type="log", tickvals=scale.ticks, ticktext=[text.number(tick) for tick in scale.ticks])
-
-
-def _legend() -> dict[str, object]:
-    return {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}
+        ticks = scale.ticks if len(scale.ticks) <= MOST_TICKS else scale.ticks[::2]
+        names = [text.number(tick) for tick in ticks]
+        if gamma and key == "fipo.half_life":
+            names = [f"{name}<br>γ {2 ** (-1 / tick):.3g}" for name, tick in zip(names, ticks, strict=True)]
+        axis.update(type="log", tickvals=ticks, ticktext=names, tickangle=0)

@@ -5,67 +5,139 @@ from __future__ import annotations
 import polars as pl
 import streamlit as st
 
-from dashboards import differences, frames, text
+from dashboards import differences, frames, scores, surface, text
 from dashboards import importance as importances
 from dashboards.figures import parameters as figures
+from dashboards.figures import plane
+from dashboards.figures.parallel import parallel_coordinates
 from dashboards.source import Study
 from dashboards.views.widgets import IN_URL, is_dark
+from study.replicas import seeds_against_settings
+
+COLUMNS = 4
+STEP_HELP = "Everything on this page compares trials at this step. A pruned one counts as long as it ran."
 
 
 def render(study: Study) -> None:
-    """The verdict in words first, then slices, the plane of two parameters, and importance on demand."""
+    """The step to compare at, the verdict in words; then the map of two parameters, slices, lines, importance."""
     st.title("Hyperparameters")
-    summary = frames.summary(study.trials, study.evaluations, set_name=study.sets[0])
+    set_name = study.sets[0]
+    counts = scores.steps(study.evaluations, set_name)
     keys = frames.parameters(study.trials)
-    _verdict(summary)
-    if not keys:
-        st.info("No parameter has taken two values yet.")
+    if not counts or not keys:
+        st.info("No parameter has taken two values yet." if counts else "No trial has been evaluated after a step yet.")
         return
+    step = _step(counts)
+    metric = study.results.spec.metric
+    known = scores.at_step(study.trials, study.evaluations, set_name=set_name, step=step, metric=metric)
+    _verdict(study, known, step, max(counts))
+    measure = study.results.metric_name
+    if len(_without_twin(keys)) > 1:
+        _plane(known, keys, measure)
     st.subheader("One at a time")
-    shown = [key for key in keys if key != "fipo.gamma" or "fipo.half_life" not in keys]
-    st.caption("Pruned trials show the accuracy at which they were stopped, after fewer steps than complete ones.")
-    st.plotly_chart(figures.slices(summary, shown, dark=is_dark()), key="slices", alt="Accuracy against each parameter")
-    if len(keys) > 1:
-        st.subheader("Two together")
-        left, right = st.columns(2)
-        x = left.selectbox("Across", keys, key="x", format_func=text.label, **IN_URL)
-        others = [key for key in keys if key != x]
-        usual = "fipo.epsilon_f_high" if "fipo.epsilon_f_high" in others else others[0]
-        y = right.selectbox("Up", others, index=others.index(usual), key="y", format_func=text.label, **IN_URL)
-        st.plotly_chart(figures.pair(summary, x, y, dark=is_dark()), key="pair", alt="Accuracy over two parameters")
-    _importance(study)
+    shown = _without_twin(keys)
+    for begin in range(0, len(shown), COLUMNS):
+        for column, key in zip(st.columns(COLUMNS), shown[begin : begin + COLUMNS], strict=False):
+            figure = figures.slice_of(known, key, measure=measure, dark=is_dark())
+            column.plotly_chart(figure, key=f"slice-{key}", alt=f"{measure} against {text.label(key)}")
+    st.subheader("All together")
+    figure = parallel_coordinates(known, shown, measure=measure, dark=is_dark())
+    st.plotly_chart(figure, key="parallel", alt="One line per trial through all its values")
+    st.caption(f"{known.height} trials; the lighter a line, the better the trial.")
+    _importance(study, known)
 
 
-def _verdict(summary: pl.DataFrame) -> None:
-    complete = summary.filter(pl.col("state") == "COMPLETE")
-    spread = differences.spread(complete)
+def _step(counts: dict[int, int]) -> int:
+    if len(counts) == 1:
+        return next(iter(counts))
+    return st.select_slider(
+        "Compare at training step", list(counts), value=scores.usual_step(counts), key="at", help=STEP_HELP,
+        format_func=lambda step: f"{step} ({counts[step]} trials)", **IN_URL,
+    )  # fmt: skip
+
+
+def _without_twin(keys: list[str]) -> list[str]:
+    """gamma and half-life are one quantity; the half-life spreads better."""
+    return [key for key in keys if key != "fipo.gamma" or "fipo.half_life" not in keys]
+
+
+def _verdict(study: Study, known: pl.DataFrame, step: int, last: int) -> None:
+    spread = differences.spread(known.rename({"score": "accuracy", "error": "sampling_error"}))
+    where = "at the last step" if step == last else f"at step {step}"
     if spread is None:
-        st.info("Fewer than two complete trials with an error: differences cannot be judged yet.")
+        st.info(f"{known.height} trials {where}, not all with a known sampling error: differences cannot be judged.")
     elif spread.beyond_sampling:
         st.info(
-            f"{spread.trials} complete trials differ by more than sampling error ({text.probability(spread.p)}). Each"
-            " trial ran with one seed, which moves accuracy too: repeat what you choose with fresh seeds."
+            f"{spread.trials} trials differ by more than sampling error {where} ({text.probability(spread.p)}). Each"
+            " ran with one seed, which moves accuracy too: repeat what you choose with fresh seeds."
         )
     else:
         st.warning(
-            f"{spread.trials} complete trials do not differ beyond sampling error ({text.probability(spread.p)}):"
+            f"{spread.trials} trials do not differ beyond sampling error {where} ({text.probability(spread.p)}):"
             " no setting shown here is better than another."
         )
+    seeds = seeds_against_settings(study.results.evidence)
+    if seeds:
+        st.info(text.in_markdown(f"{seeds}."))
+    if step == last and known.height < study.trials.height:
+        left = study.trials.height - known.height
+        st.caption(f"{left} of {study.trials.height} trials did not come so far; an earlier step has more of them.")
 
 
-def _importance(study: Study) -> None:
+def _plane(known: pl.DataFrame, keys: list[str], measure: str) -> None:
+    st.subheader("Two together")
+    left, right = st.columns(2)
+    x = left.selectbox("Across", keys, key="x", format_func=text.label, **IN_URL)
+    twins = {"fipo.gamma", "fipo.half_life"}
+    others = [key for key in keys if key != x and {key, x} != twins]
+    usual = "fipo.epsilon_f_high" if "fipo.epsilon_f_high" in others else others[0]
+    y = right.selectbox("Up", others, index=others.index(usual), key="y", format_func=text.label, **IN_URL)
+    numeric = all(known[key].dtype.is_numeric() for key in (x, y))
+    found = _surface(known.select("trial", x, y, "score", "error"), x, y) if numeric else None
+    drawn = found if found is not None and found.informs else None
+    left, right = st.columns(2)
+    chart = plane.estimate(known, x, y, measure=measure, surface=drawn, dark=is_dark())
+    left.plotly_chart(chart, key="plane", alt=f"{measure} over two parameters")
+    if found is None:
+        there = known.drop_nulls([x, y]).height if numeric else 0
+        right.caption(f"A map needs {surface.FEWEST} trials with numbers for both that differ; there are {there}.")
+        return
+    misses = f"misses a trial that it was not told of by {100 * found.left_out_error:.1f} points; the mean of all"
+    misses += f" misses by {100 * found.spread:.1f}."
+    if drawn is None:
+        right.warning(f"No map: one over these {found.trials} trials {misses} The two say little about a trial here.")
+        return
+    chart = plane.uncertainty(known, x, y, surface=drawn, dark=is_dark())
+    right.plotly_chart(chart, key="uncertainty", alt="Standard error of the map")
+    st.caption(
+        f"Left, a Gaussian process over {found.trials} trials, averaged over the other parameters; right, one standard"
+        f" error of it. It {misses}"
+    )
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def _surface(known: pl.DataFrame, x: str, y: str) -> surface.Surface | None:
+    return surface.surface(known, x, y)
+
+
+def _importance(study: Study, known: pl.DataFrame) -> None:
     st.subheader("Importance")
-    usable = len(importances.usable(study.results))
-    if usable < importances.FEWEST:
-        st.caption(f"Needs {importances.FEWEST} complete trials; there are {usable}.")
+    usable = importances.usable(study.results, known)
+    if usable.height < importances.FEWEST:
+        st.caption(f"Needs {importances.FEWEST} trials at this step; there are {usable.height}.")
         return
-    if not st.toggle("Compute (fANOVA and PED-ANOVA)", key="importance", **IN_URL):
+    share = _shares(study.results, usable.select("trial", "score"))
+    if share.is_empty():
+        st.caption("All trials have one score: there is nothing to explain.")
         return
-    share = _cached(study.results, tuple((trial.number, trial.value) for trial in importances.usable(study.results)))
     st.plotly_chart(figures.importances(share), key="importances", alt="Importance of each parameter")
-    st.caption(f"From {usable} complete trials; pruned ones are left out, so what pruning caught looks less important.")
+    taken = min(usable.height, importances.MOST)
+    st.caption(
+        f"From {taken} of {usable.height} trials at this step. fANOVA explains the differences between all of them,"
+        " PED-ANOVA what sets the best tenth apart. What explains no more than random numbers do explains nothing."
+    )
 
 
-@st.cache_data(max_entries=4, show_spinner="Computing importance")
-def _cached(_results: object, values: tuple[tuple[int, float | None], ...]) -> pl.DataFrame:
-    return importances.importance(_results)  # type: ignore[arg-type]
+@st.cache_data(max_entries=8, show_spinner="Computing importance")
+def _shares(_results: object, known: pl.DataFrame) -> pl.DataFrame:
+    return importances.importance(_results, known)  # type: ignore[arg-type]

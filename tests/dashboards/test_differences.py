@@ -30,11 +30,17 @@ def test_a_collapsed_trial_makes_them_differ() -> None:
     assert spread is not None and spread.trials == 3 and spread.beyond_sampling
 
 
-@pytest.mark.parametrize(
-    "frame", [scores([0.8], [0.02]), scores([], []), scores([0.8, 0.7], [None, 0.02]), scores([0.8, 1.0], [0.02, 0.0])]
-)
+@pytest.mark.parametrize("frame", [scores([0.8], [0.02]), scores([], []), scores([0.8, 0.7], [None, 0.02])])
 def test_without_an_error_for_every_trial_nothing_is_judged(frame: pl.DataFrame) -> None:
     assert differences.spread(frame) is None
+
+
+def test_a_trial_that_solved_everything_is_judged_as_if_it_had_missed_one_response() -> None:
+    size = [pl.lit(8).alias("samples"), pl.lit(30).alias("problems")]
+    near = differences.spread(scores([0.99, 1.0], [0.006, 0.0]).with_columns(size))
+    far = differences.spread(scores([0.8, 1.0], [0.02, 0.0]).with_columns(size))
+    assert near is not None and not near.beyond_sampling
+    assert far is not None and far.beyond_sampling
 
 
 def test_a_trial_minus_itself_is_zero_without_error(finished: StudyResults) -> None:

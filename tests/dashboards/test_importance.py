@@ -1,43 +1,59 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 
+import numpy as np
+import polars as pl
 import pytest
 
-from dashboards import importance
-from study.results import StudyResults, read_study
-from tests.dashboards.synthetic import write_study
+from dashboards import frames, importance, scores
+from study.results import StudyResults
 
 
-def steered_by_rate(results: StudyResults) -> StudyResults:
-    """Every trial complete, its value a function of the learning rate alone."""
-    trials = tuple(
-        dataclasses.replace(trial, state="COMPLETE", value=trial.params["optimizer.learning_rate"] * 100)
-        for trial in results.trials
-    )
-    return dataclasses.replace(results, trials=trials)
+def many(results: StudyResults) -> StudyResults:
+    """Sixty trials: PED-ANOVA looks at the best tenth only, which of a dozen is one and shows nothing."""
+    draw, trials = np.random.default_rng(1), []
+    for number in range(60):
+        params = {key: float(draw.uniform(space.low, space.high)) for key, space in results.spec.space.items()}  # type: ignore[union-attr]
+        trials.append(dataclasses.replace(results.trials[0], number=number, params=params))
+    return dataclasses.replace(results, trials=tuple(trials))
 
 
-def test_the_parameter_that_decides_is_the_most_important(tmp_path: Path) -> None:
-    """PED-ANOVA looks at the best tenth only: with a dozen trials that is one, which shows nothing."""
-    many = read_study(write_study(tmp_path / "many", trials=60))
-    frame = importance.importance(steered_by_rate(many))
+def steered_by_rate(results: StudyResults) -> pl.DataFrame:
+    """Every trial's score is a function of the learning rate alone."""
+    rows = [(trial.number, trial.params["optimizer.learning_rate"] * 100) for trial in results.trials]
+    return pl.DataFrame(rows, schema=["trial", "score"], orient="row")
+
+
+def test_the_parameter_that_decides_is_the_most_important(finished: StudyResults) -> None:
+    results = many(finished)
+    frame = importance.importance(results, steered_by_rate(results))
     for (_,), own in frame.group_by("method"):
         assert own.sort("importance")["parameter"][-1] == "optimizer.learning_rate"
         assert own["importance"].sum() == pytest.approx(1)
+        assert set(own["parameter"]) == {*results.spec.space, importance.CHANCE}
     assert set(frame["method"]) == {"fANOVA", "PED-ANOVA"}
 
 
-def test_too_few_complete_trials_give_no_importance(finished: StudyResults) -> None:
-    few = dataclasses.replace(
-        steered_by_rate(finished), trials=steered_by_rate(finished).trials[: importance.FEWEST - 1]
+def test_real_scores_of_a_step_are_taken(finished: StudyResults) -> None:
+    known = scores.at_step(frames.trials(finished), frames.evaluations(finished), set_name="sums_select", step=5)
+    assert not importance.importance(finished, known).is_empty()
+
+
+def test_too_few_trials_or_one_score_give_no_importance(finished: StudyResults) -> None:
+    known = steered_by_rate(finished)
+    assert importance.importance(finished, known.head(importance.FEWEST - 1)).is_empty()
+    assert importance.importance(finished, known.with_columns(pl.lit(0.5).alias("score"))).is_empty()
+
+
+@pytest.mark.parametrize("params", [{"fipo.half_life": 32.0}, "beyond"])
+def test_a_control_that_lacks_a_parameter_or_lies_outside_its_range_is_left_out(
+    finished: StudyResults, params: dict[str, float] | str
+) -> None:
+    first = finished.trials[0]
+    changed = {**first.params, "optimizer.learning_rate": 0.9} if params == "beyond" else params
+    results = dataclasses.replace(
+        finished, trials=(dataclasses.replace(first, params=changed), *finished.trials[1:])
     )
-    assert importance.importance(few).is_empty()
-
-
-def test_a_control_that_lacks_a_parameter_is_left_out(finished: StudyResults) -> None:
-    results = steered_by_rate(finished)
-    partial = dataclasses.replace(results.trials[0], params={"fipo.half_life": 32.0})
-    results = dataclasses.replace(results, trials=(partial, *results.trials[1:]))
-    assert [trial.number for trial in importance.usable(results)] == [trial.number for trial in results.trials[1:]]
+    usable = importance.usable(results, steered_by_rate(finished))
+    assert usable["trial"].to_list() == [trial.number for trial in finished.trials[1:]]

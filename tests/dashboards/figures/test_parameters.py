@@ -3,40 +3,50 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from dashboards import frames, palette
+from dashboards import frames, palette, scores
 from dashboards.figures import parameters
+from dashboards.importance import CHANCE
 from study.results import StudyResults
 
 
 @pytest.fixture
-def summary(finished: StudyResults) -> pl.DataFrame:
-    return frames.summary(frames.trials(finished), frames.evaluations(finished), set_name="sums_select")
+def known(finished: StudyResults) -> pl.DataFrame:
+    return scores.at_step(frames.trials(finished), frames.evaluations(finished), set_name="sums_select", step=5)
 
 
-def test_slices_show_each_trial_once_per_parameter_with_its_error(summary: pl.DataFrame) -> None:
-    figure = parameters.slices(summary, ["fipo.half_life", "fipo.epsilon_f_high"])
-    assert sum(len(trace.x) for trace in figure.data) == 2 * summary.height
-    errors = sorted(error for trace in figure.data for error in trace.error_y.array)
-    assert errors == pytest.approx(sorted([*summary["sampling_error"], *summary["sampling_error"]]))
+def test_a_slice_shows_each_trial_once_with_its_error(known: pl.DataFrame) -> None:
+    figure = parameters.slice_of(known, "fipo.half_life", measure="sums_select/avg@8")
+    assert sorted(x for trace in figure.data for x in trace.x) == sorted(known["fipo.half_life"])
+    assert sorted(e for trace in figure.data for e in trace.error_y.array) == sorted(known["error"])
+    assert figure.layout.yaxis.title.text == "sums_select/avg@8"
 
 
-def test_a_rate_over_decades_has_a_log_axis_and_a_bound_has_not(summary: pl.DataFrame) -> None:
-    layout = parameters.slices(summary, ["optimizer.learning_rate", "fipo.epsilon_f_low"]).layout
-    assert layout.xaxis.type == "log"
-    assert layout.xaxis2.type != "log"
+def test_states_differ_by_shape_and_the_control_by_colour(known: pl.DataFrame) -> None:
+    traces = {trace.name: trace.marker for trace in parameters.slice_of(known, "fipo.half_life", measure="m").data}
+    assert traces["pruned"].symbol == palette.STATE_SYMBOLS["PRUNED"] != traces["complete"].symbol
+    assert traces["control"].color == palette.foreground(False)
 
 
-def test_the_plane_draws_complete_trials_on_top_on_one_colour_scale(summary: pl.DataFrame) -> None:
-    figure = parameters.pair(summary, "fipo.half_life", "fipo.epsilon_f_high")
-    assert figure.data[-1].marker.symbol == palette.STATE_SYMBOLS["COMPLETE"]
-    assert {(trace.marker.cmin, trace.marker.cmax) for trace in figure.data} == {
-        (summary["accuracy"].min(), summary["accuracy"].max())
-    }
+def test_a_rate_over_decades_has_a_log_axis_and_a_bound_has_not(known: pl.DataFrame) -> None:
+    assert parameters.slice_of(known, "optimizer.learning_rate", measure="m").layout.xaxis.type == "log"
+    assert parameters.slice_of(known, "fipo.epsilon_f_low", measure="m").layout.xaxis.type != "log"
 
 
-def test_importances_put_the_largest_on_top() -> None:
-    rows = [("a", "fANOVA", 0.2), ("b", "fANOVA", 0.8), ("a", "PED-ANOVA", 0.3), ("b", "PED-ANOVA", 0.7)]
+def test_a_score_without_an_error_has_no_bar(known: pl.DataFrame) -> None:
+    bare = known.with_columns(pl.lit(None, dtype=pl.Float64).alias("error"))
+    assert all(trace.error_y.array is None for trace in parameters.slice_of(bare, "fipo.half_life", measure="m").data)
+
+
+def test_hovering_tells_the_trial_its_score_and_its_settings_without_markup(known: pl.DataFrame) -> None:
+    hostile = known.with_columns(pl.lit("<img src=x>").alias("label"))
+    (first, *_) = parameters.hover(hostile)
+    assert "<img" not in first and "±" in first and "learning rate" in first
+
+
+def test_importances_put_the_largest_on_top_and_chance_last() -> None:
+    rows = [(name, method, share) for method in ("fANOVA", "PED-ANOVA") for name, share in
+            (("a", 0.2), ("b", 0.5), (CHANCE, 0.3))]  # fmt: skip
     frame = pl.DataFrame(rows, schema=["parameter", "method", "importance"], orient="row")
     figure = parameters.importances(frame)
-    assert list(figure.layout.yaxis.categoryarray) == ["a", "b"]
+    assert list(figure.layout.yaxis.categoryarray) == [CHANCE, "a", "b"]
     assert [trace.name for trace in figure.data] == ["fANOVA", "PED-ANOVA"]

@@ -1,0 +1,77 @@
+"""The score over the plane of two parameters: a heat map with contours, its uncertainty, and the trials on it."""
+
+from __future__ import annotations
+
+import plotly.graph_objects as go
+import polars as pl
+
+from dashboards import palette, text
+from dashboards.figures.parameters import LEGEND, MARGIN, hover, value_axis
+from dashboards.surface import Surface
+
+HEIGHT = 440
+
+
+def estimate(
+    scores: pl.DataFrame, x: str, y: str, *, measure: str, surface: Surface | None, dark: bool = False
+) -> go.Figure:
+    """The trials of `scores.at_step`, coloured by their score, on the map of `surface` where there is one."""
+    known = scores.drop_nulls([x, y])
+    low, high = palette.span(known["score"])
+    colours = {"colorscale": palette.sequential(dark), "cmin": low, "cmax": high}
+    figure = go.Figure()
+    if surface is not None:
+        shades = {"colorscale": palette.sequential(dark), "zmin": low, "zmax": high}
+        figure.add_trace(_contour(surface, surface.mean, ".0%", measure, shades, "estimate %{z:.1%}", dark))
+    for state in palette.STATE_SYMBOLS:
+        own = known.filter(pl.col("state") == state)
+        if own.is_empty():
+            continue
+        line = {"color": palette.foreground(dark), "width": 1}
+        marker = {"color": own["score"], "symbol": palette.STATE_SYMBOLS[state], "size": 11, "line": line, **colours}
+        if surface is None:
+            marker |= {"showscale": True, "colorbar": _bar(measure, ".0%")}
+        figure.add_trace(
+            go.Scatter(x=own[x], y=own[y], mode="markers", marker=marker, name=state.lower(), text=hover(own),
+                       hovertemplate="%{text}<extra></extra>")
+        )  # fmt: skip
+    return _laid_out(figure, known, x, y)
+
+
+def uncertainty(scores: pl.DataFrame, x: str, y: str, *, surface: Surface, dark: bool = False) -> go.Figure:
+    """One standard error of the map, in points of the score, and where the trials lie that it comes from."""
+    known = scores.drop_nulls([x, y])
+    figure = go.Figure()
+    shades = {"colorscale": ["#2b2b28", "#d98b3a"] if dark else ["#ffffff", "#b35900"], "zmin": 0}
+    figure.add_trace(_contour(surface, 100 * surface.error, ".1f", "± points", shades, "± %{z:.1f} points", dark))
+    figure.add_trace(
+        go.Scatter(x=known[x], y=known[y], mode="markers", marker={"color": palette.foreground(dark), "size": 5},
+                   showlegend=False, text=hover(known), hovertemplate="%{text}<extra></extra>")
+    )  # fmt: skip
+    return _laid_out(figure, known, x, y)
+
+
+def _contour(
+    surface: Surface, values: object, digits: str, title: str, shades: dict[str, object], hover: str, dark: bool
+) -> go.Contour:
+    foreground = palette.foreground(dark)
+    return go.Contour(
+        x=surface.x, y=surface.y, z=values, **shades, ncontours=9, connectgaps=False, colorbar=_bar(title, digits),
+        contours={"coloring": "heatmap", "showlabels": True, "labelformat": digits,
+                  "labelfont": {"size": 11, "color": foreground}},
+        line={"width": 1, "color": foreground, "smoothing": 1.1}, opacity=0.85, hovertemplate=f"{hover}<extra></extra>",
+    )  # fmt: skip
+
+
+def _bar(title: str, digits: str) -> dict[str, object]:
+    return {"title": {"text": text.in_plotly(title), "side": "right"}, "tickformat": digits, "thickness": 12,
+            "outlinewidth": 0}  # fmt: skip
+
+
+def _laid_out(figure: go.Figure, known: pl.DataFrame, x: str, y: str) -> go.Figure:
+    value_axis(figure.layout.xaxis, known, x, gamma=True)
+    value_axis(figure.layout.yaxis, known, y)
+    figure.update_layout(height=HEIGHT, margin=MARGIN, uirevision="keep", legend=LEGEND)
+    figure.update_xaxes(showgrid=False)
+    figure.update_yaxes(showgrid=False)
+    return figure

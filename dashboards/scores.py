@@ -1,0 +1,42 @@
+"""How trials stand at one training step, where a pruned one is compared with others of its age. Pure functions."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from dashboards import frames
+
+MEASURES = {"avg@k": "accuracy", "cons@k": "cons", "pass@k": "pass_at_k"}
+"""Column of `frames.EVALUATION_SCHEMA` for what a study can maximize."""
+
+
+def steps(evaluations: pl.DataFrame, set_name: str) -> dict[int, int]:
+    """How many trials were evaluated on `set_name` at each training step after the base model's, ascending."""
+    own = evaluations.filter((pl.col("set") == set_name) & (pl.col("step") > 0))
+    return dict(own.group_by("step").agg(pl.col("trial").n_unique()).sort("step").iter_rows())
+
+
+def usual_step(counts: dict[int, int]) -> int:
+    """The last step with two trials at least, the last of all where no step has; 0 without any."""
+    return max((step for step, trials in counts.items() if trials > 1), default=max(counts, default=0))
+
+
+def at_step(
+    trials: pl.DataFrame, evaluations: pl.DataFrame, *, set_name: str, step: int, metric: str = "avg@k"
+) -> pl.DataFrame:
+    """The trials that were evaluated at `step`, the best first: columns of `trials`, samples, problems, score, error.
+
+    Args:
+        metric: a key of `MEASURES`. `error` is its sampling error, which is known of avg@k only.
+    """
+    own = evaluations.filter((pl.col("set") == set_name) & (pl.col("step") == step))
+    error = pl.col("sampling_error") if metric == "avg@k" else pl.lit(None, dtype=pl.Float64)
+    known = own.select("trial", "samples", "problems", pl.col(MEASURES[metric]).alias("score"), error.alias("error"))
+    known = known.filter(pl.col("score").is_finite())
+    own_columns = ("trial", *(name for name in frames.TRIAL_SCHEMA if name != "trial"), *parameters(trials))
+    return trials.select(own_columns).join(known, on="trial").sort("score", "trial", descending=[True, False])
+
+
+def parameters(trials: pl.DataFrame) -> list[str]:
+    """All dotted keys of `frames.trials`, varying or not."""
+    return [name for name in trials.columns if name not in frames.TRIAL_SCHEMA]

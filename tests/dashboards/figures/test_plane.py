@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+
+from dashboards import frames, scores
+from dashboards.figures import plane
+from dashboards.surface import Surface
+from study.results import StudyResults
+
+X, Y = "fipo.half_life", "fipo.epsilon_f_high"
+
+
+@pytest.fixture
+def known(finished: StudyResults) -> pl.DataFrame:
+    return scores.at_step(frames.trials(finished), frames.evaluations(finished), set_name="sums_select", step=5)
+
+
+@pytest.fixture
+def surface() -> Surface:
+    grid = np.arange(12.0).reshape(3, 4) / 20
+    return Surface([4, 8, 16, 32], [0, 0.2, 0.4], grid, grid / 10, trials=12, left_out_error=0.01, spread=0.1)
+
+
+def test_the_map_is_a_heat_map_with_contours_and_the_trials_on_one_scale(
+    known: pl.DataFrame, surface: Surface
+) -> None:
+    contour, *points = plane.estimate(known, X, Y, measure="m", surface=surface).data
+    assert (contour.type, contour.contours.coloring, contour.contours.showlabels) == ("contour", "heatmap", True)
+    assert np.array_equal(contour.z, surface.mean)
+    assert {(trace.marker.cmin, trace.marker.cmax) for trace in points} == {(contour.zmin, contour.zmax)}
+    assert sum(len(trace.x) for trace in points) == known.height
+
+
+def test_without_a_map_the_trials_still_tell_their_score(known: pl.DataFrame) -> None:
+    figure = plane.estimate(known, X, Y, measure="sums_select/avg@8", surface=None)
+    assert {trace.type for trace in figure.data} == {"scatter"}
+    assert figure.data[0].marker.colorbar.title.text == "sums_select/avg@8"
+
+
+def test_the_uncertainty_is_in_points_and_shows_where_trials_lie(known: pl.DataFrame, surface: Surface) -> None:
+    contour, points = plane.uncertainty(known, X, Y, surface=surface).data
+    assert np.allclose(contour.z, 100 * surface.error)
+    assert "points" in contour.hovertemplate
+    assert len(points.x) == known.height
+
+
+def test_a_half_life_says_its_gamma(known: pl.DataFrame) -> None:
+    layout = plane.estimate(known, X, Y, measure="m", surface=None).layout
+    ticks = dict(zip(layout.xaxis.tickvals, layout.xaxis.ticktext, strict=True))
+    assert all(text.endswith(f"γ {2 ** (-1 / tau):.3g}") for tau, text in ticks.items())

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import polars as pl
+import pytest
+
+from dashboards import frames, scores
+from study.results import StudyResults
+
+
+def at(results: StudyResults, step: int, **options: str) -> pl.DataFrame:
+    return scores.at_step(
+        frames.trials(results), frames.evaluations(results), set_name="sums_select", step=step, **options
+    )
+
+
+def test_a_pruned_trial_counts_as_long_as_it_ran(finished: StudyResults) -> None:
+    counts = scores.steps(frames.evaluations(finished), "sums_select")
+    pruned = [trial for trial in finished.trials if trial.state == "PRUNED"]
+    assert pruned and list(counts) == sorted(counts) and 0 not in counts
+    for step, count in counts.items():
+        there = set(at(finished, step)["trial"])
+        assert len(there) == count
+        assert {trial.number for trial in pruned if (trial.pruned_at or 0) >= step} <= there
+        assert not {trial.number for trial in pruned if (trial.pruned_at or 0) < step} & there
+
+
+def test_the_score_is_that_of_the_step_with_its_sampling_error_and_the_best_comes_first(finished: StudyResults) -> None:
+    known = at(finished, 10)
+    assert known["score"].is_sorted(descending=True)
+    for row in known.iter_rows(named=True):
+        score = next(each for each in finished.trials[row["trial"]].evaluations if each.step == 10).scores[0]
+        assert (row["score"], row["error"]) == (score.accuracy, score.sampling_error)
+
+
+@pytest.mark.parametrize(("metric", "field"), [("cons@k", "cons"), ("pass@k", "pass_at_k")])
+def test_another_metric_has_its_own_score_and_no_error(finished: StudyResults, metric: str, field: str) -> None:
+    known = at(finished, 10, metric=metric)
+    row = known.row(0, named=True)
+    score = next(each for each in finished.trials[row["trial"]].evaluations if each.step == 10).scores[0]
+    assert row["score"] == getattr(score, field)
+    assert known["error"].null_count() == known.height
+
+
+@pytest.mark.parametrize(
+    ("counts", "step"), [({5: 9, 10: 4, 40: 2}, 40), ({5: 9, 10: 1}, 5), ({5: 1, 10: 1}, 10), ({}, 0)]
+)
+def test_the_usual_step_is_the_last_that_compares_two(counts: dict[int, int], step: int) -> None:
+    assert scores.usual_step(counts) == step
