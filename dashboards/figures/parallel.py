@@ -10,8 +10,17 @@ import polars as pl
 from dashboards import palette, text
 from dashboards.figures.parameters import MARGIN, hover
 
+MOST = 150
+"""Lines that an eye still follows."""
 LEVELS = 24
 """Shades of the score: trials of one shade are one trace, or a thousand trials would be a thousand."""
+
+
+def thinned(scores: pl.DataFrame) -> pl.DataFrame:
+    """At most `MOST` of the trials of `scores.at_step`, from the best to the worst at even distances."""
+    if scores.height <= MOST:
+        return scores
+    return scores[[round(i * (scores.height - 1) / (MOST - 1)) for i in range(MOST)]]
 
 
 def parallel_coordinates(scores: pl.DataFrame, keys: list[str], *, measure: str, dark: bool = False) -> go.Figure:

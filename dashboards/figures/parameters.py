@@ -9,6 +9,8 @@ from dashboards import palette, text
 from dashboards.importance import CHANCE
 
 MARGIN = {"l": 10, "r": 10, "t": 10, "b": 10}
+MOST_BARS = 150
+"""Trials up to which each has its error bar; beyond, bars would be all that one sees."""
 MOST_TICKS = 4
 """On a narrow logarithmic axis, where more would be turned upright."""
 LEGEND = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}
@@ -22,6 +24,7 @@ def slice_of(scores: pl.DataFrame, key: str, *, measure: str, dark: bool = False
     """
     figure = go.Figure()
     known = scores.drop_nulls([key])
+    with_bars = known["error"].drop_nulls().len() and known.height <= MOST_BARS
     for state in palette.STATE_SYMBOLS:
         for is_control in (False, True):
             own = known.filter((pl.col("state") == state) & (pl.col("control").is_not_null() == is_control))
@@ -30,7 +33,7 @@ def slice_of(scores: pl.DataFrame, key: str, *, measure: str, dark: bool = False
             shade = palette.foreground(dark) if is_control else palette.STATE_COLOURS[state]
             bars = {"type": "data", "array": own["error"], "thickness": 1, "width": 0, "color": shade}
             figure.add_trace(
-                go.Scatter(x=own[key], y=own["score"], error_y=bars if own["error"].drop_nulls().len() else None,
+                go.Scatter(x=own[key], y=own["score"], error_y=bars if with_bars else None,
                            mode="markers", name="control" if is_control else state.lower(), opacity=0.85,
                            marker={"symbol": palette.STATE_SYMBOLS[state], "size": 9, "color": shade},
                            text=hover(own), hovertemplate="%{text}<extra></extra>")

@@ -9,7 +9,7 @@ from dashboards import differences, frames, scores, surface, text
 from dashboards import importance as importances
 from dashboards.figures import parameters as figures
 from dashboards.figures import plane
-from dashboards.figures.parallel import parallel_coordinates
+from dashboards.figures.parallel import parallel_coordinates, thinned
 from dashboards.source import Study
 from dashboards.views.widgets import IN_URL, is_dark
 from study.replicas import seeds_against_settings
@@ -41,9 +41,11 @@ def render(study: Study) -> None:
             figure = figures.slice_of(known, key, measure=measure, dark=is_dark())
             column.plotly_chart(figure, key=f"slice-{key}", alt=f"{measure} against {text.label(key)}")
     st.subheader("All together")
-    figure = parallel_coordinates(known, shown, measure=measure, dark=is_dark())
+    drawn = thinned(known)
+    figure = parallel_coordinates(drawn, shown, measure=measure, dark=is_dark())
     st.plotly_chart(figure, key="parallel", alt="One line per trial through all its values")
-    st.caption(f"{known.height} trials; the lighter a line, the better the trial.")
+    some = f"{drawn.height} of {known.height} trials, evenly from best to worst"
+    st.caption(f"{some if drawn.height < known.height else f'{known.height} trials'}; the lighter a line, the better.")
     _importance(study, known)
 
 

@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 from dashboards import frames, palette, scores
-from dashboards.figures.parallel import LEVELS, parallel_coordinates
+from dashboards.figures.parallel import LEVELS, MOST, parallel_coordinates, thinned
 from study.results import StudyResults
 
 KEYS = ["fipo.half_life", "fipo.epsilon_f_high", "optimizer.learning_rate"]
@@ -44,6 +44,15 @@ def test_many_trials_are_few_traces_without_webgl(known: pl.DataFrame) -> None:
     many = pl.concat([known.with_columns(pl.col("score") * share / 40) for share in range(1, 41)])
     figure = parallel_coordinates(many, KEYS, measure="m")
     assert {trace.type for trace in figure.data} == {"scatter"} and len(figure.data) <= LEVELS
+
+
+def test_of_a_large_study_the_best_the_worst_and_an_even_choice_between_are_lines(known: pl.DataFrame) -> None:
+    many = pl.concat([known.with_columns(pl.col("score") * share / 40) for share in range(1, 41)])
+    many = many.sort("score", descending=True)
+    drawn = thinned(many)
+    assert drawn.height == MOST
+    assert (drawn["score"][0], drawn["score"][-1]) == (many["score"][0], many["score"][-1])
+    assert thinned(known).equals(known)
 
 
 def test_one_collapsed_trial_does_not_take_the_colours_from_all_others() -> None:
