@@ -210,12 +210,13 @@ def latest_common(
     results: StudyResults, set_name: str, first: int, second: int
 ) -> tuple[int, SetScore, SetScore] | None:
     """The last step at which both trials evaluated the set, with both scores; None where there is none."""
-    one, other = (_scores(results, set_name, number) for number in (first, second))
+    one, other = (scores_by_step(results, set_name, number) for number in (first, second))
     common = one.keys() & other.keys()
     return (max(common), one[max(common)], other[max(common)]) if common else None
 
 
-def _scores(results: StudyResults, set_name: str, number: int) -> dict[int, SetScore]:
+def scores_by_step(results: StudyResults, set_name: str, number: int) -> dict[int, SetScore]:
+    """The scores of one trial on the set, by training step."""
     evaluations = next((trial.evaluations for trial in results.trials if trial.number == number), ())
     return {each.step: score for each in evaluations for score in each.scores if score.name == set_name}
 

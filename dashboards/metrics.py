@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from dashboards import frames
+from study.metric import selecting_score
 from study.results import read_metrics
 
 if TYPE_CHECKING:
@@ -68,6 +70,7 @@ def training(results: StudyResults, trials: Sequence[int]) -> pl.DataFrame:
     no rows.
     """
     known = [each.metric for each in QUANTITIES]
+    set_name = results.spec.evaluation_config().sets[0].name
     parts = [pl.DataFrame(schema=SCHEMA)]
     for trial in results.trials:
         if trial.number not in trials:
@@ -75,12 +78,9 @@ def training(results: StudyResults, trials: Sequence[int]) -> pl.DataFrame:
         wide = read_metrics(trial)
         if wide.is_empty():
             continue
-        label = f"{trial.control} (#{trial.number})" if trial.control else f"#{trial.number}"
         present = [metric for metric in known if metric in wide.columns]
         long = wide.select("step", *present).unpivot(index="step", variable_name="metric", value_name="value")
-        for frame in (long, _accuracy(trial)):
-            named = frame.select(pl.lit(trial.number).alias("trial"), pl.lit(label).alias("label"), *list(SCHEMA)[2:])
-            parts.append(named.cast(SCHEMA))
+        parts += [_named(trial, long), _named(trial, _accuracy(trial, set_name))]
     return pl.concat(parts).filter(pl.col("value").is_finite()).sort("trial", "metric", "step")
 
 
@@ -91,10 +91,26 @@ def smoothed(training: pl.DataFrame, window: int) -> pl.DataFrame:
     return training.with_columns(pl.when(rare).then("value").otherwise(mean).alias("value"))
 
 
-def _accuracy(trial: TrialResult) -> pl.DataFrame:
+def accuracy(results: StudyResults, trials: Sequence[int], set_name: str) -> pl.DataFrame:
+    """The accuracies of the given trials on one set, as `training` has them of the set that selects."""
+    parts = [pl.DataFrame(schema=SCHEMA)]
+    for trial in results.trials:
+        if trial.number in trials:
+            parts.append(_named(trial, _accuracy(trial, set_name)))
+    return pl.concat(parts).filter(pl.col("value").is_finite()).sort("trial", "metric", "step")
+
+
+def _named(trial: TrialResult, frame: pl.DataFrame) -> pl.DataFrame:
+    names = (pl.lit(trial.number).alias("trial"), pl.lit(frames.label(trial)).alias("label"))
+    return frame.select(*names, "step", "metric", "value").cast(SCHEMA)  # type: ignore[arg-type]
+
+
+def _accuracy(trial: TrialResult, set_name: str) -> pl.DataFrame:
     rows = []
     for evaluation in trial.evaluations:
-        score = evaluation.scores[0]
+        score = selecting_score(evaluation, set_name)
+        if score is None:
+            continue
         values = {"avg": score.accuracy, "cons": score.cons, "pass": score.pass_at_k}
         rows += [(evaluation.step, f"accuracy/{name}", value) for name, value in values.items()]
     return pl.DataFrame(rows, schema={key: SCHEMA[key] for key in ("step", "metric", "value")}, orient="row")

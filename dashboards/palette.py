@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -24,6 +24,13 @@ STATE_SYMBOLS = {
     "STOPPED": "square",
 }  # fmt: skip
 NEUTRAL = "#808495"
+
+
+def by_trial(controls: Mapping[int, str | None], dark: bool) -> dict[int, str]:
+    """A colour for each trial (number to label of a control): controls in the colour of text, the others by number."""
+    sampled = [trial for trial, control in sorted(controls.items()) if control is None]
+    colours = {trial: CATEGORIES[i % len(CATEGORIES)] for i, trial in enumerate(sampled)}
+    return {trial: colours.get(trial, foreground(dark)) for trial in controls}
 
 
 def foreground(dark: bool) -> str:

@@ -64,11 +64,12 @@ def panel(
     figure.update_layout(
         title={"text": _title(quantity), "font": {"size": 13}, "x": 0, "xref": "paper", "y": 1, "yref": "container",
                "yanchor": "top", "pad": {"t": 4}},
-        xaxis={"title": {"text": "training step", "font": {"size": 11}, "standoff": 2},
+        xaxis={"title": {"text": "training step", "font": {"size": 11}},
                "range": [steps.min(), max(steps.max(), steps.min() + 1)] if steps.len() and own_axes else None},
-        height=HEIGHT, margin={"l": 4, "r": 8, "t": 44, "b": 4}, showlegend=False, uirevision="keep",
+        height=HEIGHT, margin={"l": 4, "r": 8, "t": 44, "b": 34}, showlegend=False, uirevision="keep",
     )  # fmt: skip
-    if (paper is None or own_axes) and values.len() and values.min() == values.max():
+    ours_alone = own_axes or paper is None or quantity.metric not in set(paper["metric"])
+    if ours_alone and values.len() and values.min() == values.max():
         # Plotly would show one unit around a constant, below zero for a fraction of 0.
         figure.update_layout(yaxis={"range": sorted([0, 2 * values[0] or 1])})
     return figure

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import polars as pl
 import pytest
@@ -67,3 +69,30 @@ def test_the_per_problem_table_counts_solved_responses(finished: StudyResults) -
     table = differences.per_problem(first, second)
     assert table["problem"].to_list() == list(range(1, 31))
     assert tuple(table["first"]) == first.solved and tuple(table["second"]) == second.solved
+
+
+def test_each_trial_is_paired_with_the_reference_where_both_last_met(finished: StudyResults) -> None:
+    pruned = next(trial for trial in finished.trials if trial.state == "PRUNED")
+    complete = next(trial for trial in finished.trials[1:] if trial.state == "COMPLETE")
+    table = differences.against(finished, "sums_select", 0, [0, complete.number, pruned.number])
+    own, other, early = table.iter_rows(named=True)
+    assert own["difference"] is None and (own["step"], other["step"], early["step"]) == (40, 40, pruned.pruned_at)
+    gap = differences.paired(complete.evaluations[-1].scores[0], finished.trials[0].evaluations[-1].scores[0])
+    assert (other["difference"], other["error"]) == (gap.difference, gap.error)
+    assert other["better"] + other["equal"] + other["worse"] == 30
+
+
+def test_a_trial_that_never_met_the_reference_has_no_row(finished: StudyResults) -> None:
+    pruned = next(trial for trial in finished.trials if trial.state == "PRUNED")
+    silent = dataclasses.replace(pruned, evaluations=())
+    trials = tuple(silent if trial is pruned else trial for trial in finished.trials)
+    results = dataclasses.replace(finished, trials=trials)
+    assert differences.against(results, "sums_select", 0, [pruned.number]).is_empty()
+    assert differences.solved(results, "sums_select", [0, pruned.number]) is None
+
+
+def test_all_of_several_trials_are_shown_at_the_last_step_that_all_evaluated(finished: StudyResults) -> None:
+    pruned = min((trial for trial in finished.trials if trial.state == "PRUNED"), key=lambda trial: trial.pruned_at)
+    found = differences.solved(finished, "sums_select", [0, 1, pruned.number])
+    assert found is not None and found[0] == pruned.pruned_at
+    assert found[1][pruned.number] == pruned.evaluations[-1].scores[0]

@@ -52,3 +52,8 @@ def test_values_through_zero_stay_linear() -> None:
 
 def test_no_value_gives_no_scale() -> None:
     assert palette.scale([None, float("nan")], dark=False) is None
+
+
+def test_a_trial_has_one_colour_whichever_order_it_is_chosen_in_and_controls_stand_out() -> None:
+    colours = palette.by_trial({7: None, 0: "DAPO", 3: None}, dark=False)
+    assert colours == {0: palette.foreground(False), 3: palette.CATEGORIES[0], 7: palette.CATEGORIES[1]}

@@ -1,0 +1,57 @@
+"""Where the complete configurations of some trials differ. Pure functions over `config.yaml`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+import yaml
+
+from dashboards import text
+
+if TYPE_CHECKING:
+    from study.results import TrialResult
+
+
+def read(trial: TrialResult) -> dict[str, Any]:
+    """Dotted key to value of everything that the trial was configured with; its sampled values while that is all."""
+    try:
+        config = yaml.safe_load((trial.directory / "config.yaml").read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return dict(trial.params)
+    return flat(config) if isinstance(config, dict) else dict(trial.params)
+
+
+def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as dotted keys; a list is one value."""
+    found: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            found |= flat(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = value
+    return found
+
+
+def differing(configs: Mapping[str, Mapping[str, Any]], *, first: list[str]) -> pl.DataFrame:
+    """Column parameter, then one per trial (the keys of `configs`) with values as text: only what is not equal in all.
+
+    Args:
+        first: keys that come first, in this order; the rest follows by name.
+    """
+    keys = {key for config in configs.values() for key in config}
+    order = [key for key in first if key in keys] + sorted(keys - set(first))
+    rows = []
+    for key in order:
+        shown = {name: _shown(config[key]) if key in config else "" for name, config in configs.items()}
+        if len(set(shown.values())) > 1:
+            rows.append({"parameter": text.label(key), **shown})
+    return pl.DataFrame(rows, schema={"parameter": pl.String} | dict.fromkeys(configs, pl.String))
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, list):
+        return json.dumps(value)
+    return "none" if value is None else text.number(value)
