@@ -19,6 +19,7 @@ ENDED = ("COMPLETE", "PRUNED")
 PRUNED_SCHEMA = {
     "trial": pl.Int64, "label": pl.String, "pruned_at": pl.Int64, "accuracy": pl.Float64, "others": pl.Float64,
     "compared": pl.Int64, "spared_steps": pl.Int64, "seconds": pl.Float64, "spared_seconds": pl.Float64,
+    "stop_reason": pl.String,
 }  # fmt: skip
 
 

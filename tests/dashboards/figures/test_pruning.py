@@ -2,32 +2,61 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+import plotly.graph_objects as go
 import polars as pl
+import pytest
 
 from dashboards import frames, palette
 from dashboards.figures.pruning import intermediate_values, timeline
 from study.results import StudyResults
 
 
-def test_a_pruned_curve_ends_in_a_cross_at_the_step_of_its_pruning(finished: StudyResults) -> None:
-    points = frames.curves(frames.trials(finished), frames.evaluations(finished), set_name="sums_select", error=None)
-    drawn = {trace.meta: trace for trace in intermediate_values(points).data}
+@pytest.fixture
+def points(finished: StudyResults) -> pl.DataFrame:
+    return frames.curves(frames.trials(finished), frames.evaluations(finished), set_name="sums_select", error=None)
+
+
+def drawn(trials: pl.DataFrame, run_seconds: dict[int, float] | None = None, **options: object) -> tuple[go.Bar, ...]:
+    known = [(number, (run_seconds or {}).get(number, 0.0)) for number in trials["trial"]]
+    spent = pl.DataFrame(known, schema={"trial": pl.Int64, "run_seconds": pl.Float64}, orient="row")
+    return timeline(trials, spent, **({"now": datetime.now(), "concurrency": 2} | options)).data  # type: ignore[arg-type]
+
+
+def test_a_pruned_curve_ends_in_a_cross_at_the_step_of_its_pruning(
+    finished: StudyResults, points: pl.DataFrame
+) -> None:
+    curves = {trace.meta: trace for trace in intermediate_values(points, measure="m").data}
     pruned = [trial for trial in finished.trials if trial.state == "PRUNED"]
     assert pruned
     for trial in pruned:
-        assert drawn[trial.number].x[-1] == trial.pruned_at
-        assert drawn[trial.number].marker.symbol[-1] == palette.STATE_SYMBOLS["PRUNED"]
+        assert curves[trial.number].x[-1] == trial.pruned_at
+        assert curves[trial.number].marker.symbol[-1] == palette.STATE_SYMBOLS["PRUNED"]
 
 
-def test_each_state_is_named_once_in_the_legend(finished: StudyResults) -> None:
-    points = frames.curves(frames.trials(finished), frames.evaluations(finished), set_name="sums_select", error=None)
-    named = [trace.name for trace in intermediate_values(points).data if trace.showlegend]
-    assert sorted(named) == sorted({trial.state.lower() for trial in finished.trials})
+def test_each_state_is_named_once_in_the_legend_by_its_shape(finished: StudyResults, points: pl.DataFrame) -> None:
+    shown = {trace.name: trace for trace in intermediate_values(points, measure="m").data if trace.showlegend is None}
+    assert set(shown) == {trial.state.lower() for trial in finished.trials}
+    assert shown["pruned"].marker.symbol == palette.STATE_SYMBOLS["PRUNED"]
+
+
+def test_the_median_of_the_complete_is_drawn_on_top_and_the_axis_says_the_metric(points: pl.DataFrame) -> None:
+    median = pl.DataFrame({"step": [5, 10], "accuracy": [0.4, 0.5]})
+    figure = intermediate_values(points, measure="sums_select/cons@8", median=median)
+    line = next(trace for trace in figure.data if trace.name == "median of the complete")
+    assert (list(line.x), list(line.y)) == ([5, 10], [0.4, 0.5])
+    assert figure.layout.yaxis.title.text == "sums_select/cons@8"
+
+
+def test_every_point_tells_a_click_its_trial(points: pl.DataFrame) -> None:
+    first, last = points.filter(pl.col("trial") < 3), points.filter(pl.col("trial") > 8)
+    figure = intermediate_values(first, ends=last, measure="m")
+    told = [trace for trace in figure.data if trace.customdata is not None]
+    assert {row[0] for trace in told for row in trace.customdata} == {0, 1, 2, 9, 10, 11}
 
 
 def test_every_trial_that_began_has_a_bar_as_long_as_it_ran(finished: StudyResults) -> None:
     trials = frames.trials(finished)
-    traces = timeline(trials, now=datetime.now()).data
+    traces = drawn(trials)
     bars = {label: length for trace in traces for label, length in zip(trace.text, trace.x, strict=True)}
     assert set(bars) == set(trials["label"])
     for label, seconds in trials.select("label", "seconds").iter_rows():
@@ -38,8 +67,16 @@ def test_a_running_trial_reaches_to_now() -> None:
     started = datetime(2026, 1, 1, 12)
     row = {"trial": 0, "label": "#0", "state": "RUNNING", "started": started}
     trials = pl.DataFrame([row], schema=frames.TRIAL_SCHEMA)
-    (trace,) = timeline(trials, now=started + timedelta(seconds=90)).data
+    (trace,) = drawn(trials, now=started + timedelta(seconds=90))
     assert list(trace.x) == [90_000]
+
+
+def test_a_stopped_trial_reaches_as_far_as_it_had_trained() -> None:
+    started = datetime(2026, 1, 1, 12)
+    row = {"trial": 0, "label": "#0", "state": "STOPPED", "started": started}
+    trials = pl.DataFrame([row], schema=frames.TRIAL_SCHEMA)
+    (trace,) = drawn(trials, {0: 40.0}, now=started + timedelta(days=3))
+    assert list(trace.x) == [40_000]
 
 
 def test_there_are_as_many_lanes_as_trials_ran_at_once() -> None:
@@ -55,5 +92,5 @@ def test_there_are_as_many_lanes_as_trials_ran_at_once() -> None:
         }
         for i, (a, b) in enumerate(spans)
     ]
-    (trace,) = timeline(pl.DataFrame(rows, schema=frames.TRIAL_SCHEMA), now=noon).data
+    (trace,) = drawn(pl.DataFrame(rows, schema=frames.TRIAL_SCHEMA), now=noon)
     assert list(trace.y) == [1, 2, 1, 1, 3]
