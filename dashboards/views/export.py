@@ -109,7 +109,8 @@ def _file(study: Study, target: str, number: int | None, *, approximate: bool, p
         st.caption(f"{len(export.text.encode()) / 1e6:.1f} MB; opens in any browser, without a network.")
         return
     shown, whole = preview(export.text)
-    st.code(shown, language=LANGUAGES.get(target, "bash" if export.path.suffix == ".sh" else None), height=480)
+    language = LANGUAGES.get(target, "bash" if export.path.suffix == ".sh" else None)
+    st.code(shown, language=language, height=480, wrap_lines=True)
     if not whole:
         st.caption("The beginning; the download has all of it.")
 

@@ -1,0 +1,227 @@
+"""Pages in Streamlit's own test runner, on studies that have little or odd things to show."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from dashboards import frames
+from dashboards.source import Study
+from study.results import StudyResults, read_study
+from tests.dashboards import synthetic
+from tests.dashboards.synthetic import SyntheticStudy
+from trainer.records import SetScore
+
+VIEWS = (
+    "overview", "length_accuracy", "training", "parameters", "pruning", "compare", "completions", "export",
+)  # fmt: skip
+Shown = Callable[..., AppTest]
+
+
+@pytest.fixture
+def page(monkeypatch: pytest.MonkeyPatch) -> Shown:
+    def shown(results: StudyResults, view: str, **query: str) -> AppTest:
+        """One view of the study alone: AppTest opens no page of st.navigation but the first."""
+
+        def script(view: str, study: object) -> None:
+            import importlib
+
+            importlib.import_module(f"dashboards.views.{view}").render(study)
+
+        study = Study(results, frames.trials(results), frames.evaluations(results))
+        app = AppTest.from_function(script, default_timeout=300, args=(view, study))
+        for key, value in query.items():
+            app.query_params[key] = value
+        app.run()
+        assert not app.exception, app.exception[0].value
+        return app
+
+    return shown
+
+
+def with_scores(results: StudyResults, **changes: float) -> StudyResults:
+    """The same study with `changes` in every score of its second trial."""
+
+    def changed(score: SetScore) -> SetScore:
+        return score.model_copy(update=changes)
+
+    trial = results.trials[1]
+    evaluations = tuple(
+        each.model_copy(update={"scores": tuple(changed(score) for score in each.scores)}) for each in trial.evaluations
+    )
+    trials = list(results.trials)
+    trials[1] = dataclasses.replace(trial, evaluations=evaluations, value=changes.get("accuracy", trial.value))
+    return dataclasses.replace(results, trials=tuple(trials))
+
+
+@pytest.fixture(scope="module")
+def one_running(tmp_path_factory: pytest.TempPathFactory) -> StudyResults:
+    """One trial that has been evaluated once, as the base model."""
+    study = SyntheticStudy(tmp_path_factory.mktemp("studies") / "young")
+    study.run(study.begin(), until=1)
+    results = read_study(study.directory)
+    study.close()
+    return results
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_every_page_of_a_study_of_one_young_trial_draws(one_running: StudyResults, page: Shown, view: str) -> None:
+    page(one_running, view)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_every_page_survives_numbers_that_are_none_and_trials_that_all_were_pruned(
+    finished: StudyResults, page: Shown, view: str
+) -> None:
+    pruned = tuple(
+        dataclasses.replace(trial, state="PRUNED", value=None, pruned_at=trial.pruned_at or 40)
+        for trial in with_scores(finished, accuracy=math.nan, mean_length=math.nan).trials
+    )
+    page(dataclasses.replace(finished, trials=pruned), view)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_markup_in_names_and_in_what_the_model_wrote_stays_text_on_every_page(
+    finished: StudyResults, page: Shown, view: str
+) -> None:
+    hostile = "<img src=x onerror=alert(1)> [y](http://example.org) $z$ :blue[w]"
+    first = dataclasses.replace(finished.trials[0], control=hostile, stop_reason=hostile)
+    pruned = next(trial for trial in finished.trials if trial.state == "PRUNED")
+    trials = [first, *finished.trials[1:]]
+    trials[pruned.number] = dataclasses.replace(pruned, stop_reason=hostile)
+    app = page(dataclasses.replace(finished, trials=tuple(trials)), view)
+    shown = [*app.markdown, *app.caption, *app.title, *app.subheader, *app.info, *app.warning, *app.error, *app.metric]
+    said = [str(getattr(each, "value", "")) + str(getattr(each, "label", "")) for each in shown]
+    live = re.compile(r"(?<!\\)(<img|\]\(http|\$z|:blue\[)")
+    assert said and not [each for each in said if live.search(each)]
+
+
+def test_the_best_trial_at_its_last_step_is_what_completions_open_with(finished: StudyResults, page: Shown) -> None:
+    app = page(finished, "completions")
+    assert finished.best is not None
+    chosen = {box.label: box.value for box in app.selectbox}
+    assert (chosen["Trial"], chosen["Training step"], chosen["Response"]) == (finished.best.number, 40, "all of them")
+    assert sum("Response 1, correct" in each.value or "Response 2, wrong" in each.value for each in app.markdown) == 2
+
+
+def test_one_response_may_be_chosen_and_a_step_that_another_trial_lacks_gives_way(
+    finished: StudyResults, page: Shown
+) -> None:
+    pruned = next(trial for trial in finished.trials if trial.state == "PRUNED")
+    app = page(finished, "completions")
+    boxes = {box.label: box for box in app.selectbox}
+    boxes["Response"].select("2: wrong, advantage -0.70")
+    app = boxes["Trial"].select(pruned.number).run()
+    assert not app.exception
+    chosen = {box.label: box.value for box in app.selectbox}
+    assert chosen["Training step"] == pruned.pruned_at
+    assert [each.value for each in app.markdown if "Response 1" in each.value] == []
+
+
+@pytest.mark.parametrize("query", ["../../../../etc", "/etc/passwd", "#999", "<img src=x>"])
+def test_an_address_that_names_no_trial_of_the_study_opens_the_usual_one(
+    finished: StudyResults, page: Shown, query: str
+) -> None:
+    app = page(finished, "completions", trial=query, step=query, problem=query, response=query)
+    assert finished.best is not None
+    assert app.selectbox[0].value == finished.best.number
+
+
+def test_completions_outside_the_study_are_not_read(finished: StudyResults, page: Shown, tmp_path: Path) -> None:
+    outside = tmp_path / "outside" / "completions"
+    outside.mkdir(parents=True)
+    synthetic.completions(5, text="secret").write_parquet(outside / "step-000005.parquet")
+    link = tmp_path / "study" / "trials" / "0000"
+    link.parent.mkdir(parents=True)
+    link.symlink_to(outside.parent)
+    trial = dataclasses.replace(finished.trials[0], directory=link)
+    app = page(dataclasses.replace(finished, directory=tmp_path / "study", trials=(trial,)), "completions")
+    assert "No trial has kept a completion" in app.info[0].value
+
+
+def test_a_long_response_is_shown_in_parts(finished: StudyResults, page: Shown, tmp_path: Path) -> None:
+    folder = tmp_path / "trials" / "0000" / "completions"
+    folder.mkdir(parents=True)
+    synthetic.completions(5, text="x" * 9000).write_parquet(folder / "step-000005.parquet")
+    trial = dataclasses.replace(finished.trials[0], directory=folder.parent)
+    app = page(dataclasses.replace(finished, directory=tmp_path, trials=(trial,)), "completions")
+    parts = next(box for box in app.selectbox if box.label == "Tokens")
+    assert list(parts.options) == ["1 to 4,000 of 9,000", "4,001 to 8,000 of 9,000", "8,001 to 9,000 of 9,000"]
+    assert next(box for box in app.selectbox if box.label == "Response").value.startswith("1: correct")
+
+
+def test_hyperparameters_compare_at_the_last_step_and_say_how_many_trials_that_rests_on(
+    finished: StudyResults, page: Shown
+) -> None:
+    app = page(finished, "parameters")
+    there = sum(trial.evaluations[-1].step == 40 for trial in finished.trials)
+    assert app.select_slider[0].value == 40 and 1 < there < 12
+    said = " ".join(each.value for each in [*app.info, *app.warning, *app.caption])
+    assert f"{there} trials differ" in said and f"{12 - there} of 12 trials did not come so far" in said
+    earlier = app.select_slider[0].set_value(5).run()
+    assert not earlier.exception
+    assert "From 12 of 12 trials at this step" in " ".join(each.value for each in earlier.caption)
+
+
+def test_hyperparameters_say_plainly_when_differences_are_within_noise(finished: StudyResults, page: Shown) -> None:
+    equal = [
+        dataclasses.replace(trial, evaluations=finished.trials[0].evaluations, state="COMPLETE")
+        for trial in finished.trials
+    ]
+    app = page(dataclasses.replace(finished, trials=tuple(equal)), "parameters")
+    assert "do not differ beyond sampling error" in app.warning[0].value
+
+
+def test_confirmed_configurations_are_judged_against_the_noise_of_the_seed(finished: StudyResults, page: Shown) -> None:
+    complete = [trial for trial in finished.trials if trial.state == "COMPLETE"][:2]
+    again = [
+        dataclasses.replace(trial, number=20 + i, confirms=trial.number, control=None, value=(trial.value or 0) - 0.01)
+        for i, trial in enumerate(complete)
+    ]
+    app = page(dataclasses.replace(finished, trials=(*finished.trials, *again)), "parameters")
+    assert any("2 confirmed configurations" in each.value for each in app.info)
+
+
+def test_more_than_two_trials_are_compared_with_the_control(finished: StudyResults, page: Shown) -> None:
+    app = page(finished, "compare")
+    scores = app.dataframe[0].value
+    assert len(scores) > 2
+    against = next(box for box in app.selectbox if box.label == "Against")
+    assert against.value == 0
+    assert scores.loc[scores["label"] == "DAPO (#0)", "difference"].isna().all()
+    assert scores["difference"].notna().sum() == len(scores) - 1
+
+
+def test_training_warns_of_a_collapse_in_words_and_tells_why_a_trial_was_stopped(
+    finished: StudyResults, page: Shown
+) -> None:
+    stopped = dataclasses.replace(finished.trials[0], stop_reason="collapsed: it fell")
+    app = page(dataclasses.replace(finished, trials=(stopped, *finished.trials[1:])), "training")
+    assert any("#0 was stopped" in each.value and "it fell" in each.value for each in app.warning)
+
+
+def test_pruning_tells_the_pruner_from_other_reasons(finished: StudyResults, page: Shown) -> None:
+    pruned = next(trial for trial in finished.trials if trial.state == "PRUNED")
+    trials = list(finished.trials)
+    trials[pruned.number] = dataclasses.replace(pruned, stop_reason="stopped by hand")
+    app = page(dataclasses.replace(finished, trials=tuple(trials)), "pruning")
+    count = sum(trial.state == "PRUNED" for trial in finished.trials)
+    assert f"pruned {count - 1} trials, 1 ended for another reason" in app.markdown[0].value
+    assert "stopped by hand" in app.dataframe[0].value["stop_reason"].to_list()
+
+
+@pytest.mark.parametrize("target", ["yaml", "verl", "ms-swift", "slime", "trl", "hf", "json", "csv", "report"])
+def test_every_target_shows_a_preview_or_why_not_and_the_command(
+    finished: StudyResults, page: Shown, target: str
+) -> None:
+    app = page(finished, "export")
+    app = app.selectbox[0].select(target).run()
+    assert not app.exception
+    assert app.code or app.error
+    assert any(f"--to {target}" in each.value for each in app.code)
