@@ -1,9 +1,8 @@
-"""Pages in Streamlit's own test runner, on studies that have little or odd things to show."""
+"""What single pages say, in Streamlit's own test runner; that each draws for every kind of study is in test_views."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -12,15 +11,12 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from dashboards import frames
+from dashboards.app import PAGES
 from dashboards.source import Study
-from study.results import StudyResults, read_study
+from study.results import StudyResults
 from tests.dashboards import synthetic
-from tests.dashboards.synthetic import SyntheticStudy
-from trainer.records import SetScore
 
-VIEWS = (
-    "overview", "length_accuracy", "training", "parameters", "pruning", "compare", "completions", "export",
-)  # fmt: skip
+VIEWS = [module.__name__.rsplit(".", 1)[1] for module, *_ in PAGES]
 Shown = Callable[..., AppTest]
 
 
@@ -43,47 +39,6 @@ def page(monkeypatch: pytest.MonkeyPatch) -> Shown:
         return app
 
     return shown
-
-
-def with_scores(results: StudyResults, **changes: float) -> StudyResults:
-    """The same study with `changes` in every score of its second trial."""
-
-    def changed(score: SetScore) -> SetScore:
-        return score.model_copy(update=changes)
-
-    trial = results.trials[1]
-    evaluations = tuple(
-        each.model_copy(update={"scores": tuple(changed(score) for score in each.scores)}) for each in trial.evaluations
-    )
-    trials = list(results.trials)
-    trials[1] = dataclasses.replace(trial, evaluations=evaluations, value=changes.get("accuracy", trial.value))
-    return dataclasses.replace(results, trials=tuple(trials))
-
-
-@pytest.fixture(scope="module")
-def one_running(tmp_path_factory: pytest.TempPathFactory) -> StudyResults:
-    """One trial that has been evaluated once, as the base model."""
-    study = SyntheticStudy(tmp_path_factory.mktemp("studies") / "young")
-    study.run(study.begin(), until=1)
-    results = read_study(study.directory)
-    study.close()
-    return results
-
-
-@pytest.mark.parametrize("view", VIEWS)
-def test_every_page_of_a_study_of_one_young_trial_draws(one_running: StudyResults, page: Shown, view: str) -> None:
-    page(one_running, view)
-
-
-@pytest.mark.parametrize("view", VIEWS)
-def test_every_page_survives_numbers_that_are_none_and_trials_that_all_were_pruned(
-    finished: StudyResults, page: Shown, view: str
-) -> None:
-    pruned = tuple(
-        dataclasses.replace(trial, state="PRUNED", value=None, pruned_at=trial.pruned_at or 40)
-        for trial in with_scores(finished, accuracy=math.nan, mean_length=math.nan).trials
-    )
-    page(dataclasses.replace(finished, trials=pruned), view)
 
 
 @pytest.mark.parametrize("view", VIEWS)

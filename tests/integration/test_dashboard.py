@@ -33,7 +33,7 @@ ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "-
 PAGES = {"Overview": "", "Length-accuracy": "length-accuracy", "Training dynamics": "training",
          "Hyperparameters": "hyperparameters", "Pruning": "pruning", "Compare": "compare",
          "Completions": "completions", "Export": "export"}  # fmt: skip
-WITHOUT_CHART = {"Completions": "Response, each token coloured", "Export": "The same on the command line"}
+WITHOUT_CHART = {"Completions": "Response 1, correct", "Export": "The same on the command line"}
 
 
 class Served:
@@ -353,8 +353,8 @@ def test_what_the_model_wrote_stays_text_in_the_browser(tmp_path: Path, serve, b
     study.run(study.begin())
     page, trouble = watched(browser)
     page.goto(f"{serve(study.directory).address}completions")
-    expect(page.get_by_text("Response, each token coloured")).to_be_visible(timeout=PATIENCE)
-    expect(page.locator("span[title^='f = ']")).to_have_count(len(hostile))
+    expect(page.get_by_text("Response 2, wrong")).to_be_visible(timeout=PATIENCE)
+    expect(page.locator("span[title^='f = ']")).to_have_count(2 * len(hostile) + 1)  # the wrong one ends in "!"
     assert page.locator("img[src='x'], a[href*='example.org']").count() == 0
     assert page.title() != "owned"
     expect_sound(page, trouble)
