@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 import polars as pl
 import streamlit as st
 
-from dashboards import text
+from dashboards import palette, text
 from dashboards.optuna_study import OptunaStudy
 from dashboards.views.widgets import ORDER
 
@@ -52,28 +52,37 @@ def render(study: OptunaStudy) -> None:
 def _plots(study: optuna.Study, complete: int) -> None:
     import optuna.visualization as plots
 
-    def drawn(title: str, plot: Callable[[optuna.Study], go.Figure]) -> None:
-        try:
-            figure = inert(plot(study))
-        except ValueError:  # Optuna refuses what a study has nothing for
-            return
-        figure.update_layout(title_text="", margin={"l": 10, "r": 10, "t": 30, "b": 10}, height=420)
-        st.subheader(title)
-        st.plotly_chart(figure, key=f"optuna-{title}", alt=title)
-
     if len(study.directions) > 1:
-        drawn("Pareto front", plots.plot_pareto_front)
-        drawn("Timeline", plots.plot_timeline)
+        _drawn(study, "Pareto front", plots.plot_pareto_front)
+        _drawn(study, "Timeline", plots.plot_timeline)
         return
-    if complete:
-        drawn("Value by trial", plots.plot_optimization_history)
-    if any(each.intermediate_values for each in study.get_trials(deepcopy=False)):
-        drawn("Intermediate values", plots.plot_intermediate_values)
+    left, right = st.columns(2)
+    with left:
+        if complete:
+            _drawn(study, "Value by trial", plots.plot_optimization_history)
+        _drawn(study, "Timeline", plots.plot_timeline)
+    with right:
+        if any(each.intermediate_values for each in study.get_trials(deepcopy=False)):
+            _drawn(study, "Intermediate values", plots.plot_intermediate_values)
+        if complete > 1:
+            _drawn(study, "Importance", plots.plot_param_importances)
     if complete > 1:
-        drawn("One parameter at a time", plots.plot_slice)
-        drawn("All parameters", plots.plot_parallel_coordinate)
-        drawn("Importance", plots.plot_param_importances)
-    drawn("Timeline", plots.plot_timeline)
+        _drawn(study, "One parameter at a time", plots.plot_slice)
+        _drawn(study, "All parameters", plots.plot_parallel_coordinate)
+
+
+def _drawn(study: optuna.Study, title: str, plot: Callable[[optuna.Study], go.Figure]) -> None:
+    try:
+        figure = inert(plot(study))
+    except ValueError:  # Optuna refuses what a study has nothing for
+        return
+    legend = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}
+    margin = {"l": 10, "r": 10, "t": 30, "b": 10}
+    figure.update_layout(title_text="", margin=margin, height=360, legend=legend, plot_bgcolor="rgba(0,0,0,0)")
+    figure.update_annotations(font_color=palette.NEUTRAL)
+    figure.update_shapes(line_color=palette.NEUTRAL)
+    st.subheader(title)
+    st.plotly_chart(figure, key=f"optuna-{title}", alt=title)
 
 
 def inert(figure: go.Figure) -> go.Figure:

@@ -97,10 +97,11 @@ def _cost(study: Study) -> None:
     pruned = costs.pruned(study.trials, study.evaluations, set_name=study.sets[0], steps=study.steps)
     spared = devices.hours(pruned["spared_seconds"].sum())
     note = f"pruning spared {text.number(spared)}" if saved else None
-    why = f"{text.number(devices.count)} {devices.name}s for each trial's wall time; running ones up to their newest"
-    why += " evaluation." + (f" Pruning spared {100 * saved:.0f} % of the finished trials' steps." if saved else "")
-    _card(f"{devices.name}-hours spent".capitalize() if devices.name == "core" else f"{devices.name}-hours spent",
-          text.number(spent), note, why)  # fmt: skip
+    budget = study.results.spec.budget.gpu_hours if devices.name == "GPU" else None
+    why = f"Training time × {devices.name}s of a trial ({text.number(devices.count)}), up to the newest evaluation."
+    why += f" Pruning spared {100 * saved:.0f} % of the finished trials' steps." if saved else ""
+    value = text.number(spent) + (f" of {text.number(budget)}" if budget else "")
+    _card(f"{devices.name[0].upper()}{devices.name[1:]}-hours spent", value, note, why)
 
 
 def _configuration(study: Study) -> None:

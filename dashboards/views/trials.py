@@ -38,7 +38,6 @@ def trials_table(study: Study, set_name: str, *, only: list[int] | None = None) 
         "problem_error": number("± probl.", format="%.1f", width=70, help=PROBLEMS),
         "mean_length": number("tokens", format="localized", width=66, help="Mean response length."),
         "growth": number("× base", format="%.2f", width=64, help="Mean length over that of the base model."),
-        "why": words("why it ended", width="large"),
         **{
             key: number(text.column(key), format=_format(table[key]), width=88, help=text.label(key))
             for key in keys
@@ -47,12 +46,17 @@ def trials_table(study: Study, set_name: str, *, only: list[int] | None = None) 
     }
     order = ["label", "state", "steps_done", "accuracy", "sampling_error", "problem_error", "mean_length", "growth"]
     order += keys
-    if table["why"].drop_nulls().len():
-        order.append("why")
     st.dataframe(
         table.select(order), column_config=columns, hide_index=True, key=f"table-{set_name}", alt="Trials of the study",
-        height=min(38 + 35 * max(table.height, 1), 600),
+        height=min(38 + 35 * max(table.height, 1), 600), placeholder="",
     )  # fmt: skip
+    early = table.drop_nulls("why").select("label", "state", "why")
+    if early.height:
+        st.caption("Why trials ended before their last step")
+        names = {"label": words("trial", width=136), "state": words("state", width=76), "why": words("reason")}
+        st.dataframe(
+            early, column_config=names, hide_index=True, key=f"early-{set_name}", alt="Trials that ended early"
+        )
 
 
 def _format(values: pl.Series) -> str:

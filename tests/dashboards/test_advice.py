@@ -66,9 +66,11 @@ def test_trials_within_noise_are_said_to_be(finished: StudyResults) -> None:
 
 def test_a_study_that_repeats_seeds_is_not_told_to(finished: StudyResults) -> None:
     space = {**finished.spec.space, "seed": finished.spec.space["fipo.epsilon_f_low"]}
+    confirmed = changed(finished, 1, confirms=0)
     seeded = dataclasses.replace(finished, spec=finished.spec.model_copy(update={"space": space}))
     assert any("one seed" in each for each in said(finished))
     assert not any("one seed" in each for each in said(seeded))
+    assert not any("one seed" in each for each in said(confirmed))
 
 
 @pytest.mark.parametrize("kept", [0, 1])
