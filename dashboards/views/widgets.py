@@ -14,8 +14,9 @@ from dashboards.source import Study
 
 ORDER = ("RUNNING", "STOPPED", "COMPLETE", "PRUNED", "FAIL", "WAITING")
 """States as a reader meets them."""
-STUDY, PAGES = "study", "pages"
-"""Keys of the session: the chosen study, and the pages by their path (which `app` sets, since a link needs them)."""
+STUDY, CHOICE, PAGES = "study", "choice", "pages"
+"""Keys of the session: the name of the study that is shown (in the address too), the selectbox that changes it, and the
+pages by their path, which `app` sets since a link needs them."""
 IN_URL: Any = {"bind": "query-params", "persist_state": "session"}
 
 
@@ -34,16 +35,28 @@ def is_dark() -> bool:
 
 
 def choose_study(known: Sequence[Entry]) -> Entry | None:
-    """The study that the address names, the first of `known` without one; a selectbox where there are several."""
-    if len(known) < 2:
-        return known[0] if known else None
+    """The study that the address names, else the one shown before, else the first of `known`; None without any.
+
+    Where there are several, a selectbox in the sidebar changes it, and the address always says which: the first of the
+    list is another one as soon as a study begins.
+    """
     names = {each.name: each for each in known}
-    chosen = st.sidebar.selectbox("Study", list(names), key=STUDY, on_change=_forget, bind="query-params")
-    return names[chosen]
+    asked = st.query_params.get(STUDY)
+    current = next((name for name in (asked, st.session_state.get(STUDY), *names) if name in names), None)
+    st.session_state[STUDY] = current
+    if current is None:
+        return None
+    if len(names) > 1:
+        st.session_state[CHOICE] = current
+        st.sidebar.selectbox("Study", list(names), key=CHOICE, on_change=_turn)
+        if asked != current:
+            st.query_params[STUDY] = current
+    return names[current]
 
 
-def _forget() -> None:
-    """Chosen trials and filters belong to the study that was left; how charts are drawn does not."""
+def _turn() -> None:
+    """Chosen trials and filters belong to the study that is left; how charts are drawn does not."""
+    st.query_params[STUDY] = st.session_state[CHOICE]
     for key in ("trials", "states"):
         if key in st.session_state:
             st.session_state[key] = []

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -119,3 +121,27 @@ def test_markup_in_a_control_name_stays_text(tmp_path: Path, monkeypatch: pytest
     shown_text = [each.value for each in [*app.markdown, *app.caption, *app.title]]
     assert any("img" in each for each in shown_text)
     assert not any(re.search(r"(?<!\\)<img|(?<!\\)\]\(|\](?<!\\)\(", each) for each in shown_text)
+
+
+def test_a_study_that_begins_leaves_who_looks_at_another_where_he_is(
+    finished: StudyResults, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(finished.directory, tmp_path / "first")
+    app = shown(tmp_path, monkeypatch)
+    assert not app.selectbox
+    shutil.copytree(finished.directory, tmp_path / "second")
+    os.utime(tmp_path / "second" / "study.yaml")  # the newest is listed first
+    app.run()
+    assert list(app.selectbox[0].options) == ["second", "first"]
+    assert app.selectbox[0].value == "first" and app.query_params["study"] in ("first", ["first"])
+    app.selectbox[0].select("second").run()
+    assert app.query_params["study"] in ("second", ["second"])
+
+
+def test_the_dashboard_loads_nothing_that_trains() -> None:
+    code = (
+        "import sys, dashboards.server, dashboards.app\n"
+        "heavy = {'torch', 'ray', 'transformers', 'vllm'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=120)

@@ -52,8 +52,6 @@ def test_a_control_that_lacks_a_parameter_or_lies_outside_its_range_is_left_out(
 ) -> None:
     first = finished.trials[0]
     changed = {**first.params, "optimizer.learning_rate": 0.9} if params == "beyond" else params
-    results = dataclasses.replace(
-        finished, trials=(dataclasses.replace(first, params=changed), *finished.trials[1:])
-    )
+    results = dataclasses.replace(finished, trials=(dataclasses.replace(first, params=changed), *finished.trials[1:]))
     usable = importance.usable(results, steered_by_rate(finished))
     assert usable["trial"].to_list() == [trial.number for trial in finished.trials[1:]]

@@ -228,7 +228,9 @@ def test_several_studies_are_chosen_in_the_sidebar_and_named_in_the_address(
     page.get_by_role("combobox", name="Study").click()
     page.get_by_role("option", name="second").click()
     expect(page.get_by_text("2 of 2 trials finished")).to_be_visible()
-    page.wait_for_url("**/length-accuracy")  # the first of the list needs no name, and the filter was the other study's
+    page.wait_for_url("**/length-accuracy?study=second")  # without the filter, which was the other study's
+    page.get_by_role("link", name="Compare").click()
+    page.wait_for_url("**/compare?study=second")
     page.get_by_role("combobox", name="Study").click()
     page.get_by_role("option", name="other").click()
     expect(page.get_by_role("heading", name="Value by trial")).to_be_visible()

@@ -23,9 +23,7 @@ def surface() -> Surface:
     return Surface([4, 8, 16, 32], [0, 0.2, 0.4], grid, grid / 10, trials=12, left_out_error=0.01, spread=0.1)
 
 
-def test_the_map_is_a_heat_map_with_contours_and_the_trials_on_one_scale(
-    known: pl.DataFrame, surface: Surface
-) -> None:
+def test_the_map_is_a_heat_map_with_contours_and_the_trials_on_one_scale(known: pl.DataFrame, surface: Surface) -> None:
     contour, *points = plane.estimate(known, X, Y, measure="m", surface=surface).data
     assert (contour.type, contour.contours.coloring, contour.contours.showlabels) == ("contour", "heatmap", True)
     assert np.array_equal(contour.z, surface.mean)
