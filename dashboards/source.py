@@ -25,8 +25,9 @@ from trainer.config import TrainerConfig
 from trainer.errors import UserError
 
 POLL_SECONDS = 1.5
-POLL_DATABASE_SECONDS = 4
-"""How often a database is read that has no file whose change could be seen."""
+ASK_STORAGE_EVERY, ASK_DATABASE_EVERY = 4, 15
+"""Seconds between two readings of what has no file whose change could be seen: a bare Optuna storage, and the database
+of a study whose directory tells of new evaluations by itself."""
 
 Stamp = tuple[tuple[str, int, int], ...]
 
@@ -82,11 +83,11 @@ def fingerprint(directory: Path) -> Stamp:
         stamps.append((str(file), stat.st_size, stat.st_mtime_ns))
     stamps.append(("driver", int(driver(directory) is not None), 0))
     local = any((directory / name).exists() for name in ("optuna.db", "optuna.journal"))
-    return tuple(stamps) if local else (*stamps, *_clock())
+    return tuple(stamps) if local else (*stamps, *_clock(ASK_DATABASE_EVERY))
 
 
-def _clock() -> Stamp:
-    return (("", int(time.monotonic() // POLL_DATABASE_SECONDS), 0),)
+def _clock(every: float) -> Stamp:
+    return (("clock", int(time.monotonic() // every), 0),)
 
 
 def _read_directory(directory: Path) -> Study:
@@ -114,7 +115,8 @@ class Reader:
             self._find = functools.partial(_read_directory, Path(entry.place))
         else:
             loaded = functools.cache(functools.partial(optuna_study.load, entry.place, entry.study))
-            self._fingerprint, self._find = _clock, lambda: optuna_study.read(loaded(), entry.place)
+            self._fingerprint = lambda: _clock(ASK_STORAGE_EVERY)
+            self._find = lambda: optuna_study.read(loaded(), entry.place)
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="reading")
         self._lock = threading.Lock()
         self._stamp: Stamp | None = None

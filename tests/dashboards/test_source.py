@@ -85,7 +85,7 @@ def test_reading_without_pause_stops_no_driver_from_writing(tmp_path: Path) -> N
 
 
 def test_an_optuna_storage_is_asked_again_after_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(source, "POLL_DATABASE_SECONDS", 0.1)
+    monkeypatch.setattr(source, "ASK_STORAGE_EVERY", 0.1)
     url = f"sqlite:///{tmp_path / 'other.db'}"
     other = optuna.create_study(study_name="other", storage=url)
     reader = Reader(Entry("other", url, "other"))
