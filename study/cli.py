@@ -190,18 +190,19 @@ def evaluate(
     _console().print(evaluation_table(model, data, options))
 
 
-@app.command(epilog="Example: fipo dashboard studies/tiny --port 8600")
+PLACES_HELP = "Studies, directories of studies, or URLs of Optuna storages; several of them. Default: ./studies."
+
+
+@app.command(epilog="Example: fipo dashboard studies/tiny studies/other --port 8600")
 def dashboard(
-    directory: Study = None,
+    places: Annotated[list[str] | None, typer.Argument(metavar="PLACE...", help=PLACES_HELP)] = None,
     host: Annotated[str, typer.Option(help="Address to listen on. The default is this machine only.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 8501,
 ) -> None:
-    """Browse a study in the web browser, also while it runs. Ctrl-C ends it."""
-    from study.results import find_study
-
-    study = str(find_study(directory))
-    command = [sys.executable, "-m", "dashboards.serve", study, "--host", host, "--port", str(port)]
-    os.execv(sys.executable, command)  # one process: a signal to it reaches the server
+    """Browse studies in the web browser, also while they run. Ctrl-C ends it."""
+    # -P: what lies in the directory where the user stands must not be taken for a library.
+    command = [sys.executable, "-P", "-m", "dashboards.serve", "--host", host, "--port", str(port), "--"]
+    os.execv(sys.executable, [*command, *(places or [])])  # one process: a signal to it reaches the server
 
 
 cli_live.add_commands(app)

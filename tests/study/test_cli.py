@@ -34,6 +34,9 @@ def fipo(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         ("train", "nowhere.yaml"),
         ("train", "good.yaml"),
         ("dashboard", "nowhere"),
+        ("dashboard", "taken"),
+        ("dashboard", "sqlite:///nowhere.db"),
+        ("dashboard",),
     ],
     ids=" ".join,
 )
