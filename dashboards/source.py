@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import gc
 import logging
@@ -158,6 +159,21 @@ class Reader:
         before, self._stamp = self._latest, stamp
         if before is None or not _same(before.found, found):
             self._latest = Reading(before.version + 1 if before else 1, found)
+            _freeze()
+
+
+def _freeze() -> None:
+    """Take all that is alive out of the garbage collector's sight until the next reading.
+
+    Streamlit collects after every run of a page, of the watcher's too, and would look each time through the million
+    objects of a large study.
+    """
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
+
+
+atexit.register(gc.unfreeze)  # or libraries that count their objects at exit would complain of leaks
 
 
 def _same(one: Found, other: Found) -> bool:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import shutil
 import threading
 import time
@@ -47,6 +48,13 @@ def test_a_file_that_says_nothing_new_redraws_no_page(finished: StudyResults, tm
     reader.newer_than(first.version)
     reader.refresh().result()
     assert reader.latest() is first
+
+
+def test_the_garbage_collector_does_not_look_through_a_study_at_every_run_of_a_page(finished: StudyResults) -> None:
+    found = Reader(Entry("study", str(finished.directory))).latest().found
+    assert isinstance(found, Study)
+    own = {id(each) for trial in found.results.trials for each in trial.evaluations}
+    assert own and not own & {id(each) for each in gc.get_objects()}
 
 
 def test_a_study_that_breaks_and_mends_is_followed(finished: StudyResults, tmp_path: Path) -> None:
