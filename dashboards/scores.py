@@ -16,9 +16,13 @@ def steps(evaluations: pl.DataFrame, set_name: str) -> dict[int, int]:
     return dict(own.group_by("step").agg(pl.col("trial").n_unique()).sort("step").iter_rows())
 
 
-def usual_step(counts: dict[int, int]) -> int:
-    """The last step with two trials at least, the last of all where no step has; 0 without any."""
-    return max((step for step, trials in counts.items() if trials > 1), default=max(counts, default=0))
+def usual_step(counts: dict[int, int], *, enough: int) -> int:
+    """The last step with `enough` trials, else the last with two, else the last of all; 0 without any."""
+    for least in (enough, 2, 1):
+        there = [step for step, trials in counts.items() if trials >= least]
+        if there:
+            return max(there)
+    return 0
 
 
 def at_step(

@@ -52,10 +52,8 @@ def render(study: Study) -> None:
 def _step(counts: dict[int, int]) -> int:
     if len(counts) == 1:
         return next(iter(counts))
-    return st.select_slider(
-        "Compare at training step", list(counts), value=scores.usual_step(counts), key="at", help=STEP_HELP,
-        format_func=lambda step: f"{step} ({counts[step]} trials)", **IN_URL,
-    )  # fmt: skip
+    usual = scores.usual_step(counts, enough=surface.FEWEST)
+    return st.select_slider("Compare at training step", list(counts), usual, key="at", help=STEP_HELP, **IN_URL)
 
 
 def _without_twin(keys: list[str]) -> list[str]:
@@ -65,7 +63,7 @@ def _without_twin(keys: list[str]) -> list[str]:
 
 def _verdict(study: Study, known: pl.DataFrame, step: int, last: int) -> None:
     spread = differences.spread(known.rename({"score": "accuracy", "error": "sampling_error"}))
-    where = "at the last step" if step == last else f"at step {step}"
+    where = f"at step {step}"
     if spread is None:
         st.info(f"{known.height} trials {where}, not all with a known sampling error: differences cannot be judged.")
     elif spread.beyond_sampling:
@@ -81,9 +79,8 @@ def _verdict(study: Study, known: pl.DataFrame, step: int, last: int) -> None:
     seeds = seeds_against_settings(study.results.evidence)
     if seeds:
         st.info(text.in_markdown(f"{seeds}."))
-    if step == last and known.height < study.trials.height:
-        left = study.trials.height - known.height
-        st.caption(f"{left} of {study.trials.height} trials did not come so far; an earlier step has more of them.")
+    came = f"{known.height} of {study.trials.height} trials were evaluated at step {step}"
+    st.caption(f"{came}." if step == last else f"{came}; the last step is {last}.")
 
 
 def _plane(known: pl.DataFrame, keys: list[str], measure: str) -> None:

@@ -111,17 +111,23 @@ def test_a_long_response_is_shown_in_parts(finished: StudyResults, page: Shown, 
     assert next(box for box in app.selectbox if box.label == "Response").value.startswith("1: correct")
 
 
-def test_hyperparameters_compare_at_the_last_step_and_say_how_many_trials_that_rests_on(
+def test_hyperparameters_compare_where_there_are_enough_trials_and_say_how_many(
     finished: StudyResults, page: Shown
 ) -> None:
+    def said(app: AppTest) -> str:
+        assert not app.exception
+        return " ".join(each.value for each in [*app.info, *app.warning, *app.caption])
+
     app = page(finished, "parameters")
+    step = app.select_slider[0].value
+    there = sum(trial.evaluations[-1].step >= step for trial in finished.trials)
+    assert step < 40 and there >= 8
+    assert f"{there} trials do" in said(app) and f"From {there} of {there} trials at this step" in said(app)
+    assert f"{there} of 12 trials were evaluated at step {step}; the last step is 40" in said(app)
+    last = app.select_slider[0].set_value(40).run()
     there = sum(trial.evaluations[-1].step == 40 for trial in finished.trials)
-    assert app.select_slider[0].value == 40 and 1 < there < 12
-    said = " ".join(each.value for each in [*app.info, *app.warning, *app.caption])
-    assert f"{there} trials differ" in said and f"{12 - there} of 12 trials did not come so far" in said
-    earlier = app.select_slider[0].set_value(5).run()
-    assert not earlier.exception
-    assert "From 12 of 12 trials at this step" in " ".join(each.value for each in earlier.caption)
+    assert f"{there} of 12 trials were evaluated at step 40." in said(last)
+    assert f"A map needs 8 trials with numbers for both that differ; there are {there}" in said(last)
 
 
 def test_hyperparameters_say_plainly_when_differences_are_within_noise(finished: StudyResults, page: Shown) -> None:

@@ -42,7 +42,8 @@ def test_another_metric_has_its_own_score_and_no_error(finished: StudyResults, m
 
 
 @pytest.mark.parametrize(
-    ("counts", "step"), [({5: 9, 10: 4, 40: 2}, 40), ({5: 9, 10: 1}, 5), ({5: 1, 10: 1}, 10), ({}, 0)]
+    ("counts", "step"),
+    [({5: 14, 10: 9, 40: 8}, 40), ({5: 14, 10: 8, 40: 5}, 10), ({5: 7, 10: 3, 15: 1}, 10), ({5: 1, 9: 1}, 9), ({}, 0)],
 )
-def test_the_usual_step_is_the_last_that_compares_two(counts: dict[int, int], step: int) -> None:
-    assert scores.usual_step(counts) == step
+def test_the_usual_step_is_the_last_with_enough_trials_or_with_two(counts: dict[int, int], step: int) -> None:
+    assert scores.usual_step(counts, enough=8) == step
