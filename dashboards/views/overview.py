@@ -9,10 +9,11 @@ import streamlit as st
 
 from dashboards import costs, frames, text
 from dashboards.advice import advice
+from dashboards.figures.history import history
 from dashboards.source import Study
 from dashboards.views.length_accuracy import FRONT, draw
 from dashboards.views.trials import trials_table
-from dashboards.views.widgets import ORDER, PAGES
+from dashboards.views.widgets import ORDER, PAGES, is_dark
 from study.replicas import seeds_against_settings
 
 
@@ -36,6 +37,10 @@ def render(study: Study) -> None:
     _confirmed(study)
     st.subheader("Trials")
     trials_table(study, study.sets[0])
+    if study.trials["value"].count() > 1:
+        st.subheader("Search so far")
+        figure = history(study.trials, metric=study.results.metric_name, dark=is_dark())
+        st.plotly_chart(figure, key="history", alt="Value of each completed trial, and the best so far")
 
 
 def _best(study: Study) -> None:

@@ -1,0 +1,44 @@
+"""How the search went: each completed trial's value in the order of trials, and the best so far."""
+
+from __future__ import annotations
+
+import plotly.graph_objects as go
+import polars as pl
+
+from dashboards import palette, text
+
+
+def history(trials: pl.DataFrame, *, metric: str, dark: bool = False) -> go.Figure:
+    """Values of `frames.trials` by trial number; a stair is the best of all sampled so far.
+
+    Args:
+        metric: what the value is, for the axis title. Confirmations are no search and are left out.
+    """
+    found = trials.filter(pl.col("confirms").is_null()).drop_nulls("value").sort("trial")
+    figure = go.Figure()
+    stair = {"color": palette.foreground(dark), "width": 1.5, "shape": "hv"}
+    figure.add_trace(
+        go.Scatter(x=found["trial"], y=found["value"].cum_max(), mode="lines", line=stair, name="best so far",
+                   hovertemplate="best up to trial %{x}: %{y:.1%}<extra></extra>")
+    )  # fmt: skip
+    for name, own, shade, symbol in (
+        ("complete", found.filter(pl.col("control").is_null()), palette.STATE_COLOURS["COMPLETE"], "circle"),
+        ("control", found.filter(pl.col("control").is_not_null()), palette.foreground(dark), "diamond"),
+    ):
+        if own.is_empty():
+            continue
+        figure.add_trace(
+            go.Scatter(x=own["trial"], y=own["value"], mode="markers", name=name,
+                       marker={"color": shade, "symbol": symbol, "size": 8},
+                       text=[text.in_plotly(label) for label in own["label"]],
+                       hovertemplate="%{text}: %{y:.1%}<extra></extra>")
+        )  # fmt: skip
+    figure.update_layout(
+        height=280,
+        margin={"l": 10, "r": 10, "t": 10, "b": 10},
+        xaxis={"title": "trial, in the order of sampling", "zeroline": False},
+        yaxis={"title": text.in_plotly(metric), "tickformat": ".0%", "zeroline": False},
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+        uirevision="keep",
+    )
+    return figure

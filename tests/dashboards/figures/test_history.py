@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+import polars as pl
+
+from dashboards import frames
+from dashboards.figures.history import history
+from study.results import StudyResults
+
+
+def test_the_stair_is_the_best_value_so_far_and_ends_at_the_best(finished: StudyResults) -> None:
+    figure = history(frames.trials(finished), metric=finished.metric_name)
+    stair = figure.data[0]
+    values = [trial.value for trial in finished.trials if trial.value is not None]
+    assert list(stair.y) == [max(values[: i + 1]) for i in range(len(values))]
+    assert finished.best is not None and stair.y[-1] == finished.best.value
+
+
+def test_controls_are_marked_and_confirmations_are_no_search(finished: StudyResults) -> None:
+    trials = frames.trials(finished)
+    drawn = {trace.name: list(trace.x) for trace in history(trials, metric="avg@8").data}
+    assert drawn["control"] == [0]
+    again = trials.with_columns(pl.when(pl.col("trial") == 1).then(0).otherwise(None).alias("confirms"))
+    assert 1 in drawn["complete"]
+    assert 1 not in {trace.name: list(trace.x) for trace in history(again, metric="avg@8").data}["complete"]
+
+
+def test_without_a_complete_trial_there_is_nothing_but_axes(finished: StudyResults) -> None:
+    none = frames.trials(finished).filter(pl.col("state") == "PRUNED")
+    assert [len(trace.x) for trace in history(none, metric="avg@8").data] == [0]
