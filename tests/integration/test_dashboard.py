@@ -300,14 +300,19 @@ def test_a_broken_study_shows_a_sentence_on_every_page(tmp_path: Path, serve, br
     page.close()
 
 
-def test_markup_in_a_name_runs_nothing(tmp_path: Path, serve, browser: Browser) -> None:
+def test_markup_in_a_name_and_in_what_the_model_wrote_runs_nothing(tmp_path: Path, serve, browser: Browser) -> None:
     hostile = "<img src=x onerror=\"document.title='owned'\"><a href='http://example.org'>x</a> [y](http://example.org)"
-    study = SyntheticStudy(tmp_path / "hostile", control=hostile)
+    study = SyntheticStudy(tmp_path / "hostile", control=hostile, text=hostile + "$\\alpha$")
     study.run(study.begin())
     study.fail(study.begin(), hostile)
     page, trouble = watched(browser)
     page.goto(serve(study.directory).address)
     expect(page.locator(".js-plotly-plot .main-svg").first).to_be_visible(timeout=PATIENCE)
+    assert page.locator("img[src='x'], a[href*='example.org']").count() == 0
+    page.get_by_role("link", name="Completions", exact=True).first.click()
+    expect(page.get_by_text("Response 2, wrong")).to_be_visible(timeout=PATIENCE)
+    letters = 2 * len(hostile + "$\\alpha$") + 1  # the wrong one ends in "!"
+    expect(page.locator("span[title^='f = ']")).to_have_count(letters)
     assert page.locator("img[src='x'], a[href*='example.org']").count() == 0
     assert page.title() != "owned"
     expect_sound(page, trouble)
@@ -349,20 +354,6 @@ def test_a_clicked_point_opens_its_trial_and_carries_it_to_other_pages(finished:
     page.close()
 
 
-def test_what_the_model_wrote_stays_text_in_the_browser(tmp_path: Path, serve, browser: Browser) -> None:
-    hostile = "<img src=x onerror=\"document.title='owned'\">$\\alpha$ [y](http://example.org)"
-    study = SyntheticStudy(tmp_path / "written", text=hostile)
-    study.run(study.begin())
-    page, trouble = watched(browser)
-    page.goto(f"{serve(study.directory).address}completions")
-    expect(page.get_by_text("Response 2, wrong")).to_be_visible(timeout=PATIENCE)
-    expect(page.locator("span[title^='f = ']")).to_have_count(2 * len(hostile) + 1)  # the wrong one ends in "!"
-    assert page.locator("img[src='x'], a[href*='example.org']").count() == 0
-    assert page.title() != "owned"
-    expect_sound(page, trouble)
-    page.close()
-
-
 def test_an_export_downloads_what_the_page_shows(finished: Served, browser: Browser, tmp_path: Path) -> None:
     page, trouble = watched(browser)
     page.goto(f"{finished.address}export")
@@ -377,15 +368,16 @@ def test_an_export_downloads_what_the_page_shows(finished: Served, browser: Brow
     page.close()
 
 
-@pytest.mark.parametrize(
-    "path", ["", "length-accuracy?over=stage+fits&over=Pareto+front&over=paper:+FIPO+32B", "export"]
-)
-def test_a_narrow_window_scrolls_only_downwards(finished: Served, browser: Browser, path: str) -> None:
+def test_a_narrow_window_scrolls_only_downwards_on_every_page(finished: Served, browser: Browser) -> None:
     page, trouble = watched(browser)
     page.set_viewport_size({"width": 420, "height": 900})
-    page.goto(finished.address + path)
-    expect(page.get_by_role("heading").first).to_be_visible(timeout=PATIENCE)
-    page.wait_for_load_state("networkidle")
-    assert page.evaluate("document.querySelector('[data-testid=stMain]').scrollWidth") <= 420
+    overlays = "length-accuracy?over=stage+fits&over=Pareto+front&over=paper:+FIPO+32B"
+    for path in (*PAGES.values(), overlays):
+        page.goto(finished.address + path)
+        expect(page.get_by_role("heading").first).to_be_visible(timeout=PATIENCE)
+        shown = WITHOUT_CHART.get(next((title for title, own in PAGES.items() if own == path), ""))
+        first = page.get_by_text(shown) if shown else page.locator(".js-plotly-plot .main-svg")
+        expect(first.first).to_be_visible()
+        assert page.evaluate("document.querySelector('[data-testid=stMain]').scrollWidth") <= 420, path
     expect_sound(page, trouble)
     page.close()
