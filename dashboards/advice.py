@@ -73,7 +73,7 @@ def _noise(results: StudyResults, trials: pl.DataFrame, evaluations: pl.DataFram
             f"The {spread.trials} complete trials do not differ beyond sampling error ({text.probability(spread.p)}):"
             " draw more responses per problem, or spread the search wider, before choosing.", "hyperparameters",
         )  # fmt: skip
-    if "seed" in results.spec.space or any(len(each.values) > 1 for each in results.evidence):
+    if "seed" in results.spec.space or any(each.fresh for each in results.evidence):
         return None
     return Advice("Every trial ran with one seed: run the best settings again with fresh ones before you rely on them.")
 

@@ -51,11 +51,12 @@ def _best(study: Study) -> None:
         return
     confirmed = next((each for each in study.results.evidence if each.seed_error is not None), None)
     if confirmed is not None and confirmed.seed_error is not None:
-        runs = len(confirmed.values)
+        runs = len(confirmed.fresh)
         _card(
             f"Best {study.results.metric_name}", text.accuracy(confirmed.mean),
-            f"± {100 * confirmed.seed_error:.1f} over {runs} seeds",
-            f"Trial #{confirmed.number} and its confirmations: the mean over seeds, ± one standard error of it.",
+            f"± {100 * confirmed.seed_error:.1f} over {runs} fresh seeds",
+            f"The trials that confirm #{confirmed.number}: their mean, ± one standard error of it. The trial itself was"
+            " chosen for being high, so it is left out.",
         )  # fmt: skip
     for name in study.sets[:2]:
         scores = frames.newest(study.evaluations, name).filter(pl.col("trial") == best.number)
@@ -152,15 +153,17 @@ def _confirmed(study: Study) -> None:
     if verdict:
         st.markdown(text.in_markdown(verdict[0].upper() + verdict[1:] + "."))
     labels = dict(study.trials.select("trial", "label").iter_rows())
-    rows = [(labels[each.number], len(each.values), 100 * each.mean, 100 * (each.seed_error or 0),
-             ", ".join(f"{100 * value:.1f}" for value in each.values)) for each in found]  # fmt: skip
+    rows = [(labels[each.number], 100 * each.first, len(each.fresh), 100 * each.mean, 100 * (each.seed_error or 0),
+             ", ".join(f"{100 * value:.1f}" for value in each.fresh)) for each in found]  # fmt: skip
     number = st.column_config.NumberColumn
     columns = {
-        "mean": number(f"mean {study.results.metric_name}, %", format="%.1f"),
-        "error": number("± seeds", format="%.1f", help="One standard error of the mean over seeds, in points."),
-        "runs": st.column_config.TextColumn("each seed, %"),
+        "first": number("as chosen, %", format="%.1f", help="Of the trial itself, which was chosen for being high."),
+        "seeds": number("fresh seeds"),
+        "mean": number(f"their mean {study.results.metric_name}, %", format="%.1f"),
+        "error": number("± seeds", format="%.1f", help="One standard error of that mean, in points."),
+        "runs": st.column_config.TextColumn("each fresh seed, %"),
     }
-    table = pl.DataFrame(rows, schema=["trial", "seeds", "mean", "error", "runs"], orient="row")
+    table = pl.DataFrame(rows, schema=["trial", "first", "seeds", "mean", "error", "runs"], orient="row")
     st.dataframe(table, column_config=columns, hide_index=True, key="confirmed", alt="Confirmed configurations")
 
 

@@ -74,11 +74,12 @@ def test_confirmed_configurations_are_shown_with_the_error_over_seeds(
     app = shown(tmp_path / "seeds", monkeypatch)
     results = read_study(study.directory)
     best = results.evidence[0]
-    assert (len(best.values), len(results.trials)) == (3, 6)
+    assert (len(best.fresh), len(results.trials)) == (2, 6)
     assert app.metric[0].value == f"{100 * best.mean:.1f} %"
-    assert app.metric[0].delta == f"± {100 * best.seed_error:.1f} over 3 seeds"
+    assert app.metric[0].delta == f"± {100 * best.seed_error:.1f} over 2 fresh seeds"
     (table,) = [each.value for each in app.dataframe if "seeds" in each.value]
-    assert table["seeds"].to_list() == [3, 3]
+    assert table["seeds"].to_list() == [2, 2]
+    assert set(table["first"]) == {100 * results.trials[0].value, 100 * results.trials[1].value}
 
 
 def test_a_study_whose_trials_all_failed_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

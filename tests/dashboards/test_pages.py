@@ -142,8 +142,9 @@ def test_hyperparameters_say_plainly_when_differences_are_within_noise(finished:
 def test_confirmed_configurations_are_judged_against_the_noise_of_the_seed(finished: StudyResults, page: Shown) -> None:
     complete = [trial for trial in finished.trials if trial.state == "COMPLETE"][:2]
     again = [
-        dataclasses.replace(trial, number=20 + i, confirms=trial.number, control=None, value=(trial.value or 0) - 0.01)
+        dataclasses.replace(trial, number=20 + 2 * i + j, confirms=trial.number, control=None, value=0.5 + 0.01 * j)
         for i, trial in enumerate(complete)
+        for j in range(2)
     ]
     app = page(dataclasses.replace(finished, trials=(*finished.trials, *again)), "parameters")
     assert any("2 confirmed configurations" in each.value for each in app.info)
