@@ -121,8 +121,11 @@ def measure(directory: Path, browser: Browser) -> dict[str, Taken]:
     address = f"http://127.0.0.1:{_port(server)}/"
     found["length-accuracy, cold"] = timed(lambda: _open(page, address + "length-accuracy"))
     for title, heading in (("Pruning", "Pruning"), ("Hyperparameters", "Hyperparameters")):
+        _rest(page)
         found[f"{title.lower()}, warm"] = timed(lambda: _turn(page, title, heading))  # noqa: B023
+    _rest(page)
     found["length-accuracy, warm"] = timed(lambda: _turn(page, "Length-accuracy", "Length-accuracy"))
+    _rest(page)
     found["interaction"] = timed(lambda: _choose_median(page))
     found["memory (MB)"] = Taken(server.peak)
     server.stop()
@@ -173,6 +176,12 @@ def _turn(page: Page, title: str, heading: str) -> None:
     page.get_by_role("link", name=title).click()
     page.get_by_role("heading", name=heading, exact=True).wait_for(state="visible")
     page.locator(CHART).first.wait_for(state="visible")
+
+
+def _rest(page: Page) -> None:
+    """Until the page has stopped computing, so that what comes next is measured alone."""
+    page.get_by_test_id("stStatusWidget").wait_for(state="detached")
+    page.wait_for_timeout(2000)
 
 
 def _choose_median(page: Page) -> None:

@@ -159,17 +159,18 @@ class Reader:
         before, self._stamp = self._latest, stamp
         if before is None or not _same(before.found, found):
             self._latest = Reading(before.version + 1 if before else 1, found)
-            _freeze()
+            _freeze(collect=before is not None)
 
 
-def _freeze() -> None:
-    """Take all that is alive out of the garbage collector's sight until the next reading.
+def _freeze(*, collect: bool) -> None:
+    """Take all that is alive out of the garbage collector's sight until the next reading; garbage first if `collect`.
 
     Streamlit collects after every run of a page, of the watcher's too, and would look each time through the million
     objects of a large study.
     """
     gc.unfreeze()
-    gc.collect()
+    if collect:  # at the first reading there is nothing yet to collect, and someone waits
+        gc.collect()
     gc.freeze()
 
 
