@@ -160,7 +160,8 @@ def completions(step: int, *, text: str) -> pl.DataFrame:
              "finished": True, "tokens": list(written), "log_ratio": [0.01 * (w - 1) for w in weights],
              "influence_weight": weights}
         )  # fmt: skip
-    return pl.DataFrame(rows, schema_overrides={"prediction": pl.String})
+    lists = dict.fromkeys(("log_ratio", "influence_weight"), pl.List(pl.Float32))
+    return pl.DataFrame(rows, schema_overrides={"prediction": pl.String, **lists})
 
 
 def _score(
