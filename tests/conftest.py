@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 import os
+import random
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from study.cluster import prepare_environment
 from trainer.config import TrainerConfig
@@ -49,8 +51,28 @@ def random_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def guessing_model(random_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The random model after a second of training: it answers in a box, with any digit, so some answers are right."""
+    directory = Path(shutil.copytree(random_model, tmp_path_factory.mktemp("guessing") / "model"))
+    model, ids = AutoModelForCausalLM.from_pretrained(directory), {each: at for at, each in enumerate(SYMBOLS)}
+    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
+    generator = random.Random(0)
+    for _ in range(60):
+        digits = [[str(generator.randint(0, most)) for most in (4, 4, 9)] for _ in range(32)]
+        texts = [[a, "+", b, "=", "\\boxed{", c, "}", "<eos>"] for a, b, c in digits]
+        tokens = torch.tensor([[ids[symbol] for symbol in text] for text in texts])
+        logits = model(input_ids=tokens[:, :-1]).logits[:, 3:]  # from the answer's first token on
+        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), tokens[:, 4:].flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    model.save_pretrained(directory)
+    return directory
+
+
+@pytest.fixture(scope="session")
 def problems_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One-digit answers, so that a random policy is right now and then and groups are informative."""
+    """One-digit answers, so that a guessing policy is right now and then and groups are informative."""
     path = tmp_path_factory.mktemp("problems") / "problems.jsonl"
     rows = [{"problem": f"{a}+{b}=", "answer": str(a + b)} for a in range(5) for b in range(5)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -58,12 +80,12 @@ def problems_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def small_config(random_model: Path, problems_file: Path) -> TrainerConfig:
-    """Two steps of a real run on the random policy."""
+def small_config(guessing_model: Path, problems_file: Path) -> TrainerConfig:
+    """Two steps of a real run on the guessing policy."""
     return TrainerConfig.model_validate(
         {
             "steps": 2,
-            "model": {"path": str(random_model)},
+            "model": {"path": str(guessing_model)},
             "data": {"train": str(problems_file)},
             "rollout": {"prompts_per_step": 8, "group_size": 4, "max_response_length": 12},
             "optimizer": {"prompts_per_minibatch": 4, "micro_batch_tokens": 200, "learning_rate": 1e-2},
