@@ -5,7 +5,8 @@
 
 Real: the bridge, Optuna (in-memory storage), the pruners. Simulated: the trials and the clock. A trial is a curve of
 true accuracy; evaluation at a step draws k responses to each of 30 problems. A study runs `CONCURRENCY` trials at a
-time, each at its own speed. All pruners see the same trials with the same responses. Ctrl-C prints what is done so far.
+time, each at its own speed. All pruners see the same trials with the same responses; with `aime-racing` an evaluation
+draws 8 of them for each problem, then 16, then 32, while the decision is open. Ctrl-C prints what is done so far.
 
 Problems follow a Rasch model: problem i is solved with probability sigmoid(theta - b_i + u_i). Difficulty b_i lies on
 the quantiles of N(0, SPREAD^2), u_i, how this trial differs on this problem, is N(0, INTERACTION^2) and drifts, and
@@ -29,6 +30,7 @@ import numpy as np
 from scipy.special import expit, ndtri
 
 from study.bridge import Bridge, Report
+from study.directory import is_enough, trial_directory
 from study.spec import Plugin, StudySpec
 
 Array = np.ndarray
@@ -43,6 +45,7 @@ over the four half-lives of the paper's Table 6 (standard deviation 0.034)."""
 DRIFT = 0.95
 """Correlation of u between two evaluations; an assumption."""
 TRIALS, CONCURRENCY = 32, 4
+RACING, FIRST_LOOK = "aime-racing", 8
 FAMILIES = ("paper", "sweep", "collapse", "crossing", "flat", "uninformative")
 STEP_KEY = "optimizer.learning_rate"
 
@@ -57,6 +60,7 @@ def pruners(horizon: int, every: int) -> dict[str, Plugin]:
         "hyperband": Plugin(name="hyperband", min_resource=every, max_resource=horizon),
         "wilcoxon": Plugin(name="wilcoxon"),
         "aime": Plugin(name="aime"),
+        RACING: Plugin(name="aime"),
     }
 
 
@@ -153,7 +157,8 @@ def solve_rates(accuracy: Array, ease: Array) -> Array:
 
 @dataclass(frozen=True)
 class World:
-    """The trials of one study: true accuracy [trials, evaluations], correct responses, hours per step of each trial."""
+    """The trials of one study: true accuracy [trials, evaluations], correct responses after 1 to `SAMPLES` draws
+    [trials, evaluations, problems, SAMPLES], hours per step of each trial."""
 
     accuracy: Array
     solved: Array
@@ -164,7 +169,10 @@ def world(family: str, seed: int) -> World:
     """The trials of study `seed` of a family, in the order in which they are asked for."""
     random = np.random.default_rng((FAMILIES.index(family), seed))
     accuracy = curves(family, TRIALS, random)
-    return World(accuracy, responses(accuracy, random), random.lognormal(0, 0.15, TRIALS))
+    solved, pace = responses(accuracy, random), random.lognormal(0, 0.15, TRIALS)
+    drawn = random.permuted(np.arange(SAMPLES) < solved[..., None], axis=-1)
+    drawn[:, 0] = drawn[0, 0]
+    return World(accuracy, drawn.cumsum(axis=-1, dtype=np.int8), pace)
 
 
 @dataclass(frozen=True)
@@ -173,14 +181,19 @@ class Outcome:
 
     saved: float
     """Share of the trial-steps that were not trained."""
+    undrawn: float
+    """Share of the responses of all evaluations that were not drawn."""
     best_pruned: bool
     """The trial with the highest true final accuracy was pruned."""
     regret: float
     """True final accuracy of that trial, less that of the trial with the highest reported final accuracy."""
 
 
-def simulate(pruner: Plugin, trials: World) -> Outcome:
-    """Run one study through the bridge, on a clock that jumps from evaluation to evaluation."""
+def simulate(pruner: Plugin, trials: World, *, races: bool = False) -> Outcome:
+    """Run one study through the bridge, on a clock that jumps from evaluation to evaluation.
+
+    When it races, evaluations after the base model and before the last step begin with `FIRST_LOOK` responses.
+    """
     import optuna
 
     from study.pruners import complete, make_pruner
@@ -205,20 +218,33 @@ def simulate(pruner: Plugin, trials: World) -> Outcome:
     with tempfile.TemporaryDirectory() as directory:
         (Path(directory) / "trials").mkdir()
         bridge = Bridge(study, spec, Path(directory))
-        trained, clock = 0, []
+        trained, drawn, clock = 0, 0, []
 
         def start(now: float) -> None:
             assignment = bridge.ask()
             if assignment is not None:
                 heapq.heappush(clock, (now, assignment.number, 0))
 
+        def raced(number: int, index: int) -> int:
+            """Responses per problem until the bridge says that they are enough."""
+            samples = FIRST_LOOK if races and 0 < index < last else SAMPLES
+            while samples < SAMPLES:
+                solved = trials.solved[number, index, :, samples - 1].tolist()
+                bridge.look(number, step=steps[index], samples=samples, solved=solved)
+                if is_enough(Path(directory) / trial_directory(number), steps[index], samples):
+                    break
+                samples *= 2
+            return samples
+
         for _ in range(min(CONCURRENCY, count)):
             start(0.0)
         while clock:
             now, number, index = heapq.heappop(clock)
-            solved = trials.solved[number, index].tolist()
-            value = sum(solved) / SAMPLES / PROBLEMS
-            stop = bridge.report(number, Report(steps[index], value, samples=SAMPLES, solved=solved))
+            samples = raced(number, index)
+            drawn += samples
+            solved = trials.solved[number, index, :, samples - 1].tolist()
+            value = sum(solved) / samples / PROBLEMS
+            stop = bridge.report(number, Report(steps[index], value, samples=samples, solved=solved))
             if stop or index == last:
                 trained += steps[index]
                 bridge.finish(number)
@@ -229,25 +255,32 @@ def simulate(pruner: Plugin, trials: World) -> Outcome:
     states = [trial.state.name for trial in study.get_trials(deepcopy=False)]
     return Outcome(
         saved=1 - trained / (count * steps[-1]),
+        undrawn=1 - drawn / (count * len(steps) * SAMPLES),
         best_pruned=states[best] == "PRUNED",
         regret=float(truth[best] - truth[study.best_trial.number]),
     )
 
 
 def table(outcomes: Mapping[tuple[str, str], Sequence[Outcome]]) -> str:
-    """One line per family and pruner, and one per pruner over all families; ± is 1.96 standard errors over studies."""
-    lines = [f"{'family':10} {'pruner':11} {'studies':>7} {'steps saved':>12} {'best pruned':>20} {'regret':>16}"]
+    """One line per family and pruner, and one per pruner over all families; ± is 1.96 standard errors over studies.
+
+    Steps and responses are the shares of both that were saved.
+    """
+    head = f"{'family':10} {'pruner':11} {'studies':>7} {'steps saved':>12} {'responses':>9}"
+    lines = [f"{head} {'best pruned':>20} {'regret':>16}"]
     names = dict.fromkeys(pruner for _, pruner in outcomes)
     groups = [(key, found) for key, found in outcomes.items()]
     groups += [
         (("all", name), [one for (_, each), f in outcomes.items() if each == name for one in f]) for name in names
     ]
     for (family, pruner), found in groups:
-        saved, regret = (np.array([getattr(one, name) for one in found]) for name in ("saved", "regret"))
+        saved, undrawn, regret = (
+            np.array([getattr(one, name) for one in found]) for name in ("saved", "undrawn", "regret")
+        )
         wrong, count = sum(one.best_pruned for one in found), len(found)
         low, high = wilson(wrong, count)
         lines.append(
-            f"{family:10} {pruner:11} {count:7d} {saved.mean():6.1%} ±{_error(saved):5.1%}"
+            f"{family:10} {pruner:11} {count:7d} {saved.mean():6.1%} ±{_error(saved):5.1%} {undrawn.mean():9.1%}"
             f" {wrong / count:6.1%} ({low:5.1%}..{high:5.1%}) {100 * regret.mean():7.2f} ±{100 * _error(regret):.2f} pt"
         )
     return "\n".join(lines)
@@ -287,7 +320,7 @@ def main() -> int:
         for done in range(arguments.studies):
             for family in families:
                 trials = world(family, arguments.seed + done)
-                found = [simulate(known[name], trials) for name in names]
+                found = [simulate(known[name], trials, races=name == RACING) for name in names]
                 for name, outcome in zip(names, found, strict=True):
                     outcomes[family, name].append(outcome)
             left = (time.monotonic() - began) / (done + 1) * (arguments.studies - done - 1) / 60

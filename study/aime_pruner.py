@@ -21,12 +21,17 @@ a lucky one.
    when ``P(final gap < -margin) > level`` at `patience` evaluations in a row: the stopping criterion of Domhan et al.
    (IJCAI 2015) with a forecast that can be checked by hand.
 
+A racing evaluation (`AimePruner.is_open`) draws few responses first, and more only while the probability of step 4 lies
+within (1 - level, level): outside, or without information, further responses would hardly change what is decided here.
+The probability counts the noise of the responses drawn so far, so that few of them cannot prune more boldly.
+
 The rate of false prunes is measured, not derived, see `python -m benchmarks.pruning` and its table in the README.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +39,7 @@ import numpy as np
 from optuna.pruners import BasePruner
 from optuna.trial import TrialState
 
-from study.bridge import solved_key
+from study.metric import solved_key
 
 if TYPE_CHECKING:
     import optuna
@@ -182,21 +187,31 @@ class AimePruner(BasePruner):
         if len(completed) < self._startup or len(steps) < self._patience or steps[-1] < self._warmup:
             return False
         for step in reversed(steps[-self._patience :]):
-            decision = self._decide(trial, step, completed)
+            decision = self._decide(step, *_rates(trial, step), completed)
             if step == steps[-1]:
                 study._storage.set_trial_user_attr(trial._trial_id, REASON, decision.reason)
             if not decision.prune:
                 return False
         return True
 
-    def _decide(
-        self, trial: optuna.trial.FrozenTrial, step: int, completed: list[optuna.trial.FrozenTrial]
-    ) -> Decision:
+    def is_open(self, study: optuna.Study, step: int, solved: Sequence[int], samples: int) -> bool:
+        """Whether more responses could change the decision on a running trial: of `samples` to each problem at `step`,
+        `solved` [problems] are correct.
+
+        Until `n_startup_trials` have been completed it is open: nothing is decided yet, and these results are what all
+        later trials are compared with.
+        """
+        completed = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        if sum(step in each.intermediate_values for each in completed) < self._startup:
+            return True
+        probability = self._decide(step, np.array(solved) / samples, samples, completed).probability
+        return probability is not None and 1 - self._options["level"] < probability < self._options["level"]
+
+    def _decide(self, step: int, rates: Array, samples: int, completed: list[optuna.trial.FrozenTrial]) -> Decision:
         peers = [each for each in completed if step in each.intermediate_values]
         if len(peers) < self._startup:
             return Decision(False, None, f"kept: {len(peers)} completed trials were evaluated at this step")
         end = max(max(each.intermediate_values) for each in peers)
-        rates, samples = _rates(trial, step)
         return decide(
             rates,
             np.stack([_rates(each, step)[0] for each in peers]),

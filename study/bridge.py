@@ -19,7 +19,8 @@ import yaml
 
 from study import pruners
 from study.budget import USAGE, Account, usage
-from study.directory import trial_directory, write_atomically
+from study.directory import say_enough, trial_directory, write_atomically
+from study.metric import solved_key
 from study.notify import Notifier
 from study.replicas import CONFIRMS, Confirmation, confirmations
 from study.samplers import make_sampler
@@ -34,11 +35,6 @@ if TYPE_CHECKING:
 
 LENGTH = "length"
 """Trial user attribute of a study with two objectives: the mean response length at the last reported step."""
-
-
-def solved_key(step: int) -> str:
-    """Trial user attribute with the per-problem results at `step`: ``{"samples": k, "solved": [0..k per problem]}``."""
-    return f"solved/{step}"
 
 
 class StudyAborted(BaseException):
@@ -154,6 +150,19 @@ class Bridge:
             self._prune(running, report.collapsed)
             return True
         return False
+
+    def look(self, number: int, *, step: int, samples: int, solved: Sequence[int]) -> None:
+        """Take a racing evaluation under way: `solved` [problems] of `samples` responses each, at `step`.
+
+        Says that these are enough where more could not change what the pruner decides. Confirmations draw them all.
+        """
+        from study.aime_pruner import AimePruner
+
+        running, pruner = self._running[number], self.study.pruner
+        if not isinstance(pruner, AimePruner) or CONFIRMS in running.trial.user_attrs:
+            return
+        if not pruner.is_open(self.study, step, solved, samples):
+            say_enough(running.directory, step, samples)
 
     def fail(self, number: int, reason: str) -> None:
         """Have the trial end as FAIL for `reason` (one line). The first reason stays."""

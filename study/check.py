@@ -73,6 +73,12 @@ def _complete(spec: StudySpec) -> StudySpec:
     sampler = Plugin(name=sampler.name, **samplers.complete(sampler.name, sampler.options, spec.seed))
     pruner = Plugin(name=pruner.name, **pruners.complete(pruner.name, pruner.options))
     spec = spec.model_copy(update={"sampler": sampler, "pruner": pruner})
+    first_look = spec.evaluation_config().sets[0].first_look
+    if first_look is not None and pruner.name != "aime":
+        raise UserError(
+            f"trainer.evaluation.sets[0].first_look = {first_look}: pruner {pruner.name} cannot say when samples are"
+            " enough; set pruner.name to aime, or remove first_look"
+        )
     if pruners.sees_problems(pruner.name, pruner.options) and spec.metric != "avg@k":
         raise UserError(f"metric = {spec.metric!r}: pruner aime compares avg@k; set metric to avg@k, or another pruner")
     _check_grid(spec)

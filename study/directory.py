@@ -2,7 +2,7 @@
 
 study.yaml    the complete spec
 optuna.db     SQLite: study name = spec name, maximized, intermediate values keyed by training step (study/storage.py)
-trials/0007/  config.yaml, metrics.jsonl, evaluations.jsonl of trial 7
+trials/0007/  config.yaml, metrics.jsonl, evaluations.jsonl of trial 7; the driver leaves it word in `stop`, `enough`
 environment.txt  versions and commit that it ran with
 driver.log    what Ray, Tune and the trials print
 driver.json   which process drives the study, while one does (study/lock.py)
@@ -35,6 +35,17 @@ def write_atomically(path: Path, text: str) -> None:
         for partial in path.parent.glob(f".{path.name}.*"):
             partial.unlink(missing_ok=True)
         raise UserError(f"{path}: cannot be written ({error.strerror}); free space, or choose another place") from None
+
+
+def say_enough(trial: Path, step: int, samples: int) -> None:
+    """Tell the trial in directory `trial` that `samples` per problem are enough for its evaluation at `step`."""
+    write_atomically(trial / "enough", f"{step} {samples}")
+
+
+def is_enough(trial: Path, step: int, samples: int) -> bool:
+    """Whether `say_enough` said so of just this: a word about an earlier evaluation may still lie there."""
+    path = trial / "enough"
+    return path.exists() and path.read_text(encoding="utf-8") == f"{step} {samples}"
 
 
 def free_directory(name: str, parent: Path = DEFAULT_PARENT) -> Path:

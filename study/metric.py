@@ -15,3 +15,8 @@ def selecting_score(evaluation: Evaluation, set_name: str) -> SetScore | None:
 def metric_value(score: SetScore, metric: str) -> float:
     """`metric` (avg@k, cons@k or pass@k) of a score, a fraction 0..1."""
     return {"avg@k": score.accuracy, "cons@k": score.cons, "pass@k": score.pass_at_k}[metric]
+
+
+def solved_key(step: int) -> str:
+    """Trial user attribute with the per-problem results at `step`: ``{"samples": k, "solved": [0..k per problem]}``."""
+    return f"solved/{step}"

@@ -6,7 +6,7 @@ import errno
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,12 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from study.collapse import collapse_reason
+from study.directory import is_enough
 from study.metric import metric_value, selecting_score
 from study.spec import Resources, StudySpec
 from trainer.config import TrainerConfig
 from trainer.errors import TrainingDiverged, UserError, read_yaml, validate
-from trainer.records import Evaluation, SetScore, read_lines
+from trainer.records import Evaluation, Look, SetScore, read_lines
 
 _LOOK_SECONDS = 1.0
 """How often a trial looks whether it is to stop."""
@@ -37,7 +38,7 @@ class Worker:
         # LOCAL_RANK is 0: Ray shows a worker its own GPU only.
         os.environ.update(RANK=str(rank), WORLD_SIZE=str(size), LOCAL_RANK="0")
         self._rank = rank
-        self._run: Iterator[Evaluation] = iter(())
+        self._run: Generator[Evaluation | Look, bool | None, None] | None = None
         self._lock: FileLock | None = None
 
     def rendezvous(self) -> tuple[str, int]:
@@ -54,7 +55,7 @@ class Worker:
         """
         from trainer.train import train
 
-        if hasattr(self._run, "close"):
+        if self._run is not None:
             self._run.close()
         os.environ.update(MASTER_ADDR=address[0], MASTER_PORT=str(address[1]))
         if not directory.is_dir():
@@ -65,17 +66,27 @@ class Worker:
         self._hold(directory)
         path = directory / "config.yaml"
         self._directory, self._told = directory, -1
-        self._run = train(validate(TrainerConfig, read_yaml(path), source=str(path)), directory, resume=True)
+        config = validate(TrainerConfig, read_yaml(path), source=str(path))
+        self._run = train(config, directory, resume=True, races=True)
 
-    def advance(self) -> dict[str, Any] | None:
-        """Train up to the next evaluation; None after the last. Raises what `train` does.
+    def advance(self, enough: bool) -> dict[str, Any] | None:
+        """Train up to the next evaluation, or the next look at one that races; None after the last. Raises what `train`
+        does.
 
+        Args:
+            enough: after a look, that no more samples are wanted.
         Returns:
-            ``{"evaluation": JSON data, "metrics": the lines of metrics.jsonl since the evaluation before}``.
+            ``{"evaluation": JSON data, "metrics": the lines of metrics.jsonl since the evaluation before}``, or
+            ``{"step", "look": samples per problem so far, "solved": correct of each}``.
         """
-        evaluation = next(self._run, None)
-        if evaluation is None:
+        assert self._run is not None, "begin comes first"
+        try:
+            evaluation = self._run.send(enough or None)  # a generator begins with None
+        except StopIteration:
             return None
+        if isinstance(evaluation, Look):
+            score = evaluation.score
+            return {"step": evaluation.step, "look": score.samples, "solved": list(score.solved)}
         lines = read_lines(self._directory / "metrics.jsonl") if self._rank == 0 else []
         lines = [line for line in lines if self._told < line["step"] <= evaluation.step]
         self._told = evaluation.step
@@ -103,8 +114,9 @@ class _Stopped(Exception):
 class StudyTrial(tune.Trainable):
     """What Tune runs for each trial. Its config is ``{"number", "directory"}``; the study directory says the rest.
 
-    A result holds the fields of `study.bridge.Report` and the newest metrics; or it is ``{"stopped": True}``, the last
-    words of `last_words`, or ``{"done": True}`` at the end.
+    A result holds the fields of `study.bridge.Report` and the newest metrics; or it is a look, ``{"step", "look":
+    samples per problem so far, "solved"}``, or ``{"stopped": True}``, the last words of `last_words`, or, at the end,
+    ``{"done": True}``.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
@@ -120,13 +132,16 @@ class StudyTrial(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        """Train up to the next evaluation of the set that selects.
+        """Train up to the next evaluation of the set that selects, or the next look at one that races.
 
         Raises:
             RayActorError: a process of the trial died.
         """
         try:
             while (told := self._advance()) is not None:
+                if "look" in told:
+                    self._look = told["step"], told["look"]
+                    return {**told, "training_iteration": told["step"]}
                 evaluation = Evaluation.model_validate(told["evaluation"])
                 self._policy_kl += [(line["step"], line.get("policy_kl")) for line in told["metrics"]]
                 score = selecting_score(evaluation, self._set_name)
@@ -153,6 +168,7 @@ class StudyTrial(tune.Trainable):
         self._collapse = spec.collapse
         self._scores: list[tuple[int, SetScore]] = []
         self._policy_kl: list[tuple[int, float | None]] = []
+        self._look: tuple[int, int] | None = None
         if not self._workers:
             self._workers = [_start_worker(spec.resources, rank) for rank in range(spec.resources.workers)]
         address = self._workers[0].rendezvous.remote()
@@ -177,8 +193,10 @@ class StudyTrial(tune.Trainable):
         return result
 
     def _advance(self) -> dict[str, Any] | None:
-        """The next evaluation, which every rank returns alike. Raises as soon as any rank has."""
-        told = [worker.advance.remote() for worker in self._workers]
+        """The next evaluation or look, which every rank returns alike. Raises as soon as any rank has."""
+        look, self._look = self._look, None
+        enough = look is not None and is_enough(self._directory, *look)
+        told = [worker.advance.remote(enough) for worker in self._workers]
         pending, self._begun = [*self._begun, *told], []
         while pending:
             ready, pending = ray.wait(pending, timeout=_LOOK_SECONDS)

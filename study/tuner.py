@@ -81,9 +81,10 @@ class BridgeSearcher(_NotSaved, Searcher):
 class BridgeScheduler(_NotSaved, FIFOScheduler):
     """Passes results to the bridge and stops the trials it decides against.
 
-    A result holds the fields of `study.bridge.Report`, or a trial's last words: ``{"failed": reason, "user_error":
-    bool}``, ``{"stopped": True}`` when its bridge had it stop, or ``{"abort": reason}`` for what ends the study. One
-    with ``"done"`` does not come here: Tune stops the trial without asking.
+    A result holds the fields of `study.bridge.Report`, or is a look ``{"step", "look": samples, "solved"}``, or a
+    trial's last words: ``{"failed": reason, "user_error": bool}``, ``{"stopped": True}`` when its bridge had it stop,
+    or ``{"abort": reason}`` for what ends the study. It is flat, as Tune would make it. One with ``"done"`` does not
+    come here: Tune stops the trial without asking.
     """
 
     def __init__(self, bridge: Bridge) -> None:
@@ -104,6 +105,9 @@ class BridgeScheduler(_NotSaved, FIFOScheduler):
             return TrialScheduler.STOP
         if "stopped" in result:
             return TrialScheduler.STOP
+        if "look" in result:
+            self._bridge.look(number, step=result["step"], samples=result["look"], solved=result["solved"])
+            return TrialScheduler.CONTINUE
         self._trained = self._trained or result["step"] > 0
         stop = self._bridge.report(number, Report(**{key: result[key] for key in REPORTED if key in result}))
         return TrialScheduler.STOP if stop else TrialScheduler.CONTINUE

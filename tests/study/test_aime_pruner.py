@@ -8,6 +8,7 @@ import pytest
 
 from study.aime_pruner import REASON, AimePruner, decide
 from study.bridge import Report
+from study.directory import is_enough
 from trainer.errors import UserError
 
 K, PROBLEMS = 32, 30
@@ -209,3 +210,50 @@ def test_a_metric_that_is_not_a_mean_of_problems_is_refused(make_spec):
 def test_an_option_out_of_range_in_a_spec_is_one_line(make_spec):
     with pytest.raises(UserError, match=r"level must be at least 0.5 and below 1, got 2"):
         make_spec(pruner={"name": "aime", "level": 2.0})
+
+
+def raced(bridge, accuracy: float, *, samples: int = 8) -> bool:
+    """Whether the next trial's evaluation at step 5 is said to have enough after a first look at `accuracy`."""
+    assignment = bridge.ask()
+    solved = np.rint(rates(accuracy).clip(0, 1) * samples).astype(int).tolist()
+    bridge.look(assignment.number, step=5, samples=samples, solved=solved)
+    return is_enough(assignment.directory, 5, samples)
+
+
+@pytest.mark.parametrize(("accuracy", "enough"), [(0.05, True), (0.42, False), (0.6, True)])
+def test_a_race_goes_on_only_while_the_decision_is_open(make_bridge, accuracy, enough):
+    bridge = make_bridge(pruner={"name": "aime"}, trials=6)
+    for each in INTERIM:
+        run(bridge, each)
+    assert raced(bridge, accuracy) is enough
+
+
+def test_before_anything_can_be_decided_all_samples_are_drawn(make_bridge):
+    bridge = make_bridge(pruner={"name": "aime"}, trials=6)
+    for each in INTERIM[:3]:
+        run(bridge, each)
+    assert not raced(bridge, 0.05)
+
+
+def test_without_information_a_first_look_is_enough(make_bridge):
+    bridge = make_bridge(pruner={"name": "aime"}, trials=6)
+    for _ in INTERIM:
+        run(bridge, 0.4)
+    assert raced(bridge, 0.05)
+
+
+def test_word_of_another_evaluation_is_not_taken_for_this_one(make_bridge):
+    bridge = make_bridge(pruner={"name": "aime"}, trials=6)
+    for each in INTERIM:
+        run(bridge, each)
+    assert raced(bridge, 0.05)
+    directory = bridge.directory / "trials" / "0005"
+    assert not is_enough(directory, 10, 8)
+    assert not is_enough(directory, 5, 16)
+
+
+def test_a_race_without_a_pruner_that_ends_it_is_refused(make_spec):
+    sets = [{"name": "sums_select", "path": "embedded:select", "first_look": 2}]
+    with pytest.raises(UserError, match=r"first_look = 2: pruner median .* set pruner.name to aime"):
+        make_spec(trainer={"steps": 20, "evaluation": {"sets": sets}})
+    make_spec(trainer={"steps": 20, "evaluation": {"sets": sets}}, pruner={"name": "aime"})

@@ -8,6 +8,7 @@ import pytest
 from benchmarks.pruning import (
     FAMILIES,
     PROBLEMS,
+    RACING,
     SAMPLES,
     TRIALS,
     Outcome,
@@ -73,7 +74,7 @@ def test_a_study_that_never_prunes_saves_nothing():
 def test_steps_saved_are_those_after_the_stop():
     """Trial 0 solves 30 of 32, the others 9; a threshold between, from step 100 on, stops the others at 100."""
     trials = world("sweep", 0)
-    trials.solved[:], trials.solved[0] = 9, 30
+    trials.solved[..., -1], trials.solved[0, ..., -1] = 9, 30
     outcome = simulate(Plugin(name="threshold", lower=0.9, n_warmup_steps=100), trials)
     assert outcome.saved == pytest.approx((TRIALS - 1) / TRIALS * (1 - 100 / paper().steps[-1]))
 
@@ -84,7 +85,8 @@ def test_pruning_the_best_is_seen_and_its_regret_is_the_true_gap():
     count, evaluations = 6, len(paper().steps)
     accuracy = np.full((count, evaluations), 0.3)
     accuracy[:, -1] = [0.3, 0.31, 0.32, 0.33, 0.34, 0.6]
-    solved = np.rint(accuracy * SAMPLES)[..., None].repeat(PROBLEMS, axis=2).astype(int)
+    solved = np.zeros((count, evaluations, PROBLEMS, SAMPLES), dtype=int)
+    solved[..., -1] = np.rint(accuracy * SAMPLES)[..., None]
     solved[:, 0] = solved[5, 1:-1] = 0
     outcome = simulate(Plugin(name="median", n_startup_trials=2), World(accuracy, solved, np.ones(count)))
     assert outcome.best_pruned
@@ -94,14 +96,25 @@ def test_pruning_the_best_is_seen_and_its_regret_is_the_true_gap():
 
 def test_the_table_gives_each_family_and_all_of_them():
     found = {
-        ("paper", "none"): [Outcome(0.0, False, 0.01), Outcome(0.0, False, 0.01)],
-        ("flat", "none"): [Outcome(0.5, True, 0.03), Outcome(0.5, True, 0.03)],
+        ("paper", "none"): [Outcome(0.0, 0.0, False, 0.01), Outcome(0.0, 0.0, False, 0.01)],
+        ("flat", "none"): [Outcome(0.5, 0.7, True, 0.03), Outcome(0.5, 0.7, True, 0.03)],
     }
     total = table(found).splitlines()[-1]
     assert total.split()[:3] == ["all", "none", "4"]
     assert "25.0%" in total
+    assert "35.0%" in total
     assert "50.0%" in total
     assert "2.00" in total
+
+
+def test_a_race_draws_the_responses_of_the_study_without_one_and_fewer():
+    trials = world("sweep", 1)
+    drawn = trials.solved.astype(int)
+    assert set(np.diff(drawn, axis=-1).ravel()) <= {0, 1}
+    aime = pruners(paper().steps[-1], paper().steps[1])[RACING]
+    whole, raced = (simulate(aime, trials, races=races) for races in (False, True))
+    assert raced.undrawn > whole.undrawn >= 0
+    assert simulate(Plugin(name="none"), trials, races=True).undrawn == 0  # no one says that there are enough
 
 
 @pytest.mark.slow

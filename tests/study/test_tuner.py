@@ -130,6 +130,18 @@ def test_a_user_error_of_one_trial_alone_ends_only_that_trial(make_bridge, tuner
     assert [trial.state.name for trial in states(bridge).values()] == ["COMPLETE", "FAIL", "COMPLETE"]
 
 
+def test_a_look_at_a_racing_evaluation_is_answered_and_is_no_result(make_bridge, tuner, tmp_path):
+    def misbehave(number, step):
+        return {"step": 5, "training_iteration": 5, "look": 2, "solved": [0, 1]} if step == 5 else None
+
+    bridge = make_bridge(trials=1, space=RATE, enqueue=controls(1e-4), pruner={"name": "aime"})
+    asked = []
+    bridge.look = lambda number, **look: asked.append((number, look))
+    tuner.run_trials(bridge, trainable(misbehave), concurrency=lambda: 1, scratch=tmp_path)
+    assert asked == [(0, {"step": 5, "samples": 2, "solved": [0, 1]})]
+    assert states(bridge)[0].intermediate_values == {0: 0.2, 10: 0.4, 15: 0.5, 20: 0.6}
+
+
 def tensorboard_values(folder: Path) -> dict[int, float]:
     """The metric by step, read from the event files of `folder`: records of length, checksum, content, checksum."""
     from tensorboardX.proto import event_pb2

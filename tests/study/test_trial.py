@@ -1,0 +1,63 @@
+"""A trial's worker, without Ray: it trains up to evaluations, and to the looks of those that race."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from study.trial import Worker
+from trainer.config import TrainerConfig
+from trainer.records import read_evaluations
+
+
+@pytest.fixture
+def racing(small_config: TrainerConfig, tmp_path: Path) -> Path:
+    """The directory of a run whose evaluation after step 1 races: 2, 4 and 8 samples per problem."""
+    config = small_config.model_dump(mode="json")
+    config["evaluation"]["sets"] = [
+        {"name": "sums", "path": config["data"]["train"], "samples": 8, "every": 1, "first_look": 2}
+    ]
+    directory = tmp_path / "study" / "trials" / "0000"
+    directory.mkdir(parents=True)
+    (directory / "config.yaml").write_text(yaml.safe_dump(config))
+    return directory
+
+
+@pytest.fixture
+def worker(racing: Path, monkeypatch: pytest.MonkeyPatch) -> Worker:
+    for name, value in (
+        ("RANK", "0"),
+        ("WORLD_SIZE", "1"),
+        ("LOCAL_RANK", "0"),
+        ("MASTER_ADDR", ""),
+        ("MASTER_PORT", ""),
+    ):
+        monkeypatch.setenv(name, value)  # taken back afterwards: a worker has its process to itself
+    worker = Worker(0, 1)
+    worker.begin(racing, ("127.0.0.1", 0))
+    return worker
+
+
+def told(worker: Worker, answers: list[bool]) -> list[tuple[str, int, int]]:
+    """(kind, step, samples) of everything the worker tells, given `answers` to its looks."""
+    found, enough, left = [], False, iter(answers)
+    while (each := worker.advance(enough)) is not None:
+        enough = "look" in each and next(left)
+        if "look" in each:
+            found.append(("look", each["step"], each["look"]))
+        else:
+            found.append(("evaluation", each["evaluation"]["step"], each["evaluation"]["scores"][0]["samples"]))
+    return found
+
+
+def test_a_race_ends_at_the_first_enough_and_neither_base_nor_last_step_races(worker: Worker, racing: Path):
+    assert told(worker, [False, True]) == [
+        ("evaluation", 0, 8), ("look", 1, 2), ("look", 1, 4), ("evaluation", 1, 4), ("evaluation", 2, 8)
+    ]  # fmt: skip
+    assert [each.scores[0].samples for each in read_evaluations(racing)] == [8, 4, 8]
+
+
+def test_a_race_that_is_never_ended_draws_all(worker: Worker):
+    assert told(worker, [False, False])[-2:] == [("evaluation", 1, 8), ("evaluation", 2, 8)]
