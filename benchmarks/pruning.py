@@ -29,7 +29,8 @@ from pathlib import Path
 import numpy as np
 from scipy.special import expit, ndtri
 
-from study.bridge import Bridge, Report
+from study.assignment import Report
+from study.bridge import Bridge
 from study.directory import is_enough, trial_directory
 from study.spec import Plugin, StudySpec
 

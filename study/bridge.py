@@ -13,11 +13,12 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import yaml
 
 from study import pruners
+from study.assignment import Assignment, Report
 from study.budget import USAGE, Account, usage
 from study.directory import say_enough, trial_directory, write_atomically
 from study.metric import solved_key
@@ -39,39 +40,6 @@ LENGTH = "length"
 
 class StudyAborted(BaseException):
     """Ends the whole study for what would hit every trial. Not an Exception: Tune would log those and go on."""
-
-
-@dataclass(frozen=True)
-class Assignment:
-    """What a trial is to run: its number, its config and the directory it writes to."""
-
-    number: int
-    params: dict[str, Any]
-    """Sampled values by dotted trainer key."""
-    config: TrainerConfig
-    directory: Path
-
-
-@dataclass(frozen=True)
-class Report:
-    """A trial at one evaluation."""
-
-    step: int
-    """Training step."""
-    value: float
-    """The study's metric."""
-    samples: int = 0
-    """k, responses per problem."""
-    solved: Sequence[int] = ()
-    """Correct responses of each problem, each 0..k; stored where the pruner looks at them."""
-    length: float = 0.0
-    """Mean response length in tokens, the second objective where there is one."""
-    seconds: float = 0.0
-    """Wall time of the run so far."""
-    tokens: int = 0
-    """Training tokens sampled so far."""
-    collapsed: str | None = None
-    """Why the run has collapsed, if it has."""
 
 
 @dataclass

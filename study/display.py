@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from study.replicas import seeds_against_settings
+from study.evidence import seeds_against_settings
 from study.results import StudyResults, TrialResult
 from study.tables import ENDED, counts, one_line, planned, steps, trial_table
 

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from study.budget import NOTHING, Usage, usage_of
 from study.directory import DEFAULT_PARENT, trial_directory
+from study.evidence import Evidence, evidence
 from study.lock import Driver, driver
-from study.replicas import CONFIRMS, Evidence, evidence
+from study.replicas import CONFIRMS
 from study.spec import StudySpec
 from study.storage import read_trials
 from trainer.errors import UserError
@@ -77,7 +78,8 @@ class StudyResults:
     @property
     def evidence(self) -> list[Evidence]:
         """The completed configurations, best first; with confirmations, by their mean over seeds."""
-        return evidence(self.trials)
+        complete = ((each.number, each.value, each.confirms) for each in self.trials if each.value is not None)
+        return evidence(complete)
 
     @property
     def best(self) -> TrialResult | None:

@@ -114,7 +114,7 @@ class _Stopped(Exception):
 class StudyTrial(tune.Trainable):
     """What Tune runs for each trial. Its config is ``{"number", "directory"}``; the study directory says the rest.
 
-    A result holds the fields of `study.bridge.Report` and the newest metrics; or it is a look, ``{"step", "look":
+    A result holds the fields of `study.assignment.Report` and the newest metrics; or it is a look, ``{"step", "look":
     samples per problem so far, "solved"}``, or ``{"stopped": True}``, the last words of `last_words`, or, at the end,
     ``{"done": True}``.
     """

@@ -20,7 +20,8 @@ from ray import tune
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from study.bridge import Bridge, Report, StudyAborted
+from study.assignment import Report
+from study.bridge import Bridge, StudyAborted
 from study.cluster import strategy
 from study.control import answer_all
 from study.spec import Resources
@@ -81,7 +82,7 @@ class BridgeSearcher(_NotSaved, Searcher):
 class BridgeScheduler(_NotSaved, FIFOScheduler):
     """Passes results to the bridge and stops the trials it decides against.
 
-    A result holds the fields of `study.bridge.Report`, or is a look ``{"step", "look": samples, "solved"}``, or a
+    A result holds the fields of `study.assignment.Report`, or is a look ``{"step", "look": samples, "solved"}``, or a
     trial's last words: ``{"failed": reason, "user_error": bool}``, ``{"stopped": True}`` when its bridge had it stop,
     or ``{"abort": reason}`` for what ends the study. It is flat, as Tune would make it. One with ``"done"`` does not
     come here: Tune stops the trial without asking.

@@ -14,7 +14,7 @@ from dashboards.source import Study
 from dashboards.views.length_accuracy import FRONT, draw
 from dashboards.views.trials import trials_table
 from dashboards.views.widgets import ORDER, PAGES, is_dark
-from study.replicas import seeds_against_settings
+from study.evidence import seeds_against_settings
 
 
 def render(study: Study) -> None:

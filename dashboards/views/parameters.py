@@ -12,7 +12,7 @@ from dashboards.figures import plane
 from dashboards.figures.parallel import parallel_coordinates, thinned
 from dashboards.source import Study
 from dashboards.views.widgets import IN_URL, is_dark
-from study.replicas import seeds_against_settings
+from study.evidence import seeds_against_settings
 
 COLUMNS = 4
 STEP_HELP = "Everything on this page compares trials at this step. A pruned one counts as long as it ran."

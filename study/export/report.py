@@ -10,13 +10,13 @@ from html import escape
 import numpy as np
 import yaml
 
+from study.evidence import seeds_against_settings
 from study.export.chart import length_accuracy
 from study.export.provenance import provenance, selection_lines
 from study.export.recipe import trial_config
 from study.export.script import plain
 from study.export.tables import published
 from study.metric import selecting_score
-from study.replicas import seeds_against_settings
 from study.results import StudyResults, TrialResult
 from study.space import describe
 from study.tables import accuracy, counts, label, length, number, state

@@ -8,10 +8,10 @@ import json
 import polars
 
 from study.environment import environment
+from study.evidence import Evidence, seeds_against_settings
 from study.export.provenance import now, trained_with
 from study.export.recipe import trial_config
 from study.export.selection import no_estimate, split_half
-from study.replicas import Evidence, seeds_against_settings
 from study.results import StudyResults, TrialResult
 from study.spec import StudySpec
 

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from study.bridge import Bridge, Report
+from study.assignment import Report
+from study.bridge import Bridge
 from study.check import load_spec
 from study.lock import driver_lock
 from study.spec import StudySpec

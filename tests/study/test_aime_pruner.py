@@ -7,7 +7,7 @@ import optuna
 import pytest
 
 from study.aime_pruner import REASON, AimePruner, decide
-from study.bridge import Report
+from study.assignment import Report
 from study.directory import is_enough
 from trainer.errors import UserError
 

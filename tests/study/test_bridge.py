@@ -10,7 +10,7 @@ import pytest
 import yaml
 from optuna.trial import TrialState
 
-from study.bridge import Report
+from study.assignment import Report
 from trainer.config import TrainerConfig
 
 MEDIAN = {"name": "median", "n_startup_trials": 2}

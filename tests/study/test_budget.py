@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from study.bridge import Report
+from study.assignment import Report
 from study.budget import Account, usage
 from study.results import read_study
 from study.spec import Budget, Resources

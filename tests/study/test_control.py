@@ -6,7 +6,8 @@ import threading
 
 import pytest
 
-from study.bridge import Bridge, Report
+from study.assignment import Report
+from study.bridge import Bridge
 from study.control import Add, Change, Enqueue, Stop, answer_all, send
 from study.results import read_study
 from study.spec import StudySpec

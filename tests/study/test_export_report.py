@@ -17,8 +17,8 @@ import pytest
 import yaml
 from playwright.sync_api import sync_playwright
 
+from study.evidence import seeds_against_settings
 from study.export import prepare, write
-from study.replicas import seeds_against_settings
 from study.results import StudyResults
 from study.spec import Notify, StudySpec
 from tests.study.exported import PAPER, make_results, score

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from study.bridge import Report
+from study.assignment import Report
 from study.notify import Notifier
 from study.spec import Notify
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import optuna
 import pytest
 
-from study.bridge import Bridge, Report
+from study.assignment import Report
+from study.bridge import Bridge
 from study.spec import StudySpec
 from study.storage import create_study, driving
 from tests.study.conftest import an_evaluation

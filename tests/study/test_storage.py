@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from study.bridge import Bridge, Report
+from study.assignment import Report
+from study.bridge import Bridge
 from study.directory import Staging
 from study.results import read_study
 from study.spec import StudySpec
