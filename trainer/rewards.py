@@ -12,10 +12,11 @@ LONGEST_ANSWER = 300
 """Characters; a longer "answer" is not one, and is wrong without being parsed."""
 
 _BRACES = re.compile(r"\\boxed\s*\{|\\.|[{}]", re.DOTALL)
-_ANSWER_LINE = re.compile(r"(?im)^[\s*#>]*(?:final\s+)?answer\s*(?::|is\b)[\s*:]*([^\n]+)")
+# What may stand before it ends with its line: over lines, every empty one would look through all that follow.
+_ANSWER_LINE = re.compile(r"(?im)^(?:[^\S\n]|[*#>])*(?:final\s+)?answer\s*(?::|is\b)[\s*:]*([^\n]+)")
 _WRAPPERS = re.compile(r"\\(?:text|textbf|mathrm|mathbf|mbox)\s*\{([^{}]*)\}")
 _FRACTION = re.compile(r"(-?)\\[dt]?frac\s*\{\s*(-?\d+)\s*\}\s*\{\s*(-?\d+)\s*\}")
-_NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)")
+_NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+|\d+/0*[1-9]\d*)")
 _THOUSANDS = re.compile(r"[+-]?\d{1,3}(?:(?:,|\\,|\{,\})\d{3})+")
 
 
@@ -31,8 +32,8 @@ def grade(response: str, answer: str) -> Grade:
     r"""Is the last answer in `response` equal to `answer`?
 
     The last complete \boxed{} counts, or without one the last line of the form "Answer: ...". Numbers are compared as
-    exact fractions ("025", "25.0", "$25$" and "\frac{50}{2}" are 25). Anything else goes to math-verify in a worker
-    process that is killed at its time limit, so that no expression can hang or end training.
+    exact fractions ("025", "25.0", "$25$", "50/2" and "\frac{50}{2}" are 25). Anything else goes to math-verify in a
+    worker process that is killed at its time limit, so that no expression can hang or end training.
     """
     content = extract(response)
     if content is None:

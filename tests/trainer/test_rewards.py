@@ -21,7 +21,7 @@ from trainer.rewards import extract, grade, normalise
         r"\boxed{\frac{50}{2}}", r"\boxed{\dfrac{50}{2}}", r"$\boxed{25}$.", r"\boxed{\text{25}}", "Answer: 25",
         "**Answer:** 25", "Answer: $25$.", "answer is 25", "some text\nAnswer: 24\nAnswer: 25\n", r"\boxed{\boxed{25}}",
         r"\boxed{24} no, \boxed{25}", r"\boxed {25}",
-        r"\boxed{+25}", r"a set \{ and \boxed{25}", r"\boxed{\mathrm{25}}",
+        r"\boxed{+25}", r"\boxed{50/2}", r"\boxed{025/01}", r"a set \{ and \boxed{25}", r"\boxed{\mathrm{25}}",
         r"Answer: \boxed{25}", r"Answer: 7 \boxed{25}",
     ],
 )  # fmt: skip
@@ -42,6 +42,8 @@ def test_right(response: str, answer: str) -> None:
         ("so the answer to the thing we are looking fo", None),
         (r"\boxed{}", ""),
         (r"\boxed{25.5}", "51/2"),
+        (r"\boxed{25/2}", "25/2"),
+        (r"\boxed{25/0}", "25/0"),
         (r"\boxed{-25}", "-25"),
         (r"\boxed{250}", "250"),
         (r"\boxed{2 5}", "2 5"),
@@ -85,8 +87,14 @@ def test_a_number_of_any_length_in_a_data_set_is_compared_as_text() -> None:
     assert grade(r"\boxed{25}", "9" * 10_000).correct is False
 
 
-def test_a_hundred_thousand_unclosed_boxes_take_linear_time() -> None:
-    assert extract("\\boxed{" * 300_000) is None
+@pytest.mark.parametrize(
+    "repeated",
+    ["\\boxed{", "\n", " ", "*", "\n# ", "answer ", "\nanswer", "\nfinal ", "\nanswer:", "\\boxed "],
+    ids=repr,
+)
+def test_a_hundred_thousand_repetitions_take_linear_time(repeated: str) -> None:
+    """The square of their number would be hours."""
+    assert extract(repeated * 100_000) in (None, "answer:")
 
 
 def test_a_worker_that_hangs_is_killed_and_replaced() -> None:
