@@ -5,9 +5,13 @@ Lengths are in tokens, rates are per optimizer step, paper means arXiv 2603.1983
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import os.path
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+Place = Annotated[str, AfterValidator(os.path.expanduser)]
+"""A local path, in which ~ is the home directory, or a name."""
 
 
 class Frozen(BaseModel):
@@ -17,7 +21,7 @@ class Frozen(BaseModel):
 
 
 class ModelConfig(Frozen):
-    path: str = "embedded"
+    path: Place = "embedded"
     """`embedded` (the tiny base model this project makes itself), a local directory, or a hub name."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Arithmetic of the forward pass. Master weights and optimizer state are always float32."""
@@ -28,8 +32,9 @@ class ModelConfig(Frozen):
 
 
 class DataConfig(Frozen):
-    train: str = "embedded:train"
-    """Training problems: `embedded:train` (generated sums), a local JSONL, JSON, CSV or parquet file, or a hub name."""
+    train: Place = "embedded:train"
+    """Training problems: `embedded:train` (generated sums), a local JSONL, JSON, CSV or parquet file, or a hub name
+    (`owner/name`, `owner/name:split` or `owner/name:config:split`)."""
     template: Literal["plain", "boxed", "answer"] = "plain"
     """What is asked around a problem: nothing, the answer in a box, or DAPO's line `Answer: ...`."""
     chat: bool = False
@@ -153,7 +158,7 @@ class OptimizerConfig(Frozen):
 class EvaluationSet(Frozen):
     name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9_.-]+$")
     """Names the set in every metric, for example `aime_2024`."""
-    path: str
+    path: Place
     """`embedded:select`, `embedded:report`, a file or a hub name. Sets named aime... must have integer answers."""
     samples: int = Field(default=8, ge=1)
     """k: responses per problem (paper: 32)."""
@@ -177,7 +182,7 @@ class EvaluationConfig(Frozen):
     """Nucleus sampling in evaluation (paper: 0.7)."""
     completions: int = Field(default=8, ge=0)
     """Training responses kept for reading at each evaluated step, with their tokens' influence weights; 0 is none."""
-    seed: int = 20240
+    seed: int = Field(default=20240, ge=0)
     """Evaluation samples depend on this and the step only, so that trials are compared on the same draws."""
 
     @model_validator(mode="after")
@@ -208,7 +213,7 @@ class TrainerConfig(Frozen):
 
     steps: int = Field(default=24, ge=1)
     """Training steps; each samples one rollout and makes one optimizer step per minibatch."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**32)
     """Seeds data order and training rollouts."""
     threads: int = Field(default=1, ge=1)
     """CPU threads of each rank. One thread gives the same numbers on every run."""
@@ -220,8 +225,8 @@ class TrainerConfig(Frozen):
     optimizer: OptimizerConfig = OptimizerConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
-    rank_timeout: float = Field(default=1800.0, gt=0)
-    """Seconds after which a rank that does not answer ends the run."""
+    rank_timeout: float = Field(default=1800.0, gt=0, le=7 * 86400)
+    """Seconds after which a rank that does not answer ends the run; a week at most."""
 
     @model_validator(mode="after")
     def _minibatches(self) -> TrainerConfig:

@@ -1,14 +1,16 @@
 r"""Problems from a hub data set or a local file: schemas recognised, repeats removed.
 
 Recognised rows, column names in any capitalisation: `problem` or `question` with `answer` (HuggingFaceH4/aime_2024,
-Maxwell-Jia/AIME_2024, math-ai/aime25, opencompass/AIME2025), and verl's nested `prompt` messages with
-`reward_model.ground_truth` (BytedTsinghua-SIA/DAPO-Math-17k with about 100 copies of a problem, its AIME-2024 with 32).
+Maxwell-Jia/AIME_2024, math-ai/aime25:test, opencompass/AIME2025:AIME2025-I+AIME2025-II:test), and verl's nested
+`prompt` messages with `reward_model.ground_truth` (BytedTsinghua-SIA/DAPO-Math-17k with about 100 copies of a problem,
+its AIME-2024 with 32).
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -31,9 +33,11 @@ Row = tuple[str, dict[str, Any]]
 
 
 def load_problems(path: str) -> list[Problem]:
-    """The distinct problems of `embedded:NAME`, a file (JSONL, JSON, CSV, parquet) or a hub name `owner/name[:split]`.
+    """The distinct problems of `embedded:NAME`, a file (JSONL, JSON, CSV, parquet) or a hub name.
 
-    A problem that occurs more than once counts once, and a log line says how many repeats there were.
+    A hub name is `owner/name`, `owner/name:split` or `owner/name:config:split`, the split being train where none is
+    named; `+` between configs or splits takes both. A problem that occurs more than once counts once, and a log line
+    says how many repeats there were.
 
     Raises:
         UserError: nothing there, a schema that is not known, or a row without an answer.
@@ -61,7 +65,7 @@ def require_integers(problems: Iterable[Problem], *, name: str, path: str) -> No
     """Raise UserError unless every answer is an integer 0 to 999, as AIME's are."""
     for number, problem in enumerate(problems, start=1):
         answer = normalise(problem.answer)
-        if not answer.isdigit() or int(answer) > 999:
+        if not re.fullmatch("[0-9]{1,3}", answer):
             raise UserError(
                 f"{path}: problem {number} of set {name} has the answer {problem.answer!r}; an AIME answer is an"
                 " integer 0 to 999; mend the file, or give the set a name that does not begin with aime"
@@ -79,7 +83,7 @@ def evaluation_problems(config: TrainerConfig) -> dict[str, list[Problem]]:
 
 def _rows(path: str) -> tuple[int, list[Row]]:
     """How many rows there are, and the rows themselves, some repeats already left out."""
-    file = Path(path).expanduser()
+    file = Path(path)
     if file.suffix.lower() in SUFFIXES or file.exists():
         return _file_rows(file)
     if path.count("/") != 1 or path.startswith((".", "/", "~")):
@@ -88,12 +92,17 @@ def _rows(path: str) -> tuple[int, list[Row]]:
         )
     import datasets  # only here: it takes seconds to import
 
-    name, _, split = path.partition(":")
+    name, *named = path.split(":", 2)
+    split = named.pop() if named else "train"
+    configs = named.pop().split("+") if named else [None]
     try:
-        return _distinct_rows(datasets.load_dataset(name, split=split or "train", trust_remote_code=False).to_polars())
+        parts = [datasets.load_dataset(name, each, split=split, trust_remote_code=False) for each in configs]
+        return _distinct_rows(polars.concat([each.to_polars() for each in parts], how="diagonal_relaxed"))
     except Exception as error:  # datasets raises whatever its many readers and the network raise
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(f"{path}: the data set cannot be loaded ({reason}); check the name and the split") from None
+        raise UserError(
+            f"{path}: the data set cannot be loaded ({reason}); check the name, or write owner/name:config:split"
+        ) from None
 
 
 def _file_rows(file: Path) -> tuple[int, list[Row]]:

@@ -22,8 +22,8 @@ def load_pretrained(path: str, *, dtype: torch.dtype) -> tuple[PreTrainedModel, 
     Raises:
         UserError: nothing whole is there, the two do not fit each other, or the logits are more than a matrix product.
     """
-    local_only = Path(path).expanduser().exists() or path.startswith((".", "/", "~"))
-    if local_only and not (Path(path).expanduser() / "config.json").exists():
+    local_only = Path(path).exists() or path.startswith((".", "/", "~"))
+    if local_only and not (Path(path) / "config.json").exists():
         raise UserError(f"model.path = {path}: no model there (config.json is missing); {SOURCES}")
     try:
         with _quiet():

@@ -35,6 +35,9 @@ def test_half_life_and_gamma_are_one_quantity() -> None:
         ({"optimizer": {"prompts_per_minibatch": 16}}, ["prompts_per_minibatch = 16", "FutureKL is 0", "1 to 8"]),
         ({"optimizer": {"prompts_per_minibatch": 5}}, ["prompts_per_minibatch = 5", "does not divide"]),
         ({"evaluation": {"sets": []}}, ["evaluation", "sets is empty"]),
+        ({"seed": 2**32}, ["seed = 4294967296", "less than 4294967296"]),
+        ({"evaluation": {"seed": -1}}, ["evaluation.seed = -1", "greater than or equal to 0"]),
+        ({"rank_timeout": 1e300}, ["rank_timeout = 1e+300", "less than or equal to 604800"]),
     ],
 )
 def test_one_line_names_file_key_value_and_mend(data: dict, parts: list[str]) -> None:
@@ -42,6 +45,16 @@ def test_one_line_names_file_key_value_and_mend(data: dict, parts: list[str]) ->
     assert message.startswith("run.yaml: ")
     for part in parts:
         assert part in message
+
+
+def test_a_tilde_is_the_home_directory_in_every_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    config = TrainerConfig.model_validate(
+        {"model": {"path": "~/m"}, "data": {"train": "~/t.csv"}, "evaluation": {"sets": [{"name": "a", "path": "~/a"}]}}
+    )
+    assert (config.model.path, config.data.train) == ("/home/me/m", "/home/me/t.csv")
+    assert config.evaluation.sets[0].path == "/home/me/a"
+    assert TrainerConfig.model_validate({"model": {"path": "a/~b"}}).model.path == "a/~b"
 
 
 def test_a_config_is_frozen_and_round_trips() -> None:

@@ -77,8 +77,10 @@ def test_a_hub_name_is_loaded_by_datasets(monkeypatch: pytest.MonkeyPatch) -> No
     """The hub is the one thing that cannot be here; the data set is a real one."""
     asked = []
 
-    def hub(name: str, *, split: str, trust_remote_code: bool) -> datasets.Dataset:
-        asked.append((name, split, trust_remote_code))
+    def hub(name: str, config: str | None, *, split: str, trust_remote_code: bool) -> datasets.Dataset:
+        asked.append((name, config, split, trust_remote_code))
+        if config is not None:
+            return datasets.Dataset.from_list([{"question": f"{config}+1=", "answer": "2"}])
         if split == "train":
             raise ValueError("Unknown split \"train\". Should be one of ['test'].")
         return datasets.Dataset.from_list([verl_row("1+1=", "2")] * 3 + [{"Problem": None}])
@@ -88,7 +90,9 @@ def test_a_hub_name_is_loaded_by_datasets(monkeypatch: pytest.MonkeyPatch) -> No
         load_problems("o/n:test")
     with pytest.raises(UserError, match=r"o/n: the data set cannot be loaded .*Should be one of \['test'\]"):
         load_problems("o/n")
-    assert asked == [("o/n", "test", False), ("o/n", "train", False)]
+    assert load_problems("o/n:I+II:test") == [Problem("I+1=", "2"), Problem("II+1=", "2")]
+    assert asked == [(*each, False) for each in [("o/n", None, "test"), ("o/n", None, "train"),
+                                                 ("o/n", "I", "test"), ("o/n", "II", "test")]]  # fmt: skip
 
 
 def test_problems_with_several_answers_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -157,7 +161,7 @@ def test_an_unusable_file_is_refused_by_name(name: str, content: bytes, reason: 
     assert str(caught.value).startswith(str(tmp_path / name)) and "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("path", ["nowhere.jsonl", "./nowhere", "embedded:test", "a/b/c"])
+@pytest.mark.parametrize("path", ["nowhere.jsonl", "./nowhere", "embedded:test", "a/b/c", "~nobody-at-all/x.jsonl"])
 def test_a_path_to_nothing_is_refused(path: str) -> None:
     with pytest.raises(UserError, match="no such"):
         load_problems(path)
@@ -169,7 +173,7 @@ def test_an_unknown_kind_of_file_is_refused(tmp_path: Path) -> None:
         load_problems(str(tmp_path / "data.xlsx"))
 
 
-@pytest.mark.parametrize("answer", ["1000", "-1", "x", "1/2"])
+@pytest.mark.parametrize("answer", ["1000", "-1", "x", "1/2", "²", "٢٥", "9" * 5000])
 def test_an_aime_answer_is_an_integer_from_0_to_999(answer: str) -> None:
     require_integers([Problem("p", "025"), Problem("p", "0"), Problem("p", "999")], name="aime_2024", path="f")
     with pytest.raises(UserError, match=rf"problem 2 of set aime_2024 has the answer '{answer}'"):
