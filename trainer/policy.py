@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import heapq
+import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -72,21 +74,20 @@ def load_policy(config: ModelConfig, ranks: Ranks = ALONE) -> Policy:
 def micro_batches(lengths: Sequence[int], max_tokens: int, *, ranks: int = 1) -> list[list[int]]:
     """Indices into `lengths`, each list at most `max_tokens` tokens (or one longer sequence), the lists evenly filled.
 
-    The longest sequence goes first, each into the emptiest list that has room for it. The number of lists is a
-    multiple of `ranks`, since sharded layers need every rank to take part; with few sequences some lists are empty.
+    The longest sequence goes first, each into the emptiest list; there are as many lists as that takes. Their number is
+    a multiple of `ranks`, since sharded layers need every rank to take part; with few sequences some lists are empty.
     """
-    least_count = max(1, -(-sum(lengths) // max_tokens))
-    batches: list[list[int]] = [[] for _ in range(-(-least_count // ranks) * ranks)]
-    filled = [0] * len(batches)
-    for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        least = min(range(len(batches)), key=filled.__getitem__)
-        if batches[least] and filled[least] + lengths[index] > max_tokens:
-            least = len(batches)
-            batches += [[] for _ in range(ranks)]
-            filled += [0] * ranks
-        batches[least].append(index)
-        filled[least] += lengths[index]
-    return batches
+    least = max(1, -(-sum(lengths) // max_tokens), sum(2 * length > max_tokens for length in lengths))
+    longest_first = sorted(range(len(lengths)), key=lambda index: -lengths[index])
+    for count in itertools.count(-(-least // ranks) * ranks, ranks):
+        batches: list[list[int]] = [[] for _ in range(count)]
+        filled = [(0, place) for place in range(count)]  # a heap
+        for index in longest_first:
+            tokens, place = filled[0]
+            batches[place].append(index)
+            heapq.heapreplace(filled, (tokens + lengths[index], place))
+        if all(tokens <= max_tokens or len(batches[place]) == 1 for tokens, place in filled):
+            return batches
 
 
 def score(

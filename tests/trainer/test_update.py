@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.trainer.batches import changed, run_update, sampled_batch
 from trainer.config import ModelConfig, TrainerConfig
@@ -84,11 +86,23 @@ def test_a_log_prob_that_is_not_finite_is_named(
     assert pickle.loads(pickle.dumps(raised.value)).args == (4, 0, term)  # Ray carries it so
 
 
-def test_micro_batches_hold_every_sequence_once_within_the_limit() -> None:
-    lengths = np.random.default_rng(0).integers(1, 50, size=100).tolist()
-    batches = micro_batches(lengths, 120)
-    assert sorted(i for b in batches for i in b) == list(range(100))
-    assert all(sum(lengths[i] for i in b) <= 120 for b in batches)
+@settings(deadline=None)
+@given(st.lists(st.integers(1, 200), min_size=1, max_size=60), st.integers(1, 300), st.integers(1, 4))
+def test_micro_batches_are_within_the_limit_and_evenly_filled(lengths: list[int], limit: int, ranks: int) -> None:
+    """No two of them differ by more than the longest sequence, so no rank waits for longer than that takes."""
+    batches = micro_batches(lengths, limit, ranks=ranks)
+    assert sorted(index for batch in batches for index in batch) == list(range(len(lengths)))
+    filled = [sum(lengths[index] for index in batch) for batch in batches]
+    assert all(tokens <= limit or len(batch) == 1 for tokens, batch in zip(filled, batches, strict=True))
+    assert max(filled) - min(filled) <= max(lengths)
+    assert len(batches) % ranks == 0
+
+
+def test_micro_batches_are_as_few_as_the_limit_allows() -> None:
+    lengths = np.random.default_rng(0).integers(1, 50, size=200).tolist()
+    assert len(micro_batches(lengths, 400)) == -(-sum(lengths) // 400)
+    assert len(micro_batches([100, 100, 30, 30], 130)) == 2
+    assert len(micro_batches([101] * 5, 200, ranks=2)) == 6
 
 
 def test_a_short_batch_keeps_the_number_of_optimizer_steps(policy: Policy, small_config: TrainerConfig) -> None:
