@@ -193,7 +193,7 @@ def update(
         "influence_weight/clip_fraction": totals["influence_weight_clip_fraction"] / tokens,
         "future_kl/mean": totals["future_kl_mean"] / tokens,
         "dropped_sequence_fraction": totals["dropped_sequence_fraction"] / sequences,
-        "first_minibatch_log_ratio_max": first_gap,
+        "first_minibatch_log_ratio_max": ranks.extremes(0.0, first_gap)[1],
     }
 
 

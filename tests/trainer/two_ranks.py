@@ -1,4 +1,4 @@
-"""What each rank of `test_two_ranks.py` runs: the gradient of one batch, sharded in several ways.
+"""What each rank of `test_two_ranks.py` runs: metrics and gradient of one batch, sharded in several ways.
 
 Arguments: model directory, output file, and `ways` as JSON: settings of the model and of the micro-batches.
 """
@@ -26,8 +26,8 @@ SEED = 3
 
 def gradient(
     policy: Policy, ranks: Ranks, *, micro_batch_tokens: int, dtype: str, spoilt: int | None = None
-) -> tuple[float, torch.Tensor]:
-    """Loss and whole gradient of the update, the policy having drifted since the rollout.
+) -> tuple[dict[str, float], torch.Tensor]:
+    """Metrics and whole gradient of the update, the policy having drifted since the rollout.
 
     Args:
         spoilt: a rank whose advantages are not numbers.
@@ -43,7 +43,7 @@ def gradient(
     if ranks.rank == spoilt:
         parts = [dataclasses.replace(part, advantages=part.advantages * float("nan")) for part in parts]
     metrics = update(policy, ranks, recorder, dataclasses.replace(old, minibatches=[parts]), config, step=1)
-    return metrics["loss"], recorder.gradients[0]
+    return old.metrics | metrics, recorder.gradients[0]
 
 
 def loaded(model: str, *, dtype: str, activation_checkpointing: bool = False) -> Policy:
@@ -55,7 +55,7 @@ def loaded(model: str, *, dtype: str, activation_checkpointing: bool = False) ->
 
 
 def main(model: str, out: str, ways: str) -> None:
-    """Every way in turn; rank 0 writes the gradients, named by their place in `ways`. At last rank 1 has a fault."""
+    """Every way in turn; rank 0 writes what came out, named by its place in `ways`. At last rank 1 has a fault."""
     torch.set_num_threads(1)
     results: dict[str, torch.Tensor] = {}
     with start_ranks(timeout=200) as ranks:
@@ -64,7 +64,7 @@ def main(model: str, out: str, ways: str) -> None:
             settings = {name: way[name] for name in ("dtype", "cpu_offload")}
             shard(policy.model, ModelConfig.model_construct(**settings))
             optimizer = torch.optim.AdamW(policy.model.parameters(), lr=0.01)
-            loss, whole = gradient(policy, ranks, micro_batch_tokens=way["micro_batch_tokens"], dtype=way["dtype"])
+            metrics, whole = gradient(policy, ranks, micro_batch_tokens=way["micro_batch_tokens"], dtype=way["dtype"])
             weights = optimizer.param_groups[0]["params"]
             for weight in weights:
                 weight.grad = torch.ones_like(weight)
@@ -73,7 +73,8 @@ def main(model: str, out: str, ways: str) -> None:
             own = sum(each.to_local().numel() for each in held)
             all_of_it = 2 * sum(weight.numel() for weight in weights)
             assert ranks.sum({"own": own})["own"] == all_of_it, "a rank holds more than its share"
-            results |= {f"gradient {number}": whole, f"loss {number}": torch.tensor([loss], dtype=torch.float64)}
+            told = {f"{name} {number}": torch.tensor(value, dtype=torch.float64) for name, value in metrics.items()}
+            results |= told | {f"gradient {number}": whole}
         try:
             gradient(policy, ranks, micro_batch_tokens=60, dtype="float32", spoilt=1)
         except TrainingDiverged as error:
@@ -82,6 +83,6 @@ def main(model: str, out: str, ways: str) -> None:
         save_file(results, Path(out))
 
 
-def alone(model: Path, *, dtype: str) -> tuple[float, torch.Tensor]:
+def alone(model: Path, *, dtype: str) -> tuple[dict[str, float], torch.Tensor]:
     """The same of one process that is not sharded, in one micro-batch."""
     return gradient(loaded(str(model), dtype=dtype), ALONE, micro_batch_tokens=100_000, dtype=dtype)
