@@ -120,7 +120,9 @@ def score_set(
 ) -> SetScore:
     """Sum up k graded responses per problem, given problem by problem."""
     correct = np.array([one.correct for one in grades]).reshape(len(problems), each.samples)
-    predictions = np.array([one.prediction for one in grades], dtype=object).reshape(correct.shape)
+    answers = [normalise(problem.answer) for problem in problems]
+    votes = np.array([one.prediction for one in grades], dtype=object).reshape(correct.shape)
+    votes = np.where(correct, np.array(answers, dtype=object)[:, None], votes)  # 5^2 and 25 vote for the same
     lengths = np.array([len(response.tokens) for response in responses])
     return SetScore(
         name=each.name,
@@ -129,7 +131,7 @@ def score_set(
         accuracy=avg_at_k(correct),
         sampling_error=sampling_error(correct),
         problem_error=problem_error(correct),
-        cons=cons_at_k(predictions.tolist(), [normalise(problem.answer) for problem in problems]),
+        cons=cons_at_k(votes.tolist(), answers),
         pass_at_k=pass_at_k(correct, each.samples),
         mean_length=float(lengths.mean()),
         length_quantiles=tuple(float(q) for q in np.quantile(lengths, [0, 0.25, 0.5, 0.75, 1])),

@@ -1,11 +1,13 @@
-"""avg@k, cons@k, pass@k against their definitions."""
+"""avg@k, cons@k, pass@k against their definitions; racing draws what one draw would have."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
+import polars
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,18 +15,24 @@ from hypothesis import strategies as st
 from tests.trainer.batches import changed
 from trainer.config import EvaluationSet, TrainerConfig
 from trainer.evaluate import (
+    Looks,
+    SetResult,
     avg_at_k,
     cons_at_k,
     evaluate_set,
     pass_at_k,
     problem_error,
     sampling_error,
+    score_set,
     whole,
 )
 from trainer.policy import load_policy
 from trainer.problems import Problem
 from trainer.ranks import ALONE
+from trainer.records import Evaluation, Look, SetScore, read_evaluations
+from trainer.rewards import Grade, grade
 from trainer.rollout import Request, Response, TransformersSampler
+from trainer.train import train
 
 
 def test_avg_at_k_is_the_mean() -> None:
@@ -79,24 +87,94 @@ def test_cons_at_k(votes: list[str | None], average: float, first: float) -> Non
     assert cons_at_k(np.array([votes], dtype=object), np.array(["7"]), ties="first") == first
 
 
+def test_answers_that_are_equal_vote_together() -> None:
+    """math-verify called them right, so they are one answer: two votes for 25 against one for 24."""
+    grades = [Grade(True, "5^2"), Grade(True, "25"), Grade(False, "24"), Grade(False, "24")]
+    response = Response((2,), np.array([1], np.int32), np.zeros(1, np.float32), True)
+    each = EvaluationSet(name="aime", path="", samples=4)
+    assert score_set(each, [Problem("p", "025")], [response] * 4, grades).cons == 0.5
+    grades[3] = Grade(False, None)
+    assert score_set(each, [Problem("p", "025")], [response] * 4, grades).cons == 1.0
+
+
 def test_every_outcome_is_kept_and_adds_up_to_the_score(small_config: TrainerConfig) -> None:
     """Also: all problems and samples are drawn in one call."""
-    policy, config = load_policy(small_config.model), changed(small_config, "evaluation", top_p=1.0)
+    policy = load_policy(small_config.model)
+    config = changed(small_config, "evaluation", top_p=1.0, temperature=3.0)  # so that some have no answer
     sampler = CountingSampler(
         policy.model, end_tokens=policy.end_tokens, pad_token=policy.pad_token, device=policy.device
     )
     problems = [Problem(f"{i}+1=", str(i % 9)) for i in range(30)]
     each = EvaluationSet(name="aime", path="", samples=32)
-    score, outcomes = whole(evaluate_set(sampler, policy, ALONE, each, problems, config=config, step=0, races=False))
+    score, outcomes = whole(evaluate_set(sampler, policy, ALONE, each, problems, config=config, step=0, races=True))
     assert sampler.asked == [30 * 32]
     assert outcomes.select("problem", "sample").rows() == list(itertools.product(range(30), range(32)))
     correct = outcomes["correct"].to_numpy().reshape(30, 32)
     assert tuple(correct.sum(1).tolist()) == score.solved and score.accuracy == avg_at_k(correct) > 0
     assert outcomes["length"].mean() == pytest.approx(score.mean_length)
     assert 1 - outcomes["finished"].mean() == pytest.approx(score.truncated)
-    right = outcomes.filter("correct")
-    assert right["prediction"].to_list() == [str(i % 9) for i in right["problem"].to_list()]
+    right = outcomes.filter("correct").select("problem", "prediction").unique().rows()
+    assert all(grade(rf"\boxed{{{prediction}}}", str(i % 9)).correct for i, prediction in right)
     assert outcomes["prediction"].null_count() > 0 and set(outcomes["set"]) == {"aime"}
+
+
+@pytest.fixture
+def racing(small_config: TrainerConfig) -> Callable[[bool], Looks[SetResult]]:
+    """An evaluation of 7 samples of 10 problems; when it races, 2 first."""
+    policy, problems = load_policy(small_config.model), [Problem(f"{i}+1=", str(i % 9)) for i in range(10)]
+    sampler = CountingSampler(
+        policy.model, end_tokens=policy.end_tokens, pad_token=policy.pad_token, device=policy.device
+    )
+    each = EvaluationSet(name="aime", path="", samples=7, first_look=2)
+    config = changed(small_config, "evaluation", top_p=1.0)
+    return lambda races: evaluate_set(sampler, policy, ALONE, each, problems, config=config, step=1, races=races)
+
+
+def after_looks(looks: Looks[SetResult], *enough: bool) -> tuple[list[SetScore], SetResult]:
+    """The scores looked at, and the result when they are answered by `enough`."""
+    seen = [next(looks)]
+    for each in enough[:-1]:
+        seen.append(looks.send(each))
+    with pytest.raises(StopIteration) as ended:
+        looks.send(enough[-1])
+    return seen, ended.value.value
+
+
+def test_a_race_that_is_never_decided_ends_as_one_draw(racing: Callable[[bool], Looks[SetResult]]) -> None:
+    once = whole(racing(False))
+    seen, raced = after_looks(racing(True), False, False)
+    assert raced.outcomes.equals(once.outcomes) and raced.score == once.score
+    assert [score.samples for score in seen] == [2, 4]
+    for score in seen:
+        correct = once.outcomes.filter(polars.col("sample") < score.samples)["correct"].to_numpy()
+        assert score.solved == tuple(correct.reshape(10, score.samples).sum(1).tolist())
+    assert 0 < seen[0].accuracy != once.score.accuracy  # otherwise the same score each time would have passed
+
+
+def test_a_race_that_is_decided_draws_no_more(racing: Callable[[bool], Looks[SetResult]]) -> None:
+    once = whole(racing(False))
+    seen, raced = after_looks(racing(True), False, True)
+    assert raced.score == seen[1] and raced.score.samples == 4
+    assert raced.outcomes.equals(once.outcomes.filter(polars.col("sample") < 4))
+
+
+def test_a_run_races_between_its_first_and_last_step_only(small_config: TrainerConfig, tmp_path: Path) -> None:
+    """A run whose looks are never enough has the numbers of one that does not race."""
+    data = small_config.model_dump()
+    first, second = data["evaluation"]["sets"]
+    data["evaluation"]["sets"] = [first | {"samples": 4, "first_look": 1}, second]
+    config = TrainerConfig.model_validate(data)
+    told = {races: list(train(config, tmp_path / str(races), races=races)) for races in (True, False)}
+    looks = [each for each in told[True] if isinstance(each, Look)]
+    assert [(look.step, look.score.samples, look.score.name) for look in looks] == [(1, 1, "select"), (1, 2, "select")]
+    assert [each.scores for each in told[True] if isinstance(each, Evaluation)] == [e.scores for e in told[False]]
+
+    run = train(config, tmp_path / "stopped", races=True)
+    assert isinstance(next(run), Evaluation) and isinstance(next(run), Look)
+    stopped = run.send(True)
+    assert isinstance(stopped, Evaluation) and stopped.scores[0].samples == 1
+    run.close()
+    assert read_evaluations(tmp_path / "stopped")[-1] == stopped
 
 
 class CountingSampler(TransformersSampler):
