@@ -9,7 +9,10 @@ import pytest
 from safetensors.torch import load_file
 
 from tests import forked
-from tests.trainer.two_ranks import alone
+from tests.trainer.two_ranks import alone, evaluated
+from trainer.config import ModelConfig
+from trainer.policy import load_policy
+from trainer.ranks import ALONE
 
 CODE = "from tests.trainer.two_ranks import main; main(*arguments)"
 TOLERANCE = {"float64": 1e-6, "float32": 1e-4, "bfloat16": 0.05}  # bfloat16 has 8 bits
@@ -36,6 +39,13 @@ def measured(random_model: Path, tmp_path_factory: pytest.TempPathFactory) -> di
 
 def test_a_fault_of_one_rank_stops_both_and_names_it(measured: dict) -> None:
     assert measured["log"].count("not finite") == measured["log"].count("loss is not finite at step 1 on rank 1") == 2
+
+
+def test_an_evaluation_that_races_on_two_ranks_draws_what_one_rank_draws_at_once(
+    measured: dict, random_model: Path
+) -> None:
+    expected = evaluated(load_policy(ModelConfig(path=str(random_model))), ALONE, races=False)
+    assert len(expected.unique()) > 5 and measured["lengths"].tolist() == expected.tolist()
 
 
 @pytest.mark.parametrize("number", range(len(WAYS)), ids=["-".join(map(str, way.values())) for way in WAYS])

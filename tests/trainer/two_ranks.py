@@ -14,10 +14,13 @@ from safetensors.torch import save_file
 
 from tests.trainer.batches import Recorder, drifted, made_up_batch
 from tests.trainer.test_invariance import one_minibatch
-from trainer.config import ModelConfig
+from trainer.config import EvaluationSet, ModelConfig, TrainerConfig
 from trainer.errors import TrainingDiverged
+from trainer.evaluate import evaluate_set, whole
 from trainer.policy import Policy, load_policy
+from trainer.problems import Problem
 from trainer.ranks import ALONE, Ranks, start_ranks
+from trainer.rollout import TransformersSampler
 from trainer.sharding import shard
 from trainer.update import score_old, update
 
@@ -54,8 +57,22 @@ def loaded(model: str, *, dtype: str, activation_checkpointing: bool = False) ->
     return policy
 
 
+def evaluated(policy: Policy, ranks: Ranks, *, races: bool) -> torch.Tensor:
+    """The length of each of 5 responses to each of 7 problems; when it races, 2 and then 4 are drawn first."""
+    sampler = TransformersSampler(
+        policy.model, end_tokens=policy.end_tokens, pad_token=policy.pad_token, device=policy.device
+    )
+    problems = [Problem(f"{number}+1=", "0") for number in range(7)]
+    each = EvaluationSet(name="select", path="", samples=5, first_look=2)
+    looks = evaluate_set(sampler, policy, ranks, each, problems, config=TrainerConfig(), step=1, races=races)
+    return torch.tensor(whole(looks).outcomes["length"].to_list())
+
+
 def main(model: str, out: str, ways: str) -> None:
-    """Every way in turn; rank 0 writes what came out, named by its place in `ways`. At last rank 1 has a fault."""
+    """Every way in turn; rank 0 writes what came out, named by its place in `ways`.
+
+    At last an evaluation, and a fault of rank 1.
+    """
     torch.set_num_threads(1)
     results: dict[str, torch.Tensor] = {}
     with start_ranks(timeout=200) as ranks:
@@ -75,6 +92,7 @@ def main(model: str, out: str, ways: str) -> None:
             assert ranks.sum({"own": own})["own"] == all_of_it, "a rank holds more than its share"
             told = {f"{name} {number}": torch.tensor(value, dtype=torch.float64) for name, value in metrics.items()}
             results |= told | {f"gradient {number}": whole}
+        results["lengths"] = evaluated(load_policy(ModelConfig(path=model), ranks), ranks, races=True)
         try:
             gradient(policy, ranks, micro_batch_tokens=60, dtype="float32", spoilt=1)
         except TrainingDiverged as error:
