@@ -14,11 +14,14 @@ import pytest
 import torch
 from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
 
-from trainer.config import ModelConfig, TrainerConfig
+from trainer.config import EvaluationSet, ModelConfig, TrainerConfig
 from trainer.errors import UserError
+from trainer.evaluate import evaluate_set, whole
 from trainer.policy import Policy, load_policy, score
+from trainer.problems import Problem
 from trainer.ranks import ALONE
 from trainer.rollout import Request, TransformersSampler, request_seed
+from trainer.train import start_sampler
 from trainer.vllm_limits import wait_for_memory
 from trainer.vllm_rollout import StaleWeights, VllmSampler
 from trainer.weights import checksum, whole_weights
@@ -243,6 +246,64 @@ def test_every_tensor_missing_from_a_sync_is_noticed(policy: Policy, sampler: Vl
 
 @needs_vllm
 @pytest.mark.slow
+def test_a_sync_after_which_the_engine_holds_other_weights_is_refused(
+    policy: Policy, sampler: VllmSampler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is loaded; or all but one number of one tensor."""
+    load = sampler._load
+    move(policy, 500)
+    monkeypatch.setattr(sampler, "_load", lambda weights: [*weights])
+    with pytest.raises(StaleWeights, match=r"the engine of rank 0 holds other weights"):
+        sampler.sync()
+
+    def all_but_a_number(weights: Iterator[tuple[str, torch.Tensor]]) -> None:
+        tensors = [(name, value.clone()) for name, value in weights]
+        tensors[7][1].view(-1)[3] += 1e-3
+        load(iter(tensors))
+
+    monkeypatch.setattr(sampler, "_load", all_but_a_number)
+    with pytest.raises(StaleWeights, match=r"the engine of rank 0 holds other weights"):
+        sampler.sync()
+    monkeypatch.setattr(sampler, "_load", load)
+    sampler.sync()
+
+
+@needs_vllm
+@pytest.mark.slow
+def test_a_sync_that_fails_names_its_rank(sampler: VllmSampler, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lost(_: object) -> None:
+        raise RuntimeError("Timed out waiting 1800000ms for recv operation to complete")
+
+    monkeypatch.setattr(sampler, "_load", lost)
+    with pytest.raises(RuntimeError, match=r"^rank 0: the weights could not be synced: Timed out waiting"):
+        sampler.sync()
+
+
+@needs_vllm
+@pytest.mark.slow
+def test_an_evaluation_is_one_call_of_the_engine_and_races_sample_for_sample(
+    policy: Policy, sampler: VllmSampler, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls, generate = [], sampler._llm.generate
+
+    def counted(prompts: list, *arguments: object, **settings: object) -> list:
+        calls.append(len(prompts))
+        return generate(prompts, *arguments, **settings)
+
+    monkeypatch.setattr(sampler._llm, "generate", counted)
+    problems = [Problem(f"{number}+1=", str(number + 1)) for number in range(30)]
+    each = EvaluationSet(name="aime", path="", samples=32, first_look=4)
+    config = config_for(model, max_response_length=8)
+    once, raced = (
+        whole(evaluate_set(sampler, policy, ALONE, each, problems, config=config, step=1, races=races))
+        for races in (False, True)
+    )
+    assert calls == [30 * 32, 30 * 4, 30 * 4, 30 * 8, 30 * 16]
+    assert raced.outcomes.equals(once.outcomes) and once.outcomes["length"].n_unique() > 4
+
+
+@needs_vllm
+@pytest.mark.slow
 def test_the_engine_is_no_process_and_listens_on_loopback_only(sampler: VllmSampler) -> None:
     process = psutil.Process()
     commands = [" ".join(child.cmdline()) for child in process.children(recursive=True)]
@@ -272,6 +333,47 @@ def test_a_response_that_does_not_fit_is_refused(policy: Policy, sampler: VllmSa
 def test_what_vllm_would_do_otherwise_is_refused(policy: Policy, values: dict, message: str) -> None:
     with pytest.raises(UserError, match=message):
         VllmSampler(TrainerConfig.model_validate(values), policy, ALONE)
+
+
+def test_on_a_gpu_weights_wake_first_and_the_cache_after_they_are_checked(model: Path, policy: Policy) -> None:
+    """Only the engine is made up: sleeping needs a GPU."""
+    done: list[object] = []
+
+    class Engine:
+        def sleep(self, *, level: int) -> None:
+            done.append(f"sleep {level}")
+
+        def wake_up(self, *, tags: list[str]) -> None:
+            done.append(f"wake {tags}")
+
+        def reset_prefix_cache(self) -> None:
+            done.append("forget prefixes")
+
+    sampler = object.__new__(VllmSampler)
+    sampler._llm, sampler._policy, sampler._ranks = Engine(), policy, ALONE
+    sampler._cuda, sampler._asleep, sampler._synced, sampler._dtype = True, False, True, torch.float32
+    sampler._load = lambda weights: done.append(f"load {len(list(weights))}")
+    sampler._stale_ranks = lambda expected: done.append("check") or []
+    sampler.sleep()
+    sampler.sync()
+    count = len(list(policy.model.parameters()))
+    assert done == ["sleep 2", "wake ['weights']", f"load {count}", "check", "wake ['kv_cache']", "forget prefixes"]
+    done.clear()
+    sampler.sync()
+    assert done == [f"load {count}", "check", "forget prefixes"]
+
+
+@pytest.mark.parametrize(("device", "installed", "expected"), [("cuda", True, "vllm"), ("cuda", False, "transformers"),
+                                                               ("cpu", True, "transformers")])  # fmt: skip
+def test_auto_is_vllm_on_gpus_where_it_is_installed(
+    device: str, installed: bool, expected: str, model: Path, policy: Policy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainer.train.find_spec", lambda name: installed or None)
+    monkeypatch.setattr("trainer.vllm_rollout.VllmSampler", lambda *_: "vllm")
+    started = start_sampler(
+        config_for(model, backend="auto"), dataclasses.replace(policy, device=torch.device(device)), ALONE
+    )
+    assert ("vllm" if started == "vllm" else "transformers") == expected
 
 
 def test_without_vllm_the_error_names_the_command(policy: Policy, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
