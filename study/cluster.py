@@ -11,10 +11,13 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from study.spec import Resources
 from trainer.errors import UserError
 
 _LONGEST = 43  # Unix socket paths end at about 107 bytes and Ray adds up to 64 of its own
+_LOCK = "scratch.lock"
 
 
 @contextlib.contextmanager
@@ -24,8 +27,7 @@ def ray_session(resources: Resources) -> Iterator[Path]:
     Raises:
         UserError: no cluster at `ray_address`, or no place for a trial on it.
     """
-    scratch = _short_directory()
-    try:
+    with scratch_directory() as scratch:
         prepare_environment(local=resources.ray_address is None)
         import ray
 
@@ -43,8 +45,6 @@ def ray_session(resources: Resources) -> Iterator[Path]:
             yield scratch
         finally:
             ray.shutdown()
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def places(resources: Resources) -> int:
@@ -85,12 +85,23 @@ def _fit(have: dict[str, float], needs: dict[str, float]) -> int:
     return min(int(have.get(name, 0) // need) for name, need in needs.items())
 
 
-def _short_directory() -> Path:
-    directory = Path(tempfile.mkdtemp(prefix="fipo-"))
-    if len(str(directory)) > _LONGEST and os.name == "posix":
-        directory.rmdir()
-        directory = Path(tempfile.mkdtemp(prefix="fipo-", dir="/tmp"))
-    return directory
+@contextlib.contextmanager
+def scratch_directory() -> Iterator[Path]:
+    """A directory of this process's own, gone after the block. What killed processes left beside it goes first."""
+    made = Path(tempfile.mkdtemp(prefix=".fipo-"))
+    if len(str(made)) > _LONGEST and os.name == "posix":
+        made.rmdir()
+        made = Path(tempfile.mkdtemp(prefix=".fipo-", dir="/tmp"))
+    for lock in made.parent.glob(f"fipo-*/{_LOCK}"):
+        # The kernel gives a lock back when its process dies. A symbolic link is not followed.
+        with contextlib.suppress(Timeout, OSError), FileLock(lock, timeout=0):
+            shutil.rmtree(lock.parent, ignore_errors=True)
+    with FileLock(made / _LOCK):  # before it gets the name by which others look for it
+        scratch = made.rename(made.with_name(made.name.removeprefix(".")))
+        try:
+            yield scratch
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
 
 
 def prepare_environment(*, local: bool) -> None:

@@ -1,0 +1,58 @@
+"""The scratch directory of a driver: gone at its end, and after a kill at the next launch."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from study.cluster import scratch_directory
+
+HOLD = (
+    "import time; from study.cluster import scratch_directory\n"
+    "with scratch_directory() as scratch: print(scratch, flush=True); time.sleep(600)"
+)
+
+
+@pytest.fixture
+def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder for temporary files whose name is short enough for sockets below it."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        monkeypatch.setenv("TMPDIR", folder)
+        monkeypatch.setattr(tempfile, "tempdir", folder)
+        yield Path(folder)
+
+
+def test_what_a_killed_driver_left_is_removed_by_the_next_and_what_a_living_one_uses_is_not(temporary):
+    (temporary / "fipo-mine").mkdir()  # a directory of the user's own
+    (temporary / "fipo-link").symlink_to(temporary / "precious")
+    (temporary / "precious").mkdir()
+    (temporary / "precious" / "scratch.lock").touch()
+    drivers = [subprocess.Popen([sys.executable, "-c", HOLD], stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    dead, living = (Path(driver.stdout.readline().strip()) for driver in drivers)
+    try:
+        drivers[0].kill()
+        drivers[0].wait()
+        assert dead.is_dir()
+        with scratch_directory() as scratch:
+            assert not dead.exists()
+            left = {each.name for each in temporary.iterdir()}
+            assert left == {"fipo-mine", "fipo-link", "precious", living.name, scratch.name}
+            assert (temporary / "precious" / "scratch.lock").exists()
+        assert not scratch.exists()
+    finally:
+        for driver in drivers:
+            driver.kill()
+            driver.communicate()
+
+
+def test_a_long_name_of_the_temporary_folder_is_not_used(temporary, monkeypatch):
+    long = temporary / ("x" * 40)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    with scratch_directory() as scratch:
+        assert scratch.parent == Path("/tmp")
