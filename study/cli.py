@@ -83,11 +83,13 @@ def status(
 
         typer.echo(text(results))
         return
-    from study.tables import counts, trial_table
+    from study.tables import costs, counts, trial_table
 
     console = _console()
     console.print(trial_table(results, results.trials, console))
-    console.print(f"{results.directory}: {counts(results)}", markup=False, highlight=False)
+    for line in (counts(results), costs(results)):
+        if line is not None:
+            console.print(f"{results.directory}: {line}", markup=False, highlight=False)
     for trial in results.trials:
         if trial.fail_reason:
             console.print(f"trial {trial.number} failed: {trial.fail_reason}", markup=False, highlight=False)

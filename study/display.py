@@ -14,7 +14,7 @@ from rich.text import Text
 
 from study.evidence import seeds_against_settings
 from study.results import StudyResults, TrialResult
-from study.tables import ENDED, counts, one_line, planned, steps, trial_table
+from study.tables import ENDED, costs, counts, one_line, planned, steps, trial_table
 
 _PERIOD = 1.0
 
@@ -115,7 +115,9 @@ def time_left(results: StudyResults, elapsed: float) -> float | None:
 
 def conclusion(results: StudyResults, directory: Path) -> list[str]:
     """The last lines of a launch: how it ended, the best trial, where everything lies, what to do next."""
-    lines = ["", f"{counts(results)}"]
+    lines = ["", counts(results)]
+    if (took := costs(results)) is not None:
+        lines.append(f"All trials {took}")
     if any(trial.state == "RUNNING" for trial in results.trials):
         lines.append(f"Not all is done; go on with: fipo resume {directory}")
     best = results.best

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from study.budget import usage
 from study.metric import metric_value, selecting_score
 from study.results import StudyResults, TrialResult
 from study.spec import StudySpec
@@ -121,6 +122,40 @@ def counts(results: StudyResults) -> str:
     return f"{ended} of {planned(results)} trials" + (": " + ", ".join(known) if known else "")
 
 
+def costs(results: StudyResults) -> str | None:
+    """What all trials took so far and what pruning spared, in one line; None before the first evaluation."""
+    spent = _spent(results)
+    if not spent["seconds"]:
+        return None
+    resources = results.spec.resources
+    cores = spent["seconds"] / 3600 * resources.workers * resources.cpus_per_worker
+    hours = f"{spent['gpu_hours']:.3g} GPU-hours" if resources.gpus_per_worker else f"{cores:.3g} core-hours"
+    text = f"took {hours}, {spent['tokens']:,} tokens sampled in training"
+    if (spared := spared_by_pruning(results)) is not None:
+        text += f"; pruning spared {spared:.0%} of the finished trials' steps"
+    return text
+
+
+def spared_by_pruning(results: StudyResults) -> float | None:
+    """Share of the steps of complete and pruned trials that were not trained; None before a first one is."""
+    total = steps(results.spec)
+    finished = [trial for trial in results.trials if trial.state in ("COMPLETE", "PRUNED")]
+    spared = sum(total - trial.pruned_at for trial in finished if trial.pruned_at is not None)
+    return spared / (total * len(finished)) if finished else None
+
+
+def _spent(results: StudyResults) -> dict[str, float | int]:
+    """Seconds of training, GPU-hours and tokens of all trials; of those that run, up to their newest evaluation."""
+    taken = [trial.usage for trial in results.trials if trial.usage.seconds]
+    taken += [
+        usage(results.spec.resources, seconds=last.seconds, tokens=last.tokens)
+        for trial in results.trials
+        for last in trial.evaluations[-1:]
+        if not trial.usage.seconds
+    ]
+    return {name: sum(getattr(each, name) for each in taken) for name in ("seconds", "gpu_hours", "tokens")}
+
+
 def as_json(results: StudyResults) -> str:
     """The study as one JSON object; each trial with its latest evaluation."""
     trials = []
@@ -137,6 +172,8 @@ def as_json(results: StudyResults) -> str:
         "trials_planned": results.spec.trials,
         "best": best.number if best else None,
         "driver": str(results.driver) if results.driver else None,
+        "usage": _spent(results),
+        "spared_by_pruning": spared_by_pruning(results),
         "trials": trials,
     }
     return json.dumps(whole, default=str, indent=2)

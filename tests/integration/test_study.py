@@ -134,6 +134,8 @@ def test_status_tells_the_same_story_to_people_and_programs(finished):
     assert [trial["state"] for trial in told["trials"]] == ["COMPLETE", "FAIL", "COMPLETE"]
     shown = fipo("status", str(directory), cwd=directory.parent).stdout
     assert "not finite at step" in shown
+    tokens = sum(trial["usage"]["tokens"] for trial in told["trials"])
+    assert tokens == told["usage"]["tokens"] > 0 and f"{tokens:,} tokens" in shown
 
 
 def test_a_trial_of_two_ranks_trains_and_is_reported(tmp_path, base):

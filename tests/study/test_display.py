@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
 from study.display import Display, conclusion, time_left
 from study.results import read_study
-from study.tables import as_json, trial_table
+from study.spec import Resources
+from study.tables import as_json, costs, trial_table
 
 GOOD = [0.2, 0.3, 0.4, 0.5, 0.6]
 
@@ -72,6 +74,7 @@ def test_time_left_is_unknown_before_the_first_step(make_bridge):
 
 def test_the_conclusion_names_the_best_and_the_next_two_commands(bridge):
     lines = "\n".join(conclusion(read_study(bridge.directory), bridge.directory))
+    assert "All trials took 0.00833 core-hours" in lines
     for words in ("Best: trial 0", "0.600 ±0.011 ±0.022", f"fipo dashboard {bridge.directory}", "fipo export"):
         assert words in lines
 
@@ -91,6 +94,21 @@ def test_json_holds_every_trial_with_its_latest_evaluation(bridge):
     assert [trial["state"] for trial in data["trials"]] == ["COMPLETE", "PRUNED", "RUNNING"]
     assert data["trials"][0]["evaluation"]["scores"][0]["accuracy"] == 0.6
     assert data["trials"][1]["pruned_at"] == 5
+    assert data["usage"] == {"seconds": 30.0, "gpu_hours": 0.0, "tokens": 3000}
+    assert data["spared_by_pruning"] == 15 / 40
+
+
+def test_what_was_spent_counts_running_trials_and_pruning_what_the_finished_ones_were_spared(bridge):
+    results = read_study(bridge.directory)
+    assert costs(results) == (
+        "took 0.00833 core-hours, 3,000 tokens sampled in training; pruning spared 38% of the finished trials' steps"
+    )
+    gpus = results.spec.model_copy(update={"resources": Resources(workers=4, gpus_per_worker=2)})
+    assert costs(replace(results, spec=gpus)).startswith("took 0.0667 GPU-hours, ")
+    assert costs(replace(results, trials=results.trials[2:])) == (
+        "took 0.00139 core-hours, 500 tokens sampled in training"
+    )
+    assert costs(replace(results, trials=())) is None
 
 
 def test_what_others_print_does_not_come_between_the_rows_of_the_live_table(bridge, capsys):
