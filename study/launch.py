@@ -52,7 +52,7 @@ def launch(spec: StudySpec, directory: Path, watcher: Watcher) -> StudyResults:
         with _output_to(staging.log), ray_session(spec.resources) as scratch:
             places(spec.resources)
             directory = staging.publish()
-            with driver_lock(directory), _resumable(directory), driving(spec, directory) as study:
+            with _resumable(directory), driver_lock(directory), driving(spec, directory) as study:
                 return _run(Bridge(study, spec, directory), watcher, scratch)
     finally:
         staging.discard()
@@ -67,7 +67,7 @@ def resume(directory: Path, watcher: Watcher) -> StudyResults:
     """
     directory = find_study(directory).absolute()
     spec = StudySpec.from_file(directory / "study.yaml")
-    with driver_lock(directory), _resumable(directory), driving(spec, directory) as study:
+    with _resumable(directory), driver_lock(directory), driving(spec, directory) as study:
         bridge = Bridge(study, spec, directory)
         if bridge.done:
             return _results(bridge)
@@ -122,10 +122,13 @@ def _run(bridge: Bridge, watcher: Watcher, scratch: Path) -> StudyResults:
     try:
         with terminated_as_interrupt():  # ray.init has put its own handler there
             run_trials(bridge, StudyTrial, concurrency=concurrency, scratch=scratch)
+        bridge.notifier.tell("finished", f"the study has ended: {bridge.ending or 'all trials are done'}")
+    except StudyAborted as error:
+        bridge.notifier.tell("failed", f"the study was cut short: {root_line(error)}")
+        raise
     finally:
         watcher.ended(bridge.ending)
-    bridge.notifier.tell("finished", f"the study has ended: {bridge.ending or 'all trials are done'}")
-    bridge.notifier.close()
+        bridge.notifier.close()
     return _results(bridge)
 
 
@@ -137,10 +140,11 @@ def _results(bridge: Bridge) -> StudyResults:
 def _resumable(directory: Path) -> Iterator[None]:
     """What ends a study early ends it with a line that says how to go on."""
     from optuna.exceptions import StorageInternalError
+    from sqlalchemy.exc import SQLAlchemyError
 
     try:
         yield
-    except (StudyAborted, StorageInternalError) as error:
+    except (StudyAborted, StorageInternalError, SQLAlchemyError, OSError) as error:
         how = f"mend that, and go on with: fipo resume {directory}"
         raise UserError(f"{directory}: {root_line(error)}; {how}") from None
 
@@ -148,19 +152,23 @@ def _resumable(directory: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def _output_to(log: Any) -> Iterator[None]:
     """Send everything this process and its children print to `log`; Ray's parts write to the file descriptors."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    _flush()
     kept = [(descriptor, os.dup(descriptor)) for descriptor in (1, 2)]
     try:
         for descriptor, _ in kept:
             os.dup2(log.fileno(), descriptor)
         yield
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        _flush()
         for descriptor, copy in kept:
             os.dup2(copy, descriptor)
             os.close(copy)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):  # a full disk has been told of already
+            stream.flush()
 
 
 @contextlib.contextmanager

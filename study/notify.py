@@ -7,6 +7,7 @@ import os
 import subprocess
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -42,5 +43,7 @@ class Notifier:
                 url = os.path.expandvars(settings.webhook)
                 request = urllib.request.Request(url, message.encode(), {"Content-Type": "application/json"})
                 urllib.request.urlopen(request, timeout=_SECONDS).close()
-        except (OSError, ValueError, subprocess.SubprocessError) as error:
+        except (OSError, subprocess.SubprocessError) as error:
             print(f"notify: not sent ({root_line(error)}): {message}", flush=True)
+        except (ValueError, HTTPException):  # whose text holds the URL, and with it the secret
+            print(f"notify: not sent (the webhook is not a URL; is its variable set?): {message}", flush=True)

@@ -86,7 +86,7 @@ class Notify(Frozen):
     webhook: str | None = None
     """URL that the JSON is posted to. `$NAME` is read from the environment, so that secrets stay out of this file."""
     on: tuple[Literal["best", "failed", "finished"], ...] = ("best", "failed", "finished")
-    """Events: a trial completed better than all before, a trial failed, the study has ended."""
+    """Events: a trial completed better than all before, a trial or the study itself failed, the study has ended."""
 
 
 class Wandb(Frozen):

@@ -26,18 +26,26 @@ _LOCK_SECONDS = 60.0
 
 
 def create_study(spec: StudySpec, directory: Path) -> None:
-    """Make the Optuna study of `spec` with its controls waiting in it. Raises UserError when there is one already."""
-    import optuna
+    """Make the Optuna study of `spec` with its controls waiting in it.
 
-    with open_storage(spec, directory, mode="rwc") as storage:
-        try:
+    Raises:
+        UserError: there is one of that name already, or it cannot be written.
+    """
+    import optuna
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        with open_storage(spec, directory, mode="rwc") as storage:
             study = optuna.create_study(study_name=spec.name, storage=storage, directions=directions(spec))
-        except optuna.exceptions.DuplicatedStudyError:
-            raise _taken(spec) from None
-        for control in spec.enqueue:
-            params = {key: value for key, value in control.values.items() if key in spec.space}
-            fixed = {key: value for key, value in control.values.items() if key not in spec.space}
-            study.enqueue_trial(params, user_attrs={"control": control.label, "fixed": fixed})
+            for control in spec.enqueue:
+                params = {key: value for key, value in control.values.items() if key in spec.space}
+                fixed = {key: value for key, value in control.values.items() if key not in spec.space}
+                study.enqueue_trial(params, user_attrs={"control": control.label, "fixed": fixed})
+    except optuna.exceptions.DuplicatedStudyError:
+        raise _taken(spec) from None
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError, OSError) as error:
+        where = "the study's directory" if spec.storage in ("sqlite", "journal") else shown(spec.storage)
+        raise UserError(f"{where}: cannot be written ({root_line(error)}); free space, or choose another") from None
 
 
 def directions(spec: StudySpec) -> list[str]:

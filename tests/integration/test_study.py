@@ -63,6 +63,16 @@ def fipo(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*FIPO, *arguments], cwd=cwd, capture_output=True, text=True, timeout=400, check=False)
 
 
+def notify(folder: Path) -> dict[str, object]:
+    """Every event becomes a line of `folder`/events."""
+    code = "import sys; open(sys.argv[1], 'a').write(sys.stdin.read() + '\\n')"
+    return {"command": [sys.executable, "-S", "-c", code, str(folder / "events")]}
+
+
+def events(folder: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (folder / "events").read_text().splitlines()]
+
+
 def controls(*rates: float) -> list[dict[str, object]]:
     return [{"label": f"c{number}", "values": {RATE: rate}} for number, rate in enumerate(rates)]
 
@@ -71,7 +81,7 @@ def controls(*rates: float) -> list[dict[str, object]]:
 def finished(tmp_path_factory, base) -> tuple[Path, str]:
     """A finished study of three trials, the second of which diverges at once, and what its launch printed."""
     folder = tmp_path_factory.mktemp("finished")
-    write_spec(folder / "spec.yaml", base, enqueue=controls(5e-5, 1e30, 1e-4))
+    write_spec(folder / "spec.yaml", base, enqueue=controls(5e-5, 1e30, 1e-4), notify=notify(folder))
     launched = fipo("launch", "spec.yaml", "--out", "study", cwd=folder)
     assert launched.returncode == 0, launched.stderr
     return folder / "study", launched.stdout
@@ -112,6 +122,13 @@ def test_the_launch_ends_with_the_best_and_the_next_two_commands(finished):
     for words in (f"Best: trial {best.number}", "3 of 3 trials", "fipo dashboard", "fipo export"):
         assert words in printed
     assert "Traceback" not in printed
+
+
+def test_a_program_was_told_of_the_best_of_the_failure_and_of_the_end(finished):
+    directory, _ = finished
+    told = events(directory.parent)
+    assert {each["event"] for each in told[:-1]} == {"best", "failed"}
+    assert (told[-1]["event"], told[-1]["text"]) == ("finished", "the study has ended: all trials are done")
 
 
 def test_training_the_exported_config_gives_the_trials_own_numbers(finished):
@@ -265,8 +282,9 @@ def test_a_model_that_cannot_be_loaded_ends_the_study_at_once_with_one_line(tmp_
     model = tmp_path / "model"
     model.mkdir()
     (model / "config.json").write_text('{"model_type": "qwen2"}')
-    write_spec(tmp_path / "spec.yaml", str(model), trials=50)
+    write_spec(tmp_path / "spec.yaml", str(model), trials=50, notify=notify(tmp_path))
     launched = fipo("launch", "spec.yaml", "--out", "study", cwd=tmp_path)
     assert launched.returncode == 2
     assert len(launched.stderr.strip().splitlines()) == 1
     assert "Traceback" not in launched.stdout + launched.stderr
+    assert "the study was cut short" in events(tmp_path)[-1]["text"]

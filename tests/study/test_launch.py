@@ -7,7 +7,9 @@ from pathlib import Path
 import polars
 import pytest
 
-from study.launch import prepare
+from study.directory import Staging
+from study.launch import prepare, resume
+from study.lock import driver
 from trainer.errors import UserError
 
 
@@ -31,3 +33,12 @@ def test_an_aime_set_without_integer_answers_is_refused_before_anything_starts(m
     spec = make_spec(trainer={"model": {"path": str(random_model)}, "evaluation": {"sets": sets}})
     with pytest.raises(UserError, match="an AIME answer is an integer"):
         prepare(spec, lambda *_: None)
+
+
+def test_a_study_on_a_full_disk_is_not_taken_up_in_one_line(make_spec, tmp_path, full_disk) -> None:
+    staging = Staging(make_spec(), tmp_path / "study")
+    directory = staging.publish()
+    staging.discard()
+    with full_disk(), pytest.raises(UserError, match="File too large; mend that, and go on with: fipo resume"):
+        resume(directory, None)
+    assert driver(directory) is None

@@ -76,10 +76,22 @@ def test_a_webhook_gets_the_json_and_its_secret_stays_in_the_environment(make_br
 
 @pytest.mark.parametrize(
     "settings",
-    [{"command": ("/nowhere/program",)}, {"command": ("false",)}, {"webhook": "http://127.0.0.1:9/"}, {"webhook": "x"}],
+    [
+        {"command": ("/nowhere/program",)},
+        {"command": ("false",)},
+        {"webhook": "http://127.0.0.1:9/$FIPO_TEST_HOOK"},
+        {"webhook": "$FIPO_TEST_HOOK"},
+        {"webhook": "http://127.0.0.1:9/$FIPO_TEST_HOOK with a space"},
+        {"webhook": "http://[$FIPO_TEST_HOOK"},
+    ],
 )
-def test_what_cannot_be_sent_is_a_line_in_the_log_and_nothing_else(settings, tmp_path, capsys):
+def test_what_cannot_be_sent_is_a_line_in_the_log_without_its_secret_and_nothing_else(
+    settings, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setenv("FIPO_TEST_HOOK", "4711-secret")
     notifier = Notifier(Notify(**settings), "unit", tmp_path)
     notifier.tell("failed", "trial 1 failed")
     notifier.close()
-    assert capsys.readouterr().out.startswith("notify: not sent (")
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("notify: not sent (") and "trial 1 failed" in line
+    assert "4711-secret" not in line

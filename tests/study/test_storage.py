@@ -101,6 +101,16 @@ def test_a_storage_that_cannot_be_used_is_one_line_and_nothing_is_left(storage, 
     assert [path.name for path in tmp_path.iterdir()] == ["spec.yaml"]
 
 
+@pytest.mark.parametrize("storage", ["sqlite", "journal"])
+def test_a_full_disk_is_one_line_and_nothing_is_left(storage, make_spec, tmp_path, full_disk):
+    staging = Staging(make_spec(storage=storage), tmp_path / "study")
+    with full_disk(), pytest.raises(UserError, match=r"cannot be written .*; free space, or") as refused:
+        staging.publish()
+    staging.discard()
+    assert len(str(refused.value).splitlines()) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["spec.yaml"]
+
+
 def test_a_locked_database_is_waited_for(make_spec, tmp_path):
     import sqlite3
     import threading
