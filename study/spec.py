@@ -6,6 +6,7 @@ Order of values: trainer defaults < `trainer` (fixed) < sampled from `space` < `
 from __future__ import annotations
 
 import copy
+import re
 import urllib.parse
 from collections.abc import Mapping
 from pathlib import Path
@@ -160,9 +161,9 @@ class StudySpec(Frozen):
         if value in ("sqlite", "journal"):
             return value
         parts = urllib.parse.urlsplit(value)
-        if not parts.scheme or not parts.netloc:
-            raise ValueError(f"{value!r} is not sqlite, journal or a database URL; for example postgresql://me@host/db")
-        if parts.password or "password" in parts.query:
+        if not parts.scheme or not parts.netloc:  # the value may hold a password all the same
+            raise ValueError("is not sqlite, journal or a database URL; for example postgresql://me@host/db")
+        if parts.password or re.search("passw|pwd", urllib.parse.unquote(parts.query), re.IGNORECASE):
             raise ValueError(
                 "the URL holds a password, which would be written to study.yaml; leave it out and put it into"
                 " PGPASSWORD or ~/.pgpass"

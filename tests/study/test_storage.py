@@ -79,6 +79,24 @@ def test_two_studies_in_one_server_do_not_meet_and_need_two_names(server, make_s
     assert not list(tmp_path.glob("*again*")) and not list(tmp_path.glob(".again*"))
 
 
+@pytest.mark.parametrize(
+    "storage",
+    [
+        "postgresql://me:4711@h/db",
+        "mysql://me@h/db?passwd=4711",
+        "mysql://me@h/db?Pass%77ord=4711",
+        "odbc://h/?odbc_connect=UID%3Dme%3BPWD%3D4711",
+        "me:4711@h/db",
+        "postgresql:me:4711@h/db",
+        "postgresql://me:4711@[h/db",
+    ],
+)
+def test_a_password_in_a_url_is_refused_without_repeating_it(storage, make_spec):
+    with pytest.raises(UserError) as refused:
+        make_spec(storage=storage)
+    assert "storage: " in str(refused.value) and "4711" not in str(refused.value)
+
+
 def test_a_password_is_never_written_or_printed(server, make_spec, tmp_path, monkeypatch):
     with_password = server.url.replace("fipo@", f"fipo:{postgres.PASSWORD}@")
     with pytest.raises(UserError) as refused:
