@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,13 +42,11 @@ def make_sampler(spec: StudySpec, number: int) -> BaseSampler:
     """The sampler that `spec` asks for, seeded for trial `number`.
 
     Raises:
-        UserError: Optuna refuses an option, or a package is missing.
+        UserError: Optuna refuses an option.
     """
     name, options = spec.sampler.name, dict(spec.sampler.options)
     if name not in SEQUENCES and options.get("seed") is not None:
         options["seed"] = int(np.random.SeedSequence((options["seed"], number)).generate_state(1)[0])
-    if name == "cma-es" and importlib.util.find_spec("cmaes") is None:
-        raise UserError("sampler cma-es needs the package cmaes; pip install cmaes, or choose another sampler")
     if name == "brute-force":
         return plugins.build("sampler", name, _quiet(_optuna_class(name)), options)
     if name == "grid":
