@@ -7,11 +7,18 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.dashboards.synthetic import write_study
+from trainer.base_model import ensure_base_model
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
     from tests.integration.browsing import Served
+
+
+@pytest.fixture(scope="session")
+def base() -> str:
+    """The embedded base model, named by its directory and made before any test's own time begins."""
+    return str(ensure_base_model())
 
 
 @pytest.fixture(scope="module")
