@@ -140,6 +140,17 @@ def test_every_verl_key_is_one_that_the_forks_dataclasses_take(export, tmp_path,
             node = node[part] if isinstance(node.get(part), dict) else {}
 
 
+@pytest.mark.parametrize("target", SCRIPTS)
+def test_a_recorded_schema_says_of_what_it_was_made_and_by_what(target):
+    """So that it can be made anew when the trainer changes."""
+    recorded = schema(target)
+    version = recorded["version"] if target == "ms-swift" else recorded["commit"]
+    assert re.fullmatch(r"\d+\.\d+\.\d+|[0-9a-f]{40}", version)
+    script, name = recorded["recorded_by"].split()
+    assert name == target and (GOLDEN / script).exists()
+    assert recorded["source"].startswith("https://")
+
+
 def test_what_is_given_to_the_script_comes_last(export, tmp_path):
     assert arguments(export("verl"), tmp_path, "trainer.nnodes=7")[-1] == "trainer.nnodes=7"
 

@@ -18,6 +18,11 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
+SOURCES = {
+    "verl": "https://github.com/qwenpilot/FIPO",
+    "slime": "https://github.com/THUDM/slime, refs/pull/1801/merge",
+    "ms-swift": "https://pypi.org/project/ms-swift",
+}
 
 
 def verl(checkout: Path) -> dict[str, Any]:
@@ -119,4 +124,5 @@ def _commit(checkout: Path) -> str:
 if __name__ == "__main__":
     name, *rest = sys.argv[1:]
     schema = {"verl": verl, "slime": slime, "ms-swift": ms_swift}[name](*(Path(each).resolve() for each in rest))
+    schema |= {"recorded_by": f"record_schemas.py {name}", "source": SOURCES[name]}
     (HERE / f"{name}.schema.json").write_text(json.dumps(schema, indent=1, sort_keys=True) + "\n", encoding="utf-8")
