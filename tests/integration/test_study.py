@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import shlex
 import signal
+import subprocess
 from pathlib import Path
 
 import optuna
@@ -96,6 +100,17 @@ def test_training_the_exported_config_gives_the_trials_own_numbers(finished):
         (each.step, each.tokens, each.scores) for each in best.evaluations
     ]
     assert len([line for line in trained.stdout.splitlines() if "avg@2" in line]) == 4
+
+
+def test_the_readme_goes_from_a_study_to_a_32b_launch_script_in_one_command(finished):
+    directory, _ = finished
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    _, *command = shlex.split(re.search(r"(?m)^fipo export studies/tiny --to verl .*$", readme)[0], comments=True)
+    done = fipo(*("study" if word == "studies/tiny" else word for word in command), cwd=directory.parent)
+    assert done.returncode == 0, done.stderr
+    script = directory.parent / command[command.index("--out") + 1]
+    assert "model.path=Qwen/Qwen2.5-32B" in script.read_text() and os.access(script, os.X_OK)
+    subprocess.run(["bash", "-n", str(script)], check=True)
 
 
 def test_status_tells_the_same_story_to_people_and_programs(finished):

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import typer
+
+from study.cli import app
 
 ROOT = Path(__file__).parents[2]
+COMMANDS = sorted(typer.main.get_command(app).commands)
 
 
 def fipo(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -53,11 +59,29 @@ def test_bad_input_is_one_line_exit_code_2_and_nothing_written(spec_file, tmp_pa
     assert [path for path in sorted(tmp_path.rglob("*")) if path.name != "studies"] == before
 
 
-@pytest.mark.parametrize("command", ["launch", "status", "validate", "export", "train", "dashboard"])
-def test_every_command_has_help_with_an_example(command, tmp_path):
-    ended = fipo(command, "--help", cwd=tmp_path)
+def test_help_is_shown(tmp_path):
+    ended = fipo("--help", cwd=tmp_path)
     assert ended.returncode == 0
-    assert f"Example: fipo {command}" in ended.stdout
+    assert all(f"│ {command} " in ended.stdout for command in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_is_explained_with_an_example_that_it_understands(command):
+    found = typer.main.get_command(app).commands[command]
+    assert found.help
+    example = re.fullmatch(rf"Example: fipo {command} (.*)", found.epilog)
+    understood(command, shlex.split(example[1]))
+
+
+def understood(command: str, arguments: list[str]) -> None:
+    """Raises for an unknown option, a missing argument or a value of the wrong type."""
+    typer.main.get_command(app).commands[command].make_context(command, arguments)
+
+
+@pytest.mark.parametrize("line", re.findall(r"(?m)^fipo .*$", (ROOT / "README.md").read_text(encoding="utf-8")))
+def test_every_command_of_the_readme_is_understood(line):
+    _, command, *arguments = shlex.split(line, comments=True)
+    understood(command, arguments)
 
 
 def test_help_loads_nothing_heavy(tmp_path):
