@@ -81,6 +81,8 @@ def send(directory: Path, command: Stop | Change | Add | Enqueue) -> str:
             if "refused" in told:
                 raise UserError(told["refused"])
             return str(told["done"])
+        if driver(directory) is None and _taken_back(path):  # it ended just now, or died
+            return _at_once(directory, command)
         time.sleep(0.1)
     return f"the driver has not answered in {_PATIENCE_SECONDS:.0f} s; it takes the command up when it can"
 
@@ -92,8 +94,8 @@ def answer_all(bridge: Bridge) -> None:
             told = {"done": carry_out(bridge, command)}
         except UserError as error:
             told = {"refused": str(error)}
+        path.unlink()  # before the answer: what has been answered is gone
         write_atomic(path.with_suffix(".answer"), json.dumps(told))
-        path.unlink()
 
 
 def carry_out(bridge: Bridge, command: Stop | Change | Add | Enqueue) -> str:
@@ -144,6 +146,15 @@ def _at_once(directory: Path, command: Stop | Change | Add | Enqueue) -> str:
     with driver_lock(directory), driving(spec, directory) as study:
         said = carry_out(Bridge(study, spec, directory), command)
     return f"{said}; no one drives the study, go on with: fipo resume {directory}"
+
+
+def _taken_back(path: Path) -> bool:
+    """Remove a command; False when a driver has taken it up meanwhile, and its answer will come."""
+    try:
+        path.unlink()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _waiting(folder: Path) -> Iterator[tuple[Path, Stop | Change | Add | Enqueue]]:

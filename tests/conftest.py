@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
@@ -20,6 +21,9 @@ from study.cluster import prepare_environment
 from trainer.config import TrainerConfig
 
 torch.set_num_threads(1)
+# No test is timed: a busy machine is no failure.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 prepare_environment(local=True)  # vLLM imports ray where it is installed, and its tests may run before Ray's
 
 SYMBOLS = ["<pad>", "<eos>", "\\boxed{", "}", "+", "=", *"0123456789"]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 
 from study.assignment import Report
 from study.bridge import Bridge
 from study.control import Add, Change, Enqueue, Stop, answer_all, send
+from study.directory import Staging
+from study.lock import driver_lock
 from study.results import read_study
 from study.spec import StudySpec
 from trainer.errors import UserError
@@ -93,6 +96,29 @@ def test_what_cannot_be_done_is_refused_by_the_driver_too(driven, command, words
     assert words in str(refusal.value)
     assert written(driven) == before
     assert list((driven.directory / "control").iterdir()) == []
+
+
+def test_a_command_to_a_driver_that_ends_without_looking_is_carried_out_at_once(tmp_path, make_spec):
+    """And does not lie in wait for the next driver."""
+    directory = tmp_path / "study"
+    staging = Staging(make_spec(trials=2), directory)
+    staging.publish()
+    staging.discard()
+    held = threading.Event()
+
+    def drive() -> None:
+        with driver_lock(directory):
+            held.set()
+            while not list((directory / "control").glob("*.json")):
+                time.sleep(0.01)
+
+    driver = threading.Thread(target=drive)
+    driver.start()
+    held.wait()
+    assert "trials is 5; no one drives the study" in send(directory, Add(trials=3))
+    driver.join()
+    assert read_study(directory).spec.trials == 5
+    assert list((directory / "control").iterdir()) == []
 
 
 def test_without_a_driver_commands_are_carried_out_at_once(tmp_path, make_spec):
