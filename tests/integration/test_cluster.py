@@ -11,8 +11,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from study.cluster import places, strategy
 from study.results import read_study
+from study.spec import Resources
 from trainer.base_model import ensure_base_model
+from trainer.errors import UserError
 
 pytestmark = pytest.mark.slow
 
@@ -34,7 +37,7 @@ SPEC = {
 }
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def cluster() -> Iterator[object]:
     """Two nodes of one core, each a raylet of its own; the head keeps no core, so that it never hosts a rank."""
     import ray
@@ -85,6 +88,17 @@ def test_a_trial_over_two_nodes_goes_on_after_one_of_them_died(tmp_path: Path, c
     assert [each.step for each in trial.evaluations] == list(range(11))
     assert before < 11  # the node died before the end
     assert "1 of 1 trials: 1 COMPLETE" in said
+
+
+def test_a_trial_is_kept_on_one_node_where_it_fits_and_spread_where_it_does_not(cluster) -> None:
+    import ray
+
+    alone, both = Resources(workers=1), Resources(workers=2)
+    with ray.init(address=cluster.address, logging_level="error", log_to_driver=False):
+        assert (strategy(alone), places(alone)) == ("STRICT_PACK", 2)
+        assert (strategy(both), places(both)) == ("PACK", 1)
+        with pytest.raises(UserError, match="there are 2 here; lower them"):
+            places(Resources(workers=3))
 
 
 def test_a_trial_that_fits_nowhere_is_refused_with_what_there_is(tmp_path: Path, cluster) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
 import yaml
+from ray.exceptions import RayTaskError
 
-from study.trial import Worker
+from study.trial import Worker, last_words
 from trainer.config import TrainerConfig
+from trainer.errors import TrainingDiverged, UserError
 from trainer.records import read_evaluations
 
 
@@ -61,3 +65,21 @@ def test_a_race_ends_at_the_first_enough_and_neither_base_nor_last_step_races(wo
 
 def test_a_race_that_is_never_ended_draws_all(worker: Worker):
     assert told(worker, [False, False])[-2:] == [("evaluation", 1, 8), ("evaluation", 2, 8)]
+
+
+FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize(
+    ("cause", "traceback", "words"),
+    [
+        (UserError("model.path: none"), "", {"failed": "model.path: none", "user_error": True}),
+        (TrainingDiverged(3, 0, "loss"), "", {"failed": str(TrainingDiverged(3, 0, "loss")), "user_error": False}),
+        (FULL, str(FULL), {"abort": "No space left on device while a trial was writing"}),
+        (RuntimeError("checkpoint"), f"... {FULL}", {"abort": "No space left on device while a trial was writing"}),
+        (ValueError("one\ntwo"), "", {"failed": "ValueError: one; see driver.log", "user_error": False}),
+        (ValueError(), "", {"failed": "ValueError: no message; see driver.log", "user_error": False}),
+    ],
+)
+def test_the_last_words_say_whether_the_trial_the_user_or_the_disk_is_at_fault(cause, traceback, words):
+    assert last_words(RayTaskError("advance", traceback, cause)) == words

@@ -12,7 +12,7 @@ import mlflow
 import optuna
 import pytest
 
-from study.bridge import StudyAborted
+from study.bridge import Bridge, StudyAborted
 from study.cluster import ray_session
 from study.spec import Resources
 
@@ -179,6 +179,20 @@ def test_every_tracker_that_is_asked_for_gets_the_results_under_their_training_s
 
     (log,) = offline.glob("wandb/offline-run-*/run-*.wandb")
     assert b"optimizer.learning_rate" in log.read_bytes()
+
+
+def test_a_full_disk_ends_the_study_and_leaves_what_ran_to_be_resumed(make_bridge, tuner, tmp_path):
+    bridge = make_bridge(trials=3, space=RATE, enqueue=controls(*[1e-4] * 3), pruner={"name": "none"})
+    full = trainable(lambda number, step: {"abort": "no room"} if (number, step) == (1, 10) else None)
+    with pytest.raises(StudyAborted, match="no room"):
+        tuner.run_trials(bridge, full, concurrency=lambda: 1, scratch=tmp_path)
+    assert [trial.state.name for trial in states(bridge).values()] == ["COMPLETE", "RUNNING", "WAITING"]
+    tuner.run_trials(
+        Bridge(bridge.study, bridge.spec, bridge.directory), trainable(), concurrency=lambda: 1, scratch=tmp_path
+    )
+    trials = states(bridge)
+    assert [trial.state.name for trial in trials.values()] == ["COMPLETE"] * 3
+    assert trials[1].intermediate_values == dict(zip(range(0, 25, 5), CURVE[1e-4], strict=True))
 
 
 def test_a_user_error_before_any_training_ends_the_study_with_its_line(make_bridge, tuner, tmp_path):
