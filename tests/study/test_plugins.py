@@ -9,7 +9,7 @@ import optuna
 import pytest
 
 from study import plugins, pruners, samplers
-from study.bridge import Report
+from study.assignment import Report
 from study.results import read_study
 from trainer.errors import UserError
 
