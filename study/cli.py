@@ -83,11 +83,12 @@ def status(
 
         typer.echo(text(results))
         return
+    from study.evidence import seeds_against_settings
     from study.tables import costs, counts, trial_table
 
     console = _console()
     console.print(trial_table(results, results.trials, console))
-    for line in (counts(results), costs(results)):
+    for line in (counts(results), costs(results), seeds_against_settings(results.evidence)):
         if line is not None:
             console.print(f"{results.directory}: {line}", markup=False, highlight=False)
     for trial in results.trials:

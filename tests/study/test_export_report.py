@@ -77,24 +77,30 @@ def test_the_study_and_the_trial_can_be_run_again_from_the_report_alone(results,
     assert StudySpec.model_validate(yaml.safe_load(study)) == results.spec
 
 
-def test_a_control_is_compared_problem_by_problem(results, tmp_path):
-    """Two trials that differ by one sample on every problem: the difference has no error, however hard problems are."""
+@pytest.mark.parametrize(
+    ("lifts", "says"),
+    [
+        # One sample more on every problem: the difference has no error, however hard the problems are.
+        ([1] * 30, "+0.0312 ± 0.0000 across problems, more than twice its error."),
+        ([4, -3] * 15, "+0.0156 ± 0.0203 across problems, not more than twice its error."),
+    ],
+)
+def test_a_control_is_compared_problem_by_problem_and_noise_is_called_noise(results, tmp_path, lifts, says):
     mine, other = (
         replace(
             trial,
             evaluations=tuple(
                 each.model_copy(update={"scores": tuple(
-                    score(one.name, [2 + number + lift for number in range(30)], 32) for one in each.scores
+                    score(one.name, [3 + number + lift for number, lift in enumerate(lifts_of)], 32)
+                    for one in each.scores
                 )}) for each in trial.evaluations
             ),
         )
-        for lift, trial in zip((1, 0), results.trials, strict=True)
+        for lifts_of, trial in zip((lifts, [0] * 30), results.trials, strict=True)
     )  # fmt: skip
     made = replace(results, trials=(mine, replace(other, control="DAPO")))
     (one,) = prepare(made, "report", number=0, out=tmp_path / "report.html")
-    assert (
-        "Against the control DAPO on aime_2024, problem by problem: +0.0312 ± 0.0000 across problems, more" in one.text
-    )
+    assert f"Against the control DAPO on aime_2024, problem by problem: {says}" in one.text
 
 
 def test_the_base_models_score_is_not_shown_as_that_of_a_pruned_trial(results, tmp_path):

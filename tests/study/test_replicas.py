@@ -7,6 +7,7 @@ import yaml
 
 from study.assignment import Report
 from study.bridge import Bridge
+from study.cli import main
 from study.results import read_study
 
 REPLICAS = {"seeds": 2, "top": 2}
@@ -55,6 +56,17 @@ def test_the_best_is_the_configuration_with_the_best_mean_over_seeds(make_bridge
     assert (lucky.number, lucky.first, lucky.fresh) == (1, pytest.approx(0.9), (0.2, 0.4))
     assert lucky.mean == pytest.approx(0.3) and lucky.seed_error == pytest.approx(0.1)
     assert (unconfirmed.mean, unconfirmed.seed_error) == (0.5, None)
+
+
+def test_status_says_whether_settings_differ_beyond_seeds(make_bridge, monkeypatch, capsys):
+    bridge = make_bridge(replicas=REPLICAS, pruner={"name": "none"})
+    for end in (*ENDS, 0.2, 0.4, 0.7, 0.6):
+        run(bridge, end)
+    monkeypatch.setattr("sys.argv", ["fipo", "status", str(bridge.directory)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0
+    assert "2 confirmed configurations do not differ beyond the noise of the seed" in capsys.readouterr().out
 
 
 def test_a_confirmation_is_never_pruned(make_bridge):
