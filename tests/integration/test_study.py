@@ -8,7 +8,9 @@ import re
 import shlex
 import signal
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import optuna
 import psutil
@@ -136,11 +138,16 @@ def processes(driver: psutil.Process) -> list[psutil.Process]:
     return [driver, *driver.children(recursive=True)]
 
 
-def name_of(process: psutil.Process) -> str:
+def known(process: psutil.Process, ask: Callable[[psutil.Process], Any], *, gone: Any) -> Any:
+    """What `ask` says of the process, or `gone` when it has ended meanwhile."""
     try:
-        return process.name()
+        return ask(process)
     except psutil.NoSuchProcess:
-        return ""
+        return gone
+
+
+def listening(process: psutil.Process) -> set[str]:
+    return {each.laddr.ip for each in process.net_connections("inet") if each.status == "LISTEN"}
 
 
 def expect_whole(directory: Path, steps: int = 12) -> None:
@@ -159,12 +166,13 @@ def test_a_killed_worker_goes_on_from_its_checkpoint_and_ctrl_c_leaves_a_study_t
     with driven(tmp_path, "launch", "spec.yaml", "--out", "study") as driver:
         wait_for(two_evaluated_twice, directory, driver)
         family = processes(psutil.Process(driver.pid))
-        addresses = {each.laddr.ip for one in family for each in one.net_connections("inet") if each.status == "LISTEN"}
+        addresses = set().union(*(known(one, listening, gone=set()) for one in family))
         assert addresses and addresses <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
         refused = fipo("resume", "study", cwd=tmp_path)
         assert refused.returncode == 2 and f"is driven by process {driver.pid}" in refused.stderr
 
-        next(one for one in family if one.cmdline()[0].startswith("ray::Worker")).kill()
+        titles = {one: " ".join(known(one, psutil.Process.cmdline, gone=[])) for one in family}
+        next(one for one, title in titles.items() if title.startswith("ray::Worker")).kill()
         before = max(len(each.evaluations) for each in read_study(directory).trials)
         wait_for(lambda trials: all(len(each.evaluations) > before for each in trials), directory, driver)
         family = processes(psutil.Process(driver.pid))
@@ -188,7 +196,7 @@ def test_a_study_whose_driver_or_ray_was_killed_is_resumed_without_a_trace(tmp_p
         if victim == "driver":
             driver.kill()
         else:
-            next(one for one in family if one.name() == "raylet").kill()
+            next(one for one in family if known(one, psutil.Process.name, gone="") == "raylet").kill()
         _, complaint = driver.communicate(timeout=240)
         if victim == "raylet":
             assert driver.returncode == 2
@@ -200,7 +208,8 @@ def test_a_study_whose_driver_or_ray_was_killed_is_resumed_without_a_trace(tmp_p
     expect_whole(directory)
     assert fipo("resume", "study", cwd=tmp_path).returncode == 0  # nothing left to do
     # Ray's own agents take a minute to miss a raylet that was killed; what trains must be gone.
-    _, left = psutil.wait_procs([one for one in family if not name_of(one).endswith("Agent")], timeout=30)
+    training = [one for one in family if not known(one, psutil.Process.name, gone="").endswith("Agent")]
+    _, left = psutil.wait_procs(training, timeout=30)
     assert not left
 
 
