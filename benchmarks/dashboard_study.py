@@ -131,6 +131,6 @@ def _add_trial(
         distributions=distributions,
         value=value if done else None, user_attrs=attributes,
     )  # fmt: skip
-    trial.datetime_start = datetime(2026, 1, 1) + timedelta(hours=number // 8)
-    trial.datetime_complete = trial.datetime_start + timedelta(minutes=55 * last / STEPS)
+    trial.datetime_start = started = datetime(2026, 1, 1) + timedelta(hours=number // 8)
+    trial.datetime_complete = started + timedelta(minutes=55 * last / STEPS)
     study.add_trial(trial)

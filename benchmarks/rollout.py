@@ -25,7 +25,7 @@ from trainer.policy import Policy, load_policy
 from trainer.problems import embedded_problems
 from trainer.prompts import prompt_tokens
 from trainer.ranks import ALONE
-from trainer.records import read_lines
+from trainer.records import Evaluation, read_lines
 from trainer.rollout import Request, Sampler, TransformersSampler, left_pad, request_seed
 from trainer.train import start_sampler, train
 
@@ -112,7 +112,8 @@ def curve(backend: str, seed: int) -> dict[int, float]:
         {"seed": seed, "rollout": {"backend": backend}, "evaluation": {"seed": seed, "completions": 0}}
     )
     with tempfile.TemporaryDirectory() as folder:
-        return {each.step: each.scores[0].accuracy for each in train(config, Path(folder))}
+        evaluations = (each for each in train(config, Path(folder)) if isinstance(each, Evaluation))
+        return {each.step: each.scores[0].accuracy for each in evaluations}
 
 
 def compare_curves(seeds: int) -> None:

@@ -46,13 +46,14 @@ def measure(way: str, shape: tuple[int, int, int], device: str, threads: int, pi
     weight = torch.randn(vocabulary, width, generator=generator, device=device).mul_(width**-0.5).requires_grad_()
     targets = torch.randint(vocabulary, (tokens,), generator=generator, device=device)
     upstream = torch.randn(tokens, generator=generator, device=device)
-    small = [torch.randn(rows, 8, device=device).requires_grad_() for rows in (2, 64)]
-    WAYS[way](*small, targets[:2] % 64, temperature=1.0).sum().backward()  # what torch loads on first use
+    first, second = (torch.randn(rows, 8, device=device).requires_grad_() for rows in (2, 64))
+    WAYS[way](first, second, targets[:2] % 64, temperature=1.0).sum().backward()  # what torch loads on first use
     before, started = _memory(device), time.perf_counter()
     (WAYS[way](hidden, weight, targets, temperature=1.0) @ upstream).backward()
     if device == "cuda":
         torch.cuda.synchronize()
     seconds = time.perf_counter() - started
+    assert hidden.grad is not None and weight.grad is not None
     pipe.send((_memory(device) - before, seconds, hidden.grad[::7].cpu().numpy(), weight.grad[::99].cpu().numpy()))
 
 

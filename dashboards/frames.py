@@ -72,7 +72,6 @@ def trials(results: StudyResults) -> pl.DataFrame:
     """
     rows = []
     for trial in results.trials:
-        ended = trial.ended if trial.started and trial.ended else None
         rows.append(
             {
                 "trial": trial.number,
@@ -86,7 +85,7 @@ def trials(results: StudyResults) -> pl.DataFrame:
                 "stop_reason": trial.stop_reason,
                 "confirms": trial.confirms,
                 "started": trial.started,
-                "seconds": (ended - trial.started).total_seconds() if ended else None,
+                "seconds": (trial.ended - trial.started).total_seconds() if trial.started and trial.ended else None,
                 "used_seconds": trial.usage.seconds or None,
             }
         )

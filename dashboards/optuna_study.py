@@ -27,8 +27,8 @@ class OptunaStudy:
     url: str
     """Without its password."""
     trials: tuple[optuna.trial.FrozenTrial, ...]
-    directions: tuple[str, ...]
-    """``maximize`` or ``minimize``, one for each objective."""
+    directions: tuple[optuna.study.StudyDirection, ...]
+    """One for each objective."""
 
     def in_memory(self) -> optuna.Study:
         """A copy for Optuna's plots, which would read the storage again for each of them."""
@@ -94,7 +94,7 @@ def read(study: optuna.Study, url: str) -> OptunaStudy:
         trials = tuple(study.get_trials(deepcopy=False))
     except Exception as error:
         raise _unreadable(url, error) from None
-    return OptunaStudy(study.study_name, shown(url), trials, tuple(each.name.lower() for each in study.directions))
+    return OptunaStudy(study.study_name, shown(url), trials, tuple(study.directions))
 
 
 def _storage(url: str) -> optuna.storages.RDBStorage:

@@ -39,7 +39,7 @@ import numpy as np
 from optuna.pruners import BasePruner
 from optuna.trial import TrialState
 
-from study.metric import solved_key
+from study.metric import completed_value, solved_key
 
 if TYPE_CHECKING:
     import optuna
@@ -215,7 +215,7 @@ class AimePruner(BasePruner):
         return decide(
             rates,
             np.stack([_rates(each, step)[0] for each in peers]),
-            np.array([each.values[0] for each in peers]),
+            np.array([completed_value(each) for each in peers]),
             samples=samples,
             remaining=max(1 - step / end, 0.0),
             **self._options,

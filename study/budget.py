@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from study.metric import completed_value
 from study.spec import Budget, Resources
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class Account:
         for trial in ended:
             self._usages[trial.number] = usage_of(trial)
             if trial.state.name == "COMPLETE":
-                self.completed(trial.values[0])
+                self.completed(completed_value(trial))
 
     def used(self, number: int, usage: Usage) -> None:
         """Trial `number` has taken this much so far."""

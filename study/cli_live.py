@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -58,7 +58,7 @@ def set_(directory: Of, values: Values) -> None:
     _send(directory, Change(values=_parsed(values)))
 
 
-def _parsed(values: list[str]) -> dict[str, object]:
+def _parsed(values: list[str]) -> dict[str, Any]:
     from study.overrides import assignment
 
     return dict(assignment(each, "fipo") for each in values)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from study.metric import completed_value
 from study.spec import Replicas
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def confirmations(trials: Sequence[FrozenTrial], replicas: Replicas, *, seed: in
     """
     there = {(each.user_attrs[CONFIRMS], each.user_attrs["fixed"]["seed"]) for each in trials if _confirms(each)}
     complete = [each for each in trials if each.state.name == "COMPLETE" and not _confirms(each)]
-    best = sorted(complete, key=lambda each: (-each.values[0], each.number))[: replicas.top]
+    best = sorted(complete, key=lambda each: (-completed_value(each), each.number))[: replicas.top]
     return [
         Confirmation(
             dict(each.params),

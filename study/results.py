@@ -14,6 +14,7 @@ from study.budget import NOTHING, Usage, usage_of
 from study.directory import DEFAULT_PARENT, trial_directory
 from study.evidence import Evidence, evidence
 from study.lock import Driver, driver
+from study.metric import completed_value
 from study.replicas import CONFIRMS
 from study.spec import StudySpec
 from study.storage import read_trials
@@ -130,7 +131,7 @@ def _result(directory: Path, trial: FrozenTrial) -> TrialResult:
         state=trial.state.name,
         params=dict(trial.params) or dict(trial.system_attrs.get("fixed_params", {})),
         control=attributes.get("control"),
-        value=trial.values[0] if trial.state.name == "COMPLETE" else None,
+        value=completed_value(trial) if trial.state.name == "COMPLETE" else None,
         pruned_at=attributes.get("pruned_at") if trial.state.name == "PRUNED" else None,
         fail_reason=attributes.get("fail_reason"),
         stop_reason=attributes.get("stop_reason"),

@@ -12,7 +12,7 @@ from study.directory import write_atomically
 from study.spec import set_dotted
 from trainer.config import TrainerConfig
 from trainer.errors import UserError, read_yaml, validate
-from trainer.records import SetScore
+from trainer.records import Evaluation, SetScore
 
 DEFAULT_PARENT = Path("runs")
 
@@ -37,6 +37,7 @@ def run(path: Path, directory: Path) -> Iterator[str]:
         raise UserError(f"--out {directory}: cannot be made ({error.strerror}); choose another directory") from None
     write_atomically(directory / "config.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
     for evaluation in train(config, directory):
+        assert isinstance(evaluation, Evaluation), "only a study races"
         for score in evaluation.scores:
             yield f"step {evaluation.step:>4}/{config.steps}  {score}  {evaluation.seconds:.0f} s"
     yield f"Metrics and evaluations: {directory}"

@@ -134,10 +134,9 @@ def grid_values(distribution: Uniform | LogUniform | Int | Choice) -> tuple[Valu
 
 def contains(distribution: Uniform | LogUniform | Int | Choice, value: Value) -> bool:
     """Whether a control may take `value`: Optuna would sample around it, so it has to lie inside."""
-    values = grid_values(distribution)
-    if values is not None:
-        return value in values
-    return not isinstance(value, str) and distribution.low <= value <= distribution.high
+    if isinstance(distribution, Uniform | LogUniform):
+        return not isinstance(value, str) and distribution.low <= value <= distribution.high
+    return value in (grid_values(distribution) or ())
 
 
 def describe(distribution: Uniform | LogUniform | Int | Choice) -> str:

@@ -48,7 +48,7 @@ def create_study(spec: StudySpec, directory: Path) -> None:
         raise UserError(f"{where}: cannot be written ({root_line(error)}); free space, or choose another") from None
 
 
-def directions(spec: StudySpec) -> list[str]:
+def directions(spec: StudySpec) -> list[Literal["maximize", "minimize"]]:
     """What Optuna is to do with each objective."""
     return ["maximize", "minimize"] if spec.against else ["maximize"]
 

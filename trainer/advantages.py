@@ -27,4 +27,4 @@ def group_advantages(rewards: Array) -> Array:
 
 def informative(correct: Array) -> Array:
     """Groups that teach something: neither all right nor all wrong (DAPO 3.2). [groups, G] bool -> [groups] bool."""
-    return correct.any(axis=1) & ~correct.all(axis=1)
+    return np.any(correct, axis=1) & ~np.all(correct, axis=1)

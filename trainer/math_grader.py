@@ -14,6 +14,7 @@ import select
 import subprocess
 import sys
 import threading
+from typing import IO
 
 TIME_LIMIT = 5.0
 """Seconds for one expression, after the worker is up."""
@@ -45,9 +46,10 @@ class MathWorker:
                 if self._read_line(START_LIMIT) != b"ready\n":
                     self.close()
                     raise RuntimeError("the math-verify worker did not start; is math-verify installed?")
+            requests, _ = self._pipes()
             try:
-                self.process.stdin.write(json.dumps([prediction, answer]).encode() + b"\n")
-                self.process.stdin.flush()
+                requests.write(json.dumps([prediction, answer]).encode() + b"\n")
+                requests.flush()
             except BrokenPipeError:
                 self.close()
                 return False
@@ -58,16 +60,22 @@ class MathWorker:
 
     def _read_line(self, seconds: float) -> bytes | None:
         """A line of the worker, None when it is late or dead. The worker writes whole lines at once."""
-        ready, _, _ = select.select([self.process.stdout], [], [], seconds)
-        return (self.process.stdout.readline() or None) if ready else None
+        _, replies = self._pipes()
+        ready, _, _ = select.select([replies], [], [], seconds)
+        return (replies.readline() or None) if ready else None
+
+    def _pipes(self) -> tuple[IO[bytes], IO[bytes]]:
+        """Standard input and output of the worker."""
+        assert self.process is not None and self.process.stdin is not None and self.process.stdout is not None
+        return self.process.stdin, self.process.stdout
 
     def close(self) -> None:
         """Kill the worker, if there is one."""
         if self.process is not None:
             self.process.kill()
             self.process.wait()
-            self.process.stdin.close()
-            self.process.stdout.close()
+            for pipe in self._pipes():
+                pipe.close()
             self.process = None
 
 

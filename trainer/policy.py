@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MethodType
@@ -37,7 +37,7 @@ class Policy:
     device: torch.device
     """Where the forward pass runs; offloaded parameters rest elsewhere."""
 
-    def decode(self, tokens: Sequence[int]) -> str:
+    def decode(self, tokens: Iterable[int]) -> str:
         """Text of a response, without special tokens."""
         return self.tokenizer.decode(list(tokens), skip_special_tokens=True)
 
@@ -115,7 +115,11 @@ def score(
             tokens, place, packing_arguments(policy.model, lengths, device), temperature=temperature
         )
     empty = torch.zeros((len(responses), int(counts.max())), dtype=log_probs.dtype, device=device)
-    return tuple(empty.index_put((row, slot), values) for values in (log_probs, entropy, torch.ones_like(entropy)))
+
+    def padded(values: Tensor) -> Tensor:
+        return empty.index_put((row, slot), values)
+
+    return padded(log_probs), padded(entropy), padded(torch.ones_like(entropy))
 
 
 def _scores(

@@ -63,7 +63,7 @@ class Ranks:
         tokens = torch.from_numpy(np.concatenate([each.tokens for each in own] or [np.empty(0, np.int32)]))
         log_probs = torch.from_numpy(np.concatenate([each.log_probs for each in own] or [np.empty(0, np.float32)]))
         all_heads, all_tokens, all_log_probs = (self._gather(each) for each in (heads, tokens, log_probs))
-        responses: list[Response | None] = [None] * len(prompts)
+        responses: dict[int, Response] = {}
         for rank in range(self.size):
             start = 0
             for index, (length, finished) in zip(
@@ -74,7 +74,7 @@ class Ranks:
                     prompts[index], all_tokens[rank][part].numpy(), all_log_probs[rank][part].numpy(), bool(finished)
                 )
                 start += length
-        return responses
+        return [responses[index] for index in range(len(prompts))]
 
     def gather_json(self, own: Sequence[object], total: int) -> list:
         """Undo `share` for values that JSON can carry; `total` is the length of the whole list."""

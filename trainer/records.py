@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -79,7 +80,7 @@ class Evaluation(BaseModel):
         return "\n".join(f"step {self.step:>4}  {score}" for score in self.scores)
 
 
-def read_lines(path: Path) -> list[dict[str, object]]:
+def read_lines(path: Path) -> list[dict[str, Any]]:
     """Read the whole lines of a JSONL file; a last line without its newline is still being written and is left out."""
     if not path.exists():
         return []
@@ -139,7 +140,7 @@ class Journal:
                     table.unlink()
         return kept
 
-    def _append(self, path: Path, record: dict[str, object]) -> None:
+    def _append(self, path: Path, record: Mapping[str, object]) -> None:
         """One JSON line, non-finite floats as null. A crash may tear the last line, which `read_lines` leaves out."""
         if self.writes:
             clean = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in record.items()}

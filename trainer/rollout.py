@@ -174,6 +174,7 @@ def draw(log_p: Tensor, uniform: Tensor, top_p: float) -> Tensor:
     The nucleus is the smallest set of most likely tokens whose probability reaches top_p (arXiv 1904.09751).
     """
     probabilities = log_p.exp()
+    index = None
     if top_p < 1.0:
         ordered, index = probabilities.sort(dim=-1, descending=True, stable=True)
         before = ordered.cumsum(-1) - ordered
@@ -181,7 +182,7 @@ def draw(log_p: Tensor, uniform: Tensor, top_p: float) -> Tensor:
     cumulative = probabilities.cumsum(-1)
     chosen = torch.searchsorted(cumulative, (uniform * cumulative[:, -1])[:, None], right=True)
     chosen = chosen.clamp(max=log_p.shape[-1] - 1)
-    return (index.gather(1, chosen) if top_p < 1.0 else chosen).squeeze(1)
+    return (chosen if index is None else index.gather(1, chosen)).squeeze(1)
 
 
 def _collect(

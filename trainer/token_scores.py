@@ -7,6 +7,8 @@ twice, and but one number a token is kept), as in Cut Cross-Entropy (arXiv 2411.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -38,7 +40,8 @@ class _TokenScores(torch.autograd.Function):
         return log_probs, entropy
 
     @staticmethod
-    def backward(ctx, grad_log_probs: Tensor, _grad_entropy: Tensor | None):
+    def backward(ctx: Any, *gradients: Tensor):
+        grad_log_probs, _ = gradients  # the entropy has none
         hidden, weight, targets, normalisers = ctx.saved_tensors
         used = weight.to(hidden.dtype)
         grad_hidden = torch.empty_like(hidden)

@@ -75,7 +75,8 @@ def _train(
     )
     journal = Journal(directory, writes=ranks.rank == 0)
     reached = load_newest(journal.checkpoints, policy, optimizer, ranks)
-    yield from journal.rewind(reached.step if reached else -1)
+    for known in journal.rewind(reached.step if reached else -1):  # noqa: UP028 - nothing can be sent into a list
+        yield known
     stream.position, tokens, seconds = (
         (reached.problems_taken, reached.tokens, reached.seconds) if reached else (0, 0, 0.0)
     )
@@ -84,11 +85,13 @@ def _train(
     for step in range(reached.step + 1 if reached else 0, config.steps + 1):
         clock = Clock(ranks.rank)
         metrics: dict[str, float] = {"step": step}
+        sampled, evaluation = 0, None
         if step > 0:
             with clock.phase("rollout"):
                 batch = sample_batch(sampler, stream, policy, ranks, config, step=step)
             sampler.sleep()
-            tokens += batch.sampled_tokens
+            sampled = batch.sampled_tokens
+            tokens += sampled
             metrics |= batch_metrics(batch)
             if batch.groups:
                 with clock.phase("score"):
@@ -110,7 +113,7 @@ def _train(
         scores = [each.score for each in results]
         for score in scores:
             metrics |= score_metrics(score)
-        metrics |= clock.metrics(tokens=batch.sampled_tokens if step else 0) | {"tokens": tokens}
+        metrics |= clock.metrics(tokens=sampled) | {"tokens": tokens}
         journal.write_metrics(metrics)
         seconds = time.monotonic() - started
         if scores:
@@ -120,7 +123,7 @@ def _train(
         if step == config.steps or (config.checkpoint.every and step and step % config.checkpoint.every == 0):
             position = Position(step, stream.position, tokens, seconds)
             save(journal.checkpoints, policy, optimizer, position, ranks, keep=config.checkpoint.keep)
-        if scores:
+        if evaluation is not None:
             yield evaluation
 
 

@@ -6,6 +6,7 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -100,7 +101,7 @@ def score_old(
         result.append(parts)
     sums = ranks.sum(sums | {"faults": float(fault is not None)})
     if sums["faults"]:
-        raise TrainingDiverged(step, *ranks.first_fault(fault))
+        raise _diverged(step, ranks, fault, "log-prob")
     tokens = max(sums["tokens"], 1.0)
     names = {
         "entropy": "entropy",
@@ -171,11 +172,11 @@ def update(
             fault = fault or "loss"
         whole = ranks.sum({"loss": loss_sum, "count": count, "faults": float(fault is not None)})
         if whole["faults"]:  # on every rank at once: one that went ahead alone would wait for the others for ever
-            raise TrainingDiverged(step, *ranks.first_fault(fault))
+            raise _diverged(step, ranks, fault, "loss")
         losses.append(whole["loss"] / max(whole["count"], 1.0))
         norms.append(_clip_gradient(policy, divisor=max(whole["count"], 1.0), limit=config.optimizer.grad_clip))
         if not math.isfinite(norms[-1]):
-            raise TrainingDiverged(step, *(ranks.first_fault(_gradient_fault(policy)) or (0, "gradient norm")))
+            raise _diverged(step, ranks, _gradient_fault(policy), "gradient norm")
         optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     totals = ranks.sum(totals)
@@ -212,6 +213,11 @@ def _clip_gradient(policy: Policy, *, divisor: float, limit: float) -> float:
     return norm
 
 
+def _diverged(step: int, ranks: Ranks, fault: str | None, otherwise: str) -> TrainingDiverged:
+    """What every rank raises: the first rank with a fault and what it found, `otherwise` where none found a place."""
+    return TrainingDiverged(step, *(ranks.first_fault(fault) or (0, otherwise)))
+
+
 def _gradient_fault(policy: Policy) -> str | None:
     """The first parameter in whose gradient this rank holds something that is not finite."""
     for name, parameter in policy.model.named_parameters():
@@ -222,7 +228,7 @@ def _gradient_fault(policy: Policy) -> str | None:
     return None
 
 
-def loss_settings(fipo: FipoConfig) -> dict[str, object]:
+def loss_settings(fipo: FipoConfig) -> dict[str, Any]:
     """The keyword arguments of `trainer.losses.fipo_loss` that a configuration sets."""
     return {
         "gamma": fipo.discount,

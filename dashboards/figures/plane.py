@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import plotly.graph_objects as go
 import polars as pl
 
@@ -52,7 +54,7 @@ def uncertainty(scores: pl.DataFrame, x: str, y: str, *, surface: Surface, dark:
 
 
 def _contour(
-    surface: Surface, values: object, digits: str, title: str, shades: dict[str, object], hover: str, dark: bool
+    surface: Surface, values: object, digits: str, title: str, shades: Mapping[str, object], hover: str, dark: bool
 ) -> go.Contour:
     foreground = palette.foreground(dark)
     return go.Contour(

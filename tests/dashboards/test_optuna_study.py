@@ -27,7 +27,7 @@ def other(url: str) -> optuna.Study:
 
 def test_any_study_is_read_with_its_values(other: optuna.Study, url: str) -> None:
     read = optuna_study.read(optuna_study.load(url, "other"), url)
-    assert read.directions == ("minimize",)
+    assert [each.name for each in read.directions] == ["MINIMIZE"]
     assert [each.state.name for each in read.trials] == ["COMPLETE", "PRUNED"]
     assert [each.intermediate_values for each in read.trials] == [{1: 1.0}, {1: 2.0}]
     assert read.in_memory().best_value == 1.0
