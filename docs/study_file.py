@@ -145,9 +145,13 @@ def _type(field: dict[str, Any]) -> str:
     if "items" in field:
         inner = _type(field["items"])
         return f"list{'' if inner == 'mapping' else f' of {inner}'}"
-    limits = " and ".join(f"{sign} {field[name]:g}" for name, sign in BOUNDS.items() if name in field)
+    limits = " and ".join(f"{sign} {_short(field[name])}" for name, sign in BOUNDS.items() if name in field)
     pattern = f"that matches `{field['pattern']}`" if "pattern" in field else ""
     return " ".join(filter(None, [WORDS.get(field.get("type", ""), "mapping"), limits, pattern]))
+
+
+def _short(limit: float) -> str:
+    return str(int(limit)) if limit == int(limit) else str(limit)
 
 
 def _plugins(classes: dict[str, type]) -> str:

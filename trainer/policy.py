@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -79,7 +78,8 @@ def micro_batches(lengths: Sequence[int], max_tokens: int, *, ranks: int = 1) ->
     """
     least = max(1, -(-sum(lengths) // max_tokens), sum(2 * length > max_tokens for length in lengths))
     longest_first = sorted(range(len(lengths)), key=lambda index: -lengths[index])
-    for count in itertools.count(-(-least // ranks) * ranks, ranks):
+    count = -(-least // ranks) * ranks
+    while True:
         batches: list[list[int]] = [[] for _ in range(count)]
         filled = [(0, place) for place in range(count)]  # a heap
         for index in longest_first:
@@ -88,6 +88,7 @@ def micro_batches(lengths: Sequence[int], max_tokens: int, *, ranks: int = 1) ->
             heapq.heapreplace(filled, (tokens + lengths[index], place))
         if all(tokens <= max_tokens or len(batches[place]) == 1 for tokens, place in filled):
             return batches
+        count += ranks
 
 
 def score(
