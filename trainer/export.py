@@ -11,15 +11,13 @@ from pathlib import Path
 import torch
 
 from trainer.checkpoint import complete, load_weights
-from trainer.config import TrainerConfig
+from trainer.config import ModelConfig, TrainerConfig
 from trainer.errors import UserError, read_yaml, validate
 from trainer.policy import load_policy
 
 
 def export_policy(config: TrainerConfig, run: Path, out: Path) -> Path:
-    """Write model (safetensors, in `model.dtype`) and tokenizer of the newest checkpoint of `run` to `out`.
-
-    `out` appears whole or not at all. Returns the checkpoint.
+    """`write_policy` of the newest checkpoint of `run`, which is returned.
 
     Raises:
         UserError: `run` has no checkpoint that fits `config.model`, or `out` exists or cannot be written.
@@ -29,14 +27,31 @@ def export_policy(config: TrainerConfig, run: Path, out: Path) -> Path:
         raise UserError(f"--run {run}: has no checkpoint; give the directory of a run that has reached one")
     if out.exists():
         raise UserError(f"--out {out}: exists; choose another directory")
-    policy = load_policy(config.model.model_copy(update={"cpu_offload": False}))
-    load_weights(kept[-1], policy.model)
-    policy.model.to(getattr(torch, config.model.dtype))
+    write_policy(config.model, kept[-1], out)
+    return kept[-1]
+
+
+def write_policy(config: ModelConfig, checkpoint: Path, out: Path, *, card: str | None = None) -> None:
+    """Write model (safetensors, in `config.dtype`) and tokenizer to `out`, which appears whole or not at all.
+
+    Args:
+        card: text of a README.md beside them.
+
+    Raises:
+        UserError: the checkpoint does not fit `config.path`, or `out` cannot be written.
+    """
+    policy = load_policy(config.model_copy(update={"cpu_offload": False}))
+    load_weights(checkpoint, policy.model)
+    policy.model.to(getattr(torch, config.dtype))
     try:
         partial = Path(tempfile.mkdtemp(dir=out.absolute().parent, prefix=f".{out.name}."))
         try:
             policy.model.save_pretrained(partial)
             policy.tokenizer.save_pretrained(partial)
+            if card is not None:
+                (partial / "README.md").write_text(card, encoding="utf-8")
+            for file in partial.iterdir():
+                file.chmod(0o644)  # safetensors keeps its file to its owner
             partial.chmod(0o755)
             partial.rename(out)
         except BaseException:
@@ -44,7 +59,6 @@ def export_policy(config: TrainerConfig, run: Path, out: Path) -> Path:
             raise
     except OSError as error:
         raise UserError(f"--out {out}: cannot be written ({error.strerror}); choose another place") from None
-    return kept[-1]
 
 
 def main(words: list[str] | None = None) -> int:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import yaml
 
@@ -15,9 +12,6 @@ from study.export.script import plain
 from study.results import StudyResults, TrialResult
 from trainer.config import ModelConfig
 from trainer.errors import UserError
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 
 def newest_checkpoint(trial: TrialResult) -> Path:
@@ -39,43 +33,11 @@ def write_policy(results: StudyResults, trial: TrialResult, out: Path) -> None:
     Raises:
         UserError: the trial kept no checkpoint, its architecture is not its model's, or `out` cannot be written.
     """
-    from trainer.policy import load_policy
+    from trainer.export import write_policy
 
     config, checkpoint = trial_config(trial), newest_checkpoint(trial)
-    policy = load_policy(ModelConfig(path=config.model.path))
-    _load_weights(checkpoint, policy.model)
-    step = int(checkpoint.name.removeprefix("step-"))
-    try:
-        partial = Path(tempfile.mkdtemp(dir=out.absolute().parent, prefix=f".{out.name}."))
-        try:
-            policy.model.save_pretrained(partial, safe_serialization=True)
-            policy.tokenizer.save_pretrained(partial)
-            (partial / "README.md").write_text(model_card(results, trial, step=step), encoding="utf-8")
-            for file in partial.iterdir():
-                file.chmod(0o644)  # safetensors keeps its file to its owner
-            partial.chmod(0o755)
-            partial.rename(out)
-        except BaseException:
-            shutil.rmtree(partial, ignore_errors=True)
-            raise
-    except OSError as error:
-        raise UserError(f"--out {out}: cannot be written ({error.strerror}); choose another place") from None
-
-
-def _load_weights(checkpoint: Path, model: PreTrainedModel) -> None:
-    """The policy's weights only; the optimizer's state, twice as large, is left where it is."""
-    import torch.distributed.checkpoint as dcp
-    from torch.distributed.checkpoint.state_dict import get_model_state_dict, set_model_state_dict
-
-    state = {"model": get_model_state_dict(model)}
-    try:
-        dcp.load(state, checkpoint_id=checkpoint, no_dist=True)
-    except (dcp.CheckpointException, OSError, EOFError, ValueError, RuntimeError) as error:
-        reason = plain(str(error))[:200] or type(error).__name__
-        raise UserError(
-            f"--to hf: {checkpoint} cannot be read into the trial's model ({reason}); choose another trial"
-        ) from None
-    set_model_state_dict(model, state["model"])
+    card = model_card(results, trial, step=int(checkpoint.name.removeprefix("step-")))
+    write_policy(ModelConfig(path=config.model.path), checkpoint, out, card=card)
 
 
 def model_card(results: StudyResults, trial: TrialResult, *, step: int) -> str:

@@ -116,7 +116,7 @@ def test_a_damaged_checkpoint_is_one_line_and_leaves_nothing(trained, tmp_path):
     (shard,) = (trained.trials[0].directory / "checkpoints").glob("*/*.distcp")
     shard.write_bytes(shard.read_bytes()[:100])
     before = set(tmp_path.iterdir())
-    with pytest.raises(UserError, match=r"cannot be read into the trial's model") as error:
+    with pytest.raises(UserError, match=r"cannot be read into model\.path") as error:
         export(trained, tmp_path / "policy")
     assert "\n" not in str(error.value)
     assert set(tmp_path.iterdir()) == before
