@@ -13,7 +13,6 @@ import argparse
 import atexit
 import contextlib
 import os
-import re
 import shutil
 import socket
 import subprocess
@@ -56,7 +55,7 @@ class Server:
     """A process that serves a page, and the peak of its memory."""
 
     def __init__(self, command: list[str], port: int) -> None:
-        self.began, self.peak = time.perf_counter(), 0.0
+        self.port, self.began, self.peak = port, time.perf_counter(), 0.0
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         atexit.register(self.process.terminate)  # also when a page is not drawn in time
         self._watching = threading.Thread(target=self._watch, daemon=True)
@@ -114,11 +113,11 @@ def measure(directory: Path, browser: Browser) -> dict[str, Taken]:
     with_overview = _serve(directory)
     page = _page(browser)
     found["started"] = Taken(with_overview.started)
-    found["overview, first paint"] = timed(lambda: _open(page, f"http://127.0.0.1:{_port(with_overview)}/"))
+    found["overview, first paint"] = timed(lambda: _open(page, f"http://127.0.0.1:{with_overview.port}/"))
     with_overview.stop()
     page.close()
     server, page = _serve(directory), _page(browser)
-    address = f"http://127.0.0.1:{_port(server)}/"
+    address = f"http://127.0.0.1:{server.port}/"
     found["length-accuracy, cold"] = timed(lambda: _open(page, address + "length-accuracy"))
     for title, heading in (("Pruning", "Pruning"), ("Hyperparameters", "Hyperparameters")):
         _rest(page)
@@ -149,10 +148,6 @@ def measure_peer(command: str, directory: Path, browser: Browser) -> dict[str, T
 def _serve(directory: Path) -> Server:
     port = _free_port()
     return Server([sys.executable, "-m", "dashboards.serve", str(directory), "--port", str(port)], port)
-
-
-def _port(server: Server) -> str:
-    return re.search(r"--port (\d+)", " ".join(server.process.args)).group(1)  # type: ignore[union-attr,arg-type]
 
 
 def _free_port() -> int:

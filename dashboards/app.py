@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 
 import streamlit as st
 
@@ -67,7 +68,7 @@ def main(places: Sequence[str]) -> None:
         reading = source.reader(entry).latest()
     st.set_page_config(page_title=f"{entry.name} · FIPO study")
 
-    def page(module: object) -> None:
+    def page(module: ModuleType) -> None:
         if isinstance(reading.found, UserError):
             states.unreadable([entry.shown], reading.found)
         elif isinstance(reading.found, OptunaStudy):
@@ -75,7 +76,7 @@ def main(places: Sequence[str]) -> None:
         else:
             states.sidebar(reading.found)
             if states.ready(reading.found):
-                module.render(reading.found)  # type: ignore[attr-defined]
+                module.render(reading.found)
 
     pages = {
         path: st.Page(lambda module=module: page(module), title=title, icon=icon, url_path=path, default=not path)

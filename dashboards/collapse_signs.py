@@ -89,4 +89,4 @@ def _rises(values: list[tuple[int, float]]) -> list[tuple[int, float]]:
 
 
 def _median(values: list[float]) -> float:
-    return float(pl.Series(values).median() or 0.0)  # type: ignore[arg-type]
+    return float(pl.Series(values).median() or 0.0)

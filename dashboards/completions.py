@@ -36,7 +36,7 @@ def read(directory: Path, step: int) -> pl.DataFrame:
 def tokens(response: dict[str, object]) -> pl.DataFrame:
     """The tokens of one row: position (from 1), token, influence_weight, log_ratio, in the response's order."""
     columns = {key: response[key] for key in ("influence_weight", "log_ratio")}
-    frame = pl.DataFrame({"token": response["tokens"], **columns}, schema_overrides={"token": pl.String})  # type: ignore[dict-item]
+    frame = pl.DataFrame({"token": response["tokens"], **columns}, schema_overrides={"token": pl.String})
     return frame.with_row_index("position", offset=1)
 
 

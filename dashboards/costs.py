@@ -114,7 +114,7 @@ def seconds_left(trials: pl.DataFrame, evaluations: pl.DataFrame, *, planned: in
     durations = taken.filter(pl.col("state").is_in(ENDED))["run_seconds"]
     if durations.is_empty():
         return None
-    mean = float(durations.mean())  # type: ignore[arg-type]
+    mean = float(durations.mean())
     begun = taken.filter(pl.col("state").is_in(("RUNNING", "STOPPED")))["run_seconds"]
     running = [max(mean - done, 0.0) for done in begun]
     unbegun = max(planned - trials.filter(pl.col("state").is_in(frames.FINISHED)).height - len(running), 0)

@@ -71,8 +71,8 @@ def paired(first: SetScore, second: SetScore) -> Paired:
     if len(first.solved) != len(second.solved):
         raise ValueError(f"{first.name}: {len(first.solved)} and {len(second.solved)} problems cannot be paired")
     gaps = per_problem(first, second)["difference"]
-    error = float(gaps.std()) / math.sqrt(len(gaps)) if len(gaps) > 1 else None  # type: ignore[arg-type]
-    return Paired(float(gaps.mean()), error, len(gaps))  # type: ignore[arg-type]
+    error = float(gaps.std()) / math.sqrt(len(gaps)) if len(gaps) > 1 else None
+    return Paired(float(gaps.mean()), error, len(gaps))
 
 
 AGAINST_SCHEMA: dict[str, Any] = {

@@ -33,7 +33,7 @@ def stage_fits(curves: pl.DataFrame, *, stages: int) -> pl.DataFrame:
 
     if curves.is_empty():
         return pl.DataFrame(schema=FIT_SCHEMA)
-    width = (int(curves["step"].max()) + 1) / stages  # type: ignore[arg-type]
+    width = (int(curves["step"].max()) + 1) / stages
     rows = []
     for stage in range(1, stages + 1):
         own = curves.filter((pl.col("step") / width).floor() == stage - 1)

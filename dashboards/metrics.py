@@ -102,7 +102,7 @@ def accuracy(results: StudyResults, trials: Sequence[int], set_name: str) -> pl.
 
 def _named(trial: TrialResult, frame: pl.DataFrame) -> pl.DataFrame:
     names = (pl.lit(trial.number).alias("trial"), pl.lit(frames.label(trial)).alias("label"))
-    return frame.select(*names, "step", "metric", "value").cast(SCHEMA)  # type: ignore[arg-type]
+    return frame.select(*names, "step", "metric", "value").cast(SCHEMA)
 
 
 def _accuracy(trial: TrialResult, set_name: str) -> pl.DataFrame:

@@ -103,7 +103,7 @@ def span(values: pl.Series) -> tuple[float, float]:
 
     One collapsed trial would otherwise leave all others in one colour.
     """
-    low, high = float(values.min() or 0.0), float(values.max() or 0.0)  # type: ignore[arg-type]
+    low, high = float(values.min() or 0.0), float(values.max() or 0.0)
     first, third = values.quantile(0.25, "linear") or 0.0, values.quantile(0.75, "linear") or 0.0
     return max(low, first - 1.5 * (third - first)), high
 

@@ -57,7 +57,7 @@ def surface(scores: pl.DataFrame, x: str, y: str, *, seed: int = 0) -> Surface |
 
     axes = [_Axis(known[key]) for key in (x, y)]
     points = np.column_stack([axis.unit(known[key].to_numpy()) for axis, key in zip(axes, (x, y), strict=True)])
-    spread = float(known["score"].std(ddof=0))  # type: ignore[arg-type]
+    spread = float(known["score"].std(ddof=0))
     values = (known["score"].to_numpy() - known["score"].mean()) / spread
     sampling = (known["error"].to_numpy() / spread) ** 2
     height = ConstantKernel(1.0, (0.05, 20.0)) * RBF([0.5, 0.5], (0.2, 20.0))
@@ -75,7 +75,7 @@ def surface(scores: pl.DataFrame, x: str, y: str, *, seed: int = 0) -> Surface |
     error = np.sqrt(np.maximum(deviation**2 - noise, 0.0))  # of the mean, not of one more trial
     known_there = error < UNKNOWN * math.sqrt(process.kernel_.k1.k1.constant_value)
     shape = (GRID, GRID)
-    mean = np.where(known_there, mean * spread + float(known["score"].mean()), np.nan)  # type: ignore[arg-type]
+    mean = np.where(known_there, mean * spread + float(known["score"].mean()), np.nan)
     return Surface(
         x=lines[0], y=lines[1], mean=mean.reshape(shape),
         error=np.where(known_there, error * spread, np.nan).reshape(shape), trials=known.height,

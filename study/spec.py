@@ -17,7 +17,7 @@ from pydantic import ConfigDict, Field, field_validator
 
 from study.collapse import CollapseRule
 from study.space import Distribution, Value
-from trainer.config import Frozen, TrainerConfig
+from trainer.config import EvaluationConfig, Frozen, TrainerConfig
 from trainer.errors import read_yaml, validate
 
 
@@ -182,11 +182,9 @@ class StudySpec(Frozen):
         first = self.evaluation_config().sets[0]
         return f"{first.name}/{self.metric.replace('@k', '')}@{first.samples}"
 
-    def evaluation_config(self) -> Any:
+    def evaluation_config(self) -> EvaluationConfig:
         """The trainer's evaluation part; it is never swept, so it needs no sampled values."""
-        field = TrainerConfig.model_fields["evaluation"]
-        given = self.trainer.get("evaluation", field.default)
-        return field.annotation.model_validate(given)  # type: ignore[union-attr]
+        return EvaluationConfig.model_validate(self.trainer.get("evaluation", {}))
 
     def to_yaml(self) -> str:
         """The spec as YAML text that reads back to an equal spec."""

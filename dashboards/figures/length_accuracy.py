@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import plotly.graph_objects as go
 import polars as pl
 
@@ -99,9 +101,7 @@ def _classes(points: pl.DataFrame) -> list[str]:
     )
 
 
-def _shade(
-    row: dict[str, object], colour: str | None, scale: palette.Scale | None, classes: list[str], dark: bool
-) -> str:
+def _shade(row: dict[str, Any], colour: str | None, scale: palette.Scale | None, classes: list[str], dark: bool) -> str:
     if row["control"] is not None:
         return palette.foreground(dark)
     if colour is None:
@@ -110,7 +110,7 @@ def _shade(
     if value is None:
         return palette.NEUTRAL
     if scale:
-        return scale.colour(float(value))  # type: ignore[arg-type]
+        return scale.colour(float(value))
     return palette.CATEGORIES[classes.index(str(value)) % len(palette.CATEGORIES)]
 
 

@@ -43,7 +43,7 @@ def parallel_coordinates(scores: pl.DataFrame, keys: list[str], *, measure: str,
             x += [*range(len(columns)), None]
             y += [*(axis.position(row[key]) for axis, key in zip(axes, columns, strict=True)), None]
             said += [texts[row["trial"]]] * (len(columns) + 1)
-        colour = palette.shade(float(level) / (LEVELS - 1), dark)  # type: ignore[arg-type]
+        colour = palette.shade(float(level) / (LEVELS - 1), dark)
         figure.add_trace(
             go.Scatter(x=x, y=y, mode="lines+markers", line={"color": colour, "width": 1.6},
                        marker={"color": colour, "size": 5}, opacity=0.8, text=said, showlegend=False,

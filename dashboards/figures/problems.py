@@ -25,7 +25,7 @@ def solved_map(scores: Mapping[str, SetScore], *, hardest_first: bool, dark: boo
     problems = range(min(len(score.solved) for score in scores.values()))
     shares = {name: [solved / score.samples for solved in score.solved] for name, score in scores.items()}
     if hardest_first:
-        problems = sorted(problems, key=lambda i: (sum(share[i] for share in shares.values()), i))  # type: ignore[assignment]
+        problems = sorted(problems, key=lambda i: (sum(share[i] for share in shares.values()), i))
     names = [text.in_plotly(name) for name in scores]
     said = [
         [f"<b>{name}</b>, problem {i + 1}: {score.solved[i]} of {score.samples} solved" for i in problems]

@@ -18,6 +18,7 @@ from trainer.presets import preset_names
 
 if TYPE_CHECKING:
     from study.export import Export
+    from study.results import TrialResult
 
 TITLES = {
     "yaml": "this trainer (YAML)",
@@ -89,8 +90,8 @@ def _trial(study: Study, column: st.delta_generator.DeltaGenerator) -> int | Non
     return number
 
 
-def _name(number: int, labels: dict[int, str], best: object) -> str:
-    return labels[number] + (", best" if best is not None and best.number == number else "")  # type: ignore[attr-defined]
+def _name(number: int, labels: dict[int, str], best: TrialResult | None) -> str:
+    return labels[number] + (", best" if best is not None and best.number == number else "")
 
 
 def _file(study: Study, target: str, number: int | None, *, approximate: bool, preset: str | None) -> None:
@@ -125,7 +126,7 @@ def prepared(
     with tempfile.TemporaryDirectory() as empty:  # `prepare` refuses names that exist; nothing is written there
         out = Path(empty) / (name + SUFFIXES[target])
         options = {"number": number, "approximate": approximate, "preset": preset, "out": out}
-        (export,) = prepare(study.results, target, **options)  # type: ignore[arg-type]
+        (export,) = prepare(study.results, target, **options)
     return export
 
 

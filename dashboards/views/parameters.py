@@ -13,6 +13,7 @@ from dashboards.figures.parallel import parallel_coordinates, thinned
 from dashboards.source import Study
 from dashboards.views.widgets import IN_URL, is_dark
 from study.evidence import seeds_against_settings
+from study.results import StudyResults
 
 COLUMNS = 4
 STEP_HELP = "Everything on this page compares trials at this step. A pruned one counts as long as it ran."
@@ -138,5 +139,5 @@ def _importance(study: Study, known: pl.DataFrame) -> None:
 
 
 @st.cache_data(max_entries=8, show_spinner="Computing importance")
-def _shares(_results: object, known: pl.DataFrame) -> pl.DataFrame:
-    return importances.importance(_results, known)  # type: ignore[arg-type]
+def _shares(_results: StudyResults, known: pl.DataFrame) -> pl.DataFrame:
+    return importances.importance(_results, known)
