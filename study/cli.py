@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from study import cli_live
+from study.cli_live import Study, add_commands
 from trainer.errors import TrainingDiverged, UserError
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ app = typer.Typer(
 )
 SETS_HELP = "Fix a value, for example trials=8 or fipo.half_life=32; repeatable."
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help=SETS_HELP)]
-Study = Annotated[Path | None, typer.Argument(help="Study directory. Default: the newest under ./studies.")]
 
 
 @app.command(epilog="Example: fipo launch search_spaces/tiny.yaml --out studies/try --set optimizer.learning_rate=3e-4")
@@ -208,7 +207,7 @@ def dashboard(
     os.execv(sys.executable, [*command, *(places or [])])  # one process: a signal to it reaches the server
 
 
-cli_live.add_commands(app)
+add_commands(app)
 
 
 def main() -> None:
