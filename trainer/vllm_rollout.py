@@ -6,9 +6,9 @@ The one file that imports vllm. The engine is never a process of its own, so non
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -135,9 +135,6 @@ class VllmSampler:
         """End the engine, and with it the process group of the ranks."""
         self._llm.llm_engine.engine_core.shutdown()
         del self._llm
-        if not self._cuda and self._ranks.size > 1:
-            for path in Path("/dev/shm").glob(f"fipo-{os.environ['MASTER_PORT']}-*"):  # vLLM leaves it there
-                path.unlink(missing_ok=True)
 
     def _load(self, weights: Iterator[tuple[str, Tensor]]) -> None:
         self._llm.apply_model(_set_to_zero)
@@ -184,13 +181,6 @@ def _set_to_zero(model: torch.nn.Module) -> None:
         parameter.data.zero_()
 
 
-def _shared_memory_name(communicator: Any) -> str:
-    """Of the ranks of this run alone. vLLM's own name is the same for every run, so that one that was killed, and could
-    not take its memory away, would keep all later ones from starting."""
-    ranks = "-".join(map(str, communicator.ranks))
-    return f"fipo-{os.environ['MASTER_PORT']}-{communicator.unique_name}-{ranks}"
-
-
 def _response(request: Request, output: CompletionOutput) -> Response:
     tokens = np.array(output.token_ids, dtype=np.int32)
     if output.logprobs is None:
@@ -207,6 +197,7 @@ def start_engine(config: TrainerConfig, policy: Policy, ranks: Ranks) -> LLM:
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    warnings.filterwarnings("ignore", "`torch.distributed", FutureWarning)  # of vllm's calls, nothing to the user
     from vllm import LLM, _custom_ops
 
     if not dist.is_initialized():
@@ -214,10 +205,11 @@ def start_engine(config: TrainerConfig, policy: Policy, ranks: Ranks) -> LLM:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
         dist.init_process_group("nccl" if cuda else "gloo", store=dist.HashStore(), rank=0, world_size=1)
     if not cuda:
-        from vllm.distributed.device_communicators.cpu_communicator import _CPUSHMDistributed
+        from vllm.distributed.device_communicators.cpu_communicator import CpuCommunicator
 
         _custom_ops._supports_onednn = False  # it hides the weights in handles, out of the checksum's sight
-        _CPUSHMDistributed.make_group_name = staticmethod(_shared_memory_name)
+        # Exchanges by shared memory wait for ever for a rank that died, and leave the memory behind; gloo's time out.
+        CpuCommunicator._all_group_ranks_share_shm_group_name = lambda communicator: False
     set_threads = torch.set_num_threads
     try:
         return LLM(model=policy.model.name_or_path, **engine_arguments(config, cuda=cuda, ranks=ranks.size))

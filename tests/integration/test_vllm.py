@@ -51,7 +51,8 @@ def short_collections() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def drawn(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, list]]:
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
+    """What `vllm_rank.py` tells, by tensor_parallel_size."""
     folder = tmp_path_factory.mktemp("ranks")
     log, out = folder / "log", folder / "drawn.json"
     code = "from tests.integration.vllm_rank import main; main(*arguments)"
@@ -61,7 +62,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, list]
 
 
 @pytest.mark.parametrize("width", ["1", "2"])
-def test_two_ranks_draw_what_the_whole_model_says(width: str, drawn: dict[str, dict[str, list]]) -> None:
+def test_two_ranks_draw_what_the_whole_model_says(width: str, drawn: dict[str, dict]) -> None:
     """As two engines, and as one of tensor parallel size 2."""
     draws = drawn[width]
     whole = AutoModelForCausalLM.from_pretrained(ensure_base_model(), dtype=torch.float32)
@@ -74,6 +75,16 @@ def test_two_ranks_draw_what_the_whole_model_says(width: str, drawn: dict[str, d
                 parameter.mul_(1.3)
     assert draws["first 0.0"] != draws["moved 0.0"]  # otherwise a stale engine would have passed
     assert len({tuple(each) for each in draws["first 1.0"]}) > 1
+
+
+def test_an_engine_that_one_rank_has_synced_in_part_is_named_by_its_ranks(drawn: dict[str, dict]) -> None:
+    for width, ranks in (("1", "1"), ("2", "0, 1")):
+        assert drawn[width]["stale"] == f"after a sync the engine of rank {ranks} holds other weights"
+
+
+def test_a_rank_that_dies_ends_the_one_that_shares_its_engine(drawn: dict[str, dict]) -> None:
+    """In the middle of a forward pass of tensor parallel size 2, which exchanges without asking the run's ranks."""
+    assert drawn["2"]["lost"].startswith("rank 0 of 2: another rank died, or did not answer within rank_timeout")
 
 
 def curve(directory: Path, backend: str) -> list[SetScore]:
