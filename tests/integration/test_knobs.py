@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
@@ -13,9 +13,9 @@ from pydantic import BaseModel
 from trainer.base_model import ensure_base_model
 from trainer.config import TrainerConfig
 from trainer.errors import UserError
-from trainer.policy import load_policy, micro_batches
+from trainer.policy import load_policy, score
 from trainer.ranks import ALONE
-from trainer.records import read_lines
+from trainer.records import Look, read_lines
 from trainer.rollout import TransformersSampler
 from trainer.train import start_sampler, train
 from trainer.vllm_limits import engine_arguments
@@ -49,8 +49,8 @@ CHANGES_THE_NUMBERS = {
     "fipo.clip_high": 0.01, "fipo.dual_clip": 10.0, "fipo.kl_coef": 1.0, "fipo.aggregation": "seq-mean-token-sum",
     "optimizer.learning_rate": 1e-3, "optimizer.schedule": "cosine", "optimizer.warmup_steps": 2,
     "optimizer.weight_decay": 0.5, "optimizer.grad_clip": 0.01, "optimizer.prompts_per_minibatch": 2,
-    "evaluation.sets": [{"name": "b", "path": "embedded:report", "samples": 3, "every": None}],
-    "evaluation.temperature": 0.5, "evaluation.top_p": 0.3, "evaluation.seed": 7,
+    "evaluation.sets.name": "b", "evaluation.sets.path": "embedded:report", "evaluation.sets.samples": 3,
+    "evaluation.sets.every": None, "evaluation.temperature": 0.5, "evaluation.top_p": 0.3, "evaluation.seed": 7,
 }  # fmt: skip
 
 CHANGES_THE_ENGINE = {
@@ -62,11 +62,17 @@ CHANGES_THE_ENGINE = {
 
 
 def leaves(model: type[BaseModel] = TrainerConfig, prefix: str = "") -> Iterator[str]:
+    """Every field that holds a value, also of the models in a list."""
     for name, field in model.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from leaves(field.annotation, f"{prefix}{name}.")
+        inner = [each for each in (field.annotation, *get_args(field.annotation)) if _is_model(each)]
+        if inner:
+            yield from leaves(inner[0], f"{prefix}{name}.")
         else:
             yield prefix + name
+
+
+def _is_model(annotation: object) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
 def config(key: str | None = None, value: object = None, *, without: str | None = None) -> TrainerConfig:
@@ -77,6 +83,7 @@ def config(key: str | None = None, value: object = None, *, without: str | None 
             part = data
             for parent in parents:
                 part = part[parent]
+            part = part[0] if isinstance(part, tuple) else part
             part[last] = value if name == key else None
     return TrainerConfig.model_validate(data)
 
@@ -169,9 +176,26 @@ def test_knob_rollout__top_p() -> None:
         config("rollout.top_p", 0.9)
 
 
-def test_knob_optimizer__micro_batch_tokens() -> None:
-    lengths = list(itertools.repeat(40, 32))
-    assert len(micro_batches(lengths, 200)) > len(micro_batches(lengths, 4096))
+def test_knob_optimizer__micro_batch_tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More passes through the model, with fewer responses each."""
+    passes: list[int] = []
+    monkeypatch.setattr(
+        "trainer.update.score", lambda *each, **more: passes.append(len(each[1])) or score(*each, **more)
+    )
+    for tokens in (4096, 100):
+        run(config("optimizer.micro_batch_tokens", tokens), tmp_path / str(tokens))
+        passes.append(0)
+    whole = passes.index(0)
+    assert len(passes) - whole > 2 * whole and max(passes[whole:]) < min(passes[:whole])
+
+
+def test_knob_evaluation__sets__first_look(tmp_path: Path) -> None:
+    told = {
+        first: list(train(config("evaluation.sets.first_look", first), tmp_path / str(first), races=True))
+        for first in (None, 1)
+    }
+    assert [each.score.samples for each in told[1] if isinstance(each, Look)] == [1]
+    assert not any(isinstance(each, Look) for each in told[None])
 
 
 def test_knob_evaluation__completions(tmp_path: Path) -> None:
