@@ -24,14 +24,15 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint in --out")
     arguments = parser.parse_args(words)
     first = os.environ.get("RANK", "0") == "0"
+    first_of_node = os.environ.get("LOCAL_RANK", "0") == "0"
     try:
         config = validate(TrainerConfig, read_yaml(arguments.config), source=str(arguments.config))
         for evaluation in train(config, arguments.out, resume=arguments.resume):
             if first:
                 print(evaluation, flush=True)
     except (UserError, TrainingDiverged, RankLost) as error:
-        # The same on every rank, but for what only one rank can know.
-        if first or isinstance(error, RankLost) or error.__cause__ is not None:
+        # The same on every rank, but for what only one rank can know, or those of one machine, as a missing file.
+        if first_of_node or isinstance(error, RankLost) or error.__cause__ is not None:
             print(error, file=sys.stderr)
         return 2 if isinstance(error, UserError) else 1
     return 0

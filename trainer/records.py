@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
+from trainer.errors import UserError
+
 if TYPE_CHECKING:
     import polars
 
@@ -97,12 +99,16 @@ class Journal:
     """The files of one run: metrics.jsonl, evaluations.jsonl, outcomes/, completions/, checkpoints/. Rank 0 writes."""
 
     def __init__(self, directory: Path, *, writes: bool) -> None:
+        """Make `directory`. Raises UserError where that cannot be done."""
         self.metrics, self.evaluations = directory / "metrics.jsonl", directory / "evaluations.jsonl"
         self.checkpoints = directory / "checkpoints"
         self.completions, self.outcomes = directory / "completions", directory / "outcomes"
         self.writes = writes
         if writes:
-            directory.mkdir(parents=True, exist_ok=True)
+            try:
+                directory.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise UserError(f"{directory}: cannot be made ({error.strerror}); choose another directory") from error
 
     def write_metrics(self, metrics: dict[str, float]) -> None:
         """Append one step."""

@@ -19,7 +19,7 @@ from trainer.data import evaluation_problems, load_problems
 from trainer.errors import UserError
 from trainer.evaluate import Looks, SetResult, evaluate_due, sets_due, whole
 from trainer.groups import ProblemStream, sample_batch
-from trainer.memory import memory_for
+from trainer.memory import gpu_memory, memory_for, wait_for_memory
 from trainer.metrics import Clock, batch_metrics, score_metrics
 from trainer.policy import Policy, load_policy
 from trainer.prompts import fitting, warn_of_lost_text
@@ -62,6 +62,7 @@ def train(
 def _train(
     config: TrainerConfig, directory: Path, ranks: Ranks, resources: ExitStack, races: bool
 ) -> Generator[Evaluation | Look, bool | None, None]:
+    wait_for_engine_room(config, ranks)
     with memory_for("model", rank=ranks.rank):
         policy = load_policy(config.model, ranks)
         reference = load_policy(config.model, ranks) if config.fipo.kl_coef else None
@@ -69,7 +70,8 @@ def _train(
     stream, sets = ProblemStream(training, seed=config.seed), evaluation_problems(config)
     for name, problems in ((config.data.train, training), *sets.items()):
         warn_of_lost_text(name, problems, policy.tokenizer, config.data)
-    sampler = resources.enter_context(closing(start_sampler(config, policy, ranks)))
+    with memory_for("sync", rank=ranks.rank):
+        sampler = resources.enter_context(closing(start_sampler(config, policy, ranks)))
     optimizer = torch.optim.AdamW(
         policy.model.parameters(), lr=config.optimizer.learning_rate, weight_decay=config.optimizer.weight_decay
     )
@@ -80,7 +82,8 @@ def _train(
     stream.position, tokens, seconds = (
         (reached.problems_taken, reached.tokens, reached.seconds) if reached else (0, 0, 0.0)
     )
-    sampler.sync()
+    with memory_for("sync", rank=ranks.rank):
+        sampler.sync()
     started = time.monotonic() - seconds
     for step in range(reached.step + 1 if reached else 0, config.steps + 1):
         clock = Clock(ranks.rank)
@@ -136,10 +139,21 @@ def _at_step(step: int, looks: Looks[list[SetResult]]) -> Generator[Look, bool |
         return ended.value
 
 
+def takes_vllm(config: TrainerConfig, device: torch.device) -> bool:
+    """Whether `rollout.backend` means vllm on this device."""
+    backend = config.rollout.backend
+    return backend == "vllm" or (backend == "auto" and device.type == "cuda" and find_spec("vllm") is not None)
+
+
+def wait_for_engine_room(config: TrainerConfig, ranks: Ranks) -> None:
+    """Wait, before anything is loaded, until the GPU has room for a vLLM engine. Raises UserError after a minute."""
+    if ranks.device.type == "cuda" and takes_vllm(config, ranks.device):
+        wait_for_memory(config.rollout.vllm.gpu_memory_utilization, lambda: gpu_memory(ranks.device))
+
+
 def start_sampler(config: TrainerConfig, policy: Policy, ranks: Ranks) -> Sampler:
     """The sampler that `rollout.backend` names. Raises UserError when it cannot be used here."""
-    backend = config.rollout.backend
-    if backend == "vllm" or (backend == "auto" and policy.device.type == "cuda" and find_spec("vllm")):
+    if takes_vllm(config, policy.device):
         from trainer.vllm_rollout import VllmSampler  # optional, and seconds to import
 
         return VllmSampler(config, policy, ranks)
@@ -173,11 +187,15 @@ def evaluate_model(config: TrainerConfig) -> list[SetResult]:
         UserError: model or data cannot be used.
     """
     torch.set_num_threads(config.threads)
-    with start_ranks(timeout=config.rank_timeout) as ranks:
-        policy = load_policy(config.model, ranks)
+    with start_ranks(timeout=config.rank_timeout) as ranks, ExitStack() as resources:
+        wait_for_engine_room(config, ranks)
+        with memory_for("model", rank=ranks.rank):
+            policy = load_policy(config.model, ranks)
         sets = evaluation_problems(config)
         for name, problems in sets.items():
             warn_of_lost_text(name, problems, policy.tokenizer, config.data)
-        with closing(start_sampler(config, policy, ranks)) as sampler:
+        with memory_for("sync", rank=ranks.rank):
+            sampler = resources.enter_context(closing(start_sampler(config, policy, ranks)))
             sampler.sync()
+        with memory_for("evaluation", rank=ranks.rank):
             return whole(evaluate_due(config, sampler, policy, ranks, sets, step=0))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from importlib.util import find_spec
 
 from trainer.config import TrainerConfig
@@ -71,26 +69,3 @@ def engine_arguments(config: TrainerConfig, *, cuda: bool, ranks: int) -> dict[s
     if cuda:
         arguments |= {"gpu_memory_utilization": settings.gpu_memory_utilization, "enable_sleep_mode": True}
     return arguments
-
-
-def wait_for_memory(share: float, read: Callable[[], tuple[int, int]], *, seconds: float = 60.0) -> None:
-    """Wait until `share` of a GPU is free: the trial before may still be giving it back.
-
-    Args:
-        share: of the whole GPU, 0..1.
-        read: free and whole memory in bytes, for example `torch.cuda.mem_get_info`.
-        seconds: how long at most.
-
-    Raises:
-        UserError: it was not free by then.
-    """
-    until = time.monotonic() + seconds
-    while (memory := read())[0] < share * memory[1]:
-        if time.monotonic() > until:
-            free, whole = (each / 2**30 for each in memory)
-            raise UserError(
-                f"rollout.vllm.gpu_memory_utilization = {share}: needs {share * whole:.1f} GiB, but {free:.1f} of"
-                f" {whole:.1f} GiB were free for {seconds:.0f} s; end what else runs on this GPU (nvidia-smi), or"
-                " lower it"
-            )
-        time.sleep(0.2)

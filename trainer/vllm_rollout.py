@@ -20,7 +20,7 @@ from trainer.errors import UserError
 from trainer.policy import Policy
 from trainer.ranks import Ranks
 from trainer.rollout import Request, Response
-from trainer.vllm_limits import check_settings, engine_arguments, engine_dtype, wait_for_memory
+from trainer.vllm_limits import check_settings, engine_arguments, engine_dtype
 from trainer.weights import checksum, whole_weights
 
 if TYPE_CHECKING:
@@ -52,8 +52,6 @@ class VllmSampler:
         self._settings, self._policy, self._ranks = config.rollout.vllm, policy, ranks
         self._cuda = policy.device.type == "cuda"
         self._dtype = getattr(torch, engine_dtype(config))
-        if self._cuda:
-            wait_for_memory(self._settings.gpu_memory_utilization, lambda: torch.cuda.mem_get_info(policy.device))
         self._llm = start_engine(config, policy, ranks)
         self._longest = self._llm.llm_engine.model_config.max_model_len
         self._synced = self._asleep = False
@@ -68,7 +66,8 @@ class VllmSampler:
         if not self._synced:
             raise StaleWeights("the engine was asked for responses before `sync`")
         wanted, own = self._requests_of_group(requests)
-        longest = max((len(each.prompt) for each in wanted), default=0)
+        # Of all ranks, so that they are refused together.
+        longest = int(self._ranks.extremes(0, max((len(each.prompt) for each in wanted), default=0))[1])
         if longest + max_tokens > self._longest:
             raise UserError(
                 f"rollout.max_response_length = {max_tokens}: with the longest prompt, {longest} tokens, that is more"

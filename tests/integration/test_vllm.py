@@ -82,6 +82,14 @@ def test_an_engine_that_one_rank_has_synced_in_part_is_named_by_its_ranks(drawn:
         assert drawn[width]["stale"] == f"after a sync the engine of rank {ranks} holds other weights"
 
 
+def test_a_prompt_that_only_another_rank_has_is_refused_here_too(drawn: dict[str, dict]) -> None:
+    """Otherwise this rank would wait for one that has left."""
+    for width in ("1", "2"):
+        assert drawn[width]["refused"].startswith(
+            "rollout.max_response_length = 100: with the longest prompt, 200 tokens"
+        )
+
+
 def test_a_rank_that_dies_ends_the_one_that_shares_its_engine(drawn: dict[str, dict]) -> None:
     """In the middle of a forward pass of tensor parallel size 2, which exchanges without asking the run's ranks."""
     assert drawn["2"]["lost"].startswith("rank 0 of 2: another rank died, or did not answer within rank_timeout")

