@@ -26,7 +26,7 @@ from transformers import PreTrainedModel
 
 from trainer.errors import UserError
 from trainer.policy import Policy
-from trainer.ranks import Ranks
+from trainer.ranks import Ranks, says_lost
 
 log = logging.getLogger(__name__)
 
@@ -103,6 +103,8 @@ def load_newest(directory: Path, policy: Policy, optimizer: torch.optim.Optimize
         try:
             dcp.load(state, checkpoint_id=path, no_dist=ranks.size == 1)
         except _UNREADABLE as error:
+            if ranks.size > 1 and says_lost(error):
+                raise
             reason = reason or str(error)
             log.warning("%s: is damaged and left out; going on from the checkpoint before it", path)
             continue

@@ -113,6 +113,11 @@ _SOURCE = re.compile(r"^\[[^\]]*\]\s*")
 """The place in torch's own sources that begins them."""
 
 
+def says_lost(error: BaseException) -> bool:
+    """Whether `error` is how torch.distributed says that another rank is gone."""
+    return isinstance(error, RuntimeError) and _LOST.search(str(error)) is not None
+
+
 @contextmanager
 def start_ranks(*, timeout: float) -> Iterator[Ranks]:
     """Join the run's process group as torchrun's environment variables say (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_*).
@@ -141,7 +146,7 @@ def start_ranks(*, timeout: float) -> Iterator[Ranks]:
         dist.init_process_group(backend, timeout=timedelta(seconds=timeout), device_id=device if cuda else None)
         yield Ranks(rank, size, device)
     except RuntimeError as error:
-        if not _LOST.search(str(error)):
+        if not says_lost(error):
             raise
         reason = _SOURCE.sub("", str(error).strip().splitlines()[0])[:100]
         raise RankLost(

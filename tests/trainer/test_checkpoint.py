@@ -16,7 +16,7 @@ from trainer.config import ModelConfig, TrainerConfig
 from trainer.errors import UserError
 from trainer.export import export_policy, main
 from trainer.policy import Policy, load_policy
-from trainer.ranks import ALONE
+from trainer.ranks import ALONE, Ranks
 
 
 @pytest.fixture
@@ -99,6 +99,18 @@ def test_checkpoints_of_which_none_can_be_read_are_an_error(three: list, random_
     with pytest.raises(UserError, match="no checkpoint can be read") as caught:
         reloaded(tmp_path, random_model)
     assert "\n" not in str(caught.value)
+
+
+def test_a_rank_lost_while_loading_is_not_a_damaged_checkpoint(
+    three: list, policy: Policy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(*_: object, **__: object) -> None:
+        raise RuntimeError("[/gloo/transport/tcp/pair.cc:544] Connection closed by peer [127.0.0.1]:5000")
+
+    monkeypatch.setattr("trainer.checkpoint.dcp.load", lost)
+    optimizer = torch.optim.AdamW(policy.model.parameters())
+    with pytest.raises(RuntimeError, match="Connection closed by peer"):
+        load_newest(tmp_path, policy, optimizer, Ranks(0, 2, torch.device("cpu")))
 
 
 def test_without_a_checkpoint_there_is_no_position(random_model: Path, tmp_path: Path) -> None:
