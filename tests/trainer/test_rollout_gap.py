@@ -48,6 +48,26 @@ def test_mean_max_and_spread_are_those_of_the_tokens(policy: Policy, small_confi
     assert metrics["rollout_gap/mean"] == pytest.approx(np.abs(tokens).mean(), rel=1e-4)
     assert metrics["rollout_gap/max"] == pytest.approx(np.abs(tokens).max(), rel=1e-4)
     assert metrics["rollout_gap/std"] == pytest.approx(tokens.std(), rel=1e-4)
+    advantages = np.repeat(np.ravel(batch.advantages), lengths)
+    assert metrics["advantage/length_weighted_mean"] == pytest.approx(advantages.mean(), rel=1e-4)
+
+
+@pytest.mark.parametrize("half_life", [1.0, 8.0])
+def test_the_noise_floor_is_the_future_kl_of_the_gap_alone(
+    half_life: float, policy: Policy, small_config: TrainerConfig
+) -> None:
+    """Token by token from the end, as the paper writes it, at the run's own gamma."""
+    gaps = np.random.default_rng(1).normal(size=(8, 4))
+    batch = batch_of(policy, gaps)
+    floors, gamma = [], 2 ** (-1 / half_life)
+    for gap, one in zip(gaps.ravel(), (one for group in batch.groups for one in group), strict=True):
+        future = 0.0
+        for _ in one.tokens:
+            future = gap + gamma * future
+            floors.append(abs(future))
+    config = changed(small_config, "fipo", half_life=half_life)
+    metrics = score_old(policy, None, ALONE, batch, config, step=1).metrics
+    assert metrics["future_kl/noise_floor"] == pytest.approx(np.mean(floors), rel=1e-4)
 
 
 def test_importance_weights_are_the_truncated_ratio(policy: Policy, small_config: TrainerConfig) -> None:
