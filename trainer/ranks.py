@@ -122,7 +122,8 @@ def says_lost(error: BaseException) -> bool:
 def start_ranks(*, timeout: float) -> Iterator[Ranks]:
     """Join the run's process group as torchrun's environment variables say (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_*).
 
-    CUDA with nccl where there is a GPU, else the CPU with gloo.
+    CUDA with nccl where there is a GPU, else the CPU with gloo. For an exchange on GPUs that is late it is torch's own
+    watchdog that ends the process and names the rank.
 
     Args:
         timeout: seconds after which an exchange that some rank does not join fails.

@@ -99,14 +99,16 @@ def _train(
             if batch.groups:
                 with clock.phase("score"):
                     old = score_old(policy, reference, ranks, batch, config, step=step)
+                    keeps = config.evaluation.completions and sets_due(config, step)
+                    chosen = choose(policy, batch, config) if keeps else None
                 metrics |= old.metrics
-                keeps = config.evaluation.completions and sets_due(config, step)
-                chosen = choose(policy, batch, config) if keeps else None
                 with clock.phase("update"):
                     metrics["learning_rate"] = set_learning_rate(optimizer, config, step)
                     metrics |= update(policy, ranks, optimizer, old, config, step=step)
                 if chosen:
-                    journal.write_completions(step, completions(chosen, policy, batch, config, step=step))
+                    with clock.phase("score"):
+                        table = completions(chosen, policy, batch, config, step=step)
+                    journal.write_completions(step, table)
             with clock.phase("sync"):
                 sampler.sync()
         with clock.phase("evaluation"):

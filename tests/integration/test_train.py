@@ -125,8 +125,10 @@ def kill_and_resume(uninterrupted: Path, folder: Path, seconds: float) -> int:
     run(folder, short(), out, "--resume")
     assert numbers(out) == numbers(uninterrupted)
     assert [e.scores for e in read_evaluations(out)] == [e.scores for e in read_evaluations(uninterrupted)]
-    for table in sorted((uninterrupted / "outcomes").iterdir()):
-        assert polars.read_parquet(out / "outcomes" / table.name).equals(polars.read_parquet(table))
+    tables = sorted([*uninterrupted.glob("outcomes/*.parquet"), *uninterrupted.glob("completions/*.parquet")])
+    assert len(tables) == 4 + 3
+    for table in tables:
+        assert polars.read_parquet(out / table.parent.name / table.name).equals(polars.read_parquet(table))
     return int(saved[-1].name.split("-")[1]) if saved else 0
 
 
