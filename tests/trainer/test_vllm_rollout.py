@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import weakref
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -241,6 +242,27 @@ def test_every_tensor_missing_from_a_sync_is_noticed(policy: Policy, sampler: Vl
         assert sampler._stale_ranks(expected) == [0], left_out
         sampler._load(iter(tensors))
         assert sampler._stale_ranks(expected) == []
+
+
+@needs_vllm
+@pytest.mark.slow
+def test_a_sync_never_holds_the_model_a_second_time(policy: Policy, sampler: VllmSampler) -> None:
+    """Of 26 tensors on their way no more are alive than an attention layer has, whose parts wait for each other."""
+    alive: set[int] = set()
+    most = 0
+
+    def counted() -> Iterator[tuple[str, torch.Tensor]]:
+        nonlocal most
+        for number, (name, parameter) in enumerate(policy.model.named_parameters()):
+            value = parameter.detach().clone()
+            alive.add(number)
+            weakref.finalize(value, alive.discard, number)
+            most = max(most, len(alive))
+            yield name, value
+            del value
+
+    sampler._load(counted())
+    assert most <= 7 and not alive
 
 
 @needs_vllm

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import weakref
+from pathlib import Path
+
 import pytest
 import torch
+from transformers import AutoModelForCausalLM
 
-from trainer.weights import checksum
+from trainer.weights import checksum, whole_weights
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
@@ -16,6 +20,15 @@ def test_order_cuts_and_zero_padding_leave_the_checksum(dtype: torch.dtype) -> N
     assert checksum(value.flatten()[torch.randperm(value.numel())]) == whole
     assert checksum(torch.cat([value, torch.zeros(7, 33, dtype=dtype)])) == whole
     assert sum(checksum(part) for part in value.split([11, 29])) % 2**64 == whole
+
+
+def test_weights_are_gathered_one_by_one(random_model: Path) -> None:
+    model = AutoModelForCausalLM.from_pretrained(random_model)
+    before = None
+    for name, value in whole_weights(model, dtype=torch.float16, device=torch.device("cpu")):
+        assert before is None or before() is None, f"still there with {name}"
+        before = weakref.ref(value)
+        del value
 
 
 def test_any_flipped_bit_changes_the_checksum() -> None:
