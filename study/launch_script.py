@@ -63,6 +63,8 @@ def read_launch_script(path: Path) -> LaunchScript:
         UserError: the file cannot be read, is not a shell script, holds no overrides, or a value is too long.
     """
     try:
+        if not path.exists():
+            raise UserError(f"{path}: no such file; give verl's launch script")
         if not path.is_file() or path.stat().st_size > LARGEST:
             raise UserError(f"{path}: is not a file of at most {LARGEST:,} bytes; give verl's launch script")
         text = path.read_text(encoding="utf-8")

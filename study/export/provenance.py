@@ -20,7 +20,7 @@ def provenance(results: StudyResults, trial: TrialResult) -> list[str]:
     role = f"control {trial.control}" if trial.control else label(trial)
     stopped = f", {trial.stop_reason}" if trial.stop_reason else ""
     sampled = ", ".join(f"{key} = {value}" for key, value in trial.params.items())
-    ended = f", ended {trial.ended:%Y-%m-%d %H:%M}" if trial.ended else ""
+    ended = f", ended {trial.ended:%Y-%m-%d %H:%M} by its machine's clock" if trial.ended else ""
     return [
         f"Study {results.spec.name}, trial {trial.number}" + (f" ({role})" if role else ""),
         f"from {results.directory.absolute().name}, exported {now()}",

@@ -187,7 +187,7 @@ def test_what_is_no_script_is_one_line(tmp_path):
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
     for path, message in (
         (tmp_path, "is not a file"),
-        (tmp_path / "none", "is not a file"),
+        (tmp_path / "none", "no such file"),
         (tmp_path / "binary", "not text"),
     ):
         with pytest.raises(UserError, match=message):
