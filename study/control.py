@@ -17,7 +17,7 @@ from study.lock import driver, driver_lock
 from study.space import Value
 from study.spec import StudySpec, set_dotted
 from trainer.config import Frozen
-from trainer.errors import UserError, validate
+from trainer.errors import UserError, root_line, validate
 from trainer.records import write_atomic
 
 if TYPE_CHECKING:
@@ -64,10 +64,18 @@ def send(directory: Path, command: Stop | Change | Add | Enqueue) -> str:
     """Have `command` carried out, by the driver if there is one; returns what was done in a sentence.
 
     Raises:
-        UserError: it cannot be carried out.
+        UserError: it cannot be carried out, or nothing can be written there.
     """
-    if driver(directory) is None:
-        return _at_once(directory, command)
+    from optuna.exceptions import StorageInternalError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        return _left_for_driver(directory, command) if driver(directory) else _at_once(directory, command)
+    except (OSError, SQLAlchemyError, StorageInternalError) as error:
+        raise UserError(f"{directory}: {root_line(error)}; mend that, and give the command again") from None
+
+
+def _left_for_driver(directory: Path, command: Stop | Change | Add | Enqueue) -> str:
     folder = directory / "control"
     folder.mkdir(exist_ok=True)
     path = folder / f"{time.time_ns()}.json"

@@ -32,8 +32,6 @@ def write_atomically(path: Path, text: str) -> None:
     try:
         write_atomic(path, text)
     except OSError as error:
-        for partial in path.parent.glob(f".{path.name}.*"):
-            partial.unlink(missing_ok=True)
         raise UserError(f"{path}: cannot be written ({error.strerror}); free space, or choose another place") from None
 
 

@@ -155,10 +155,14 @@ class Journal:
 
 
 def write_atomic(path: Path, text: str) -> None:
-    """Replace `path` by `text` in one go: temporary file, fsync, rename."""
+    """Replace `path` by `text` in one go: temporary file, fsync, rename. When that fails, nothing is left of it."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise

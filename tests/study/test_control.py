@@ -121,6 +121,20 @@ def test_a_command_to_a_driver_that_ends_without_looking_is_carried_out_at_once(
     assert list((directory / "control").iterdir()) == []
 
 
+@pytest.mark.parametrize("driver", [True, False])
+def test_a_command_on_a_full_disk_is_one_line(driver, driven, make_spec, tmp_path, full_disk):
+    directory = driven.directory
+    if not driver:
+        directory = tmp_path / "other"
+        staging = Staging(make_spec(), directory)
+        staging.publish()
+        staging.discard()
+    with full_disk(), pytest.raises(UserError, match="File too large; mend that, and give the command again"):
+        send(directory, Add(trials=3))
+    assert read_study(directory).spec.trials < 5
+    assert not [path for path in directory.rglob("*") if path.name.startswith(".")]
+
+
 def test_without_a_driver_commands_are_carried_out_at_once(tmp_path, make_spec):
     from study.storage import create_study, driving
 
