@@ -77,7 +77,7 @@ def make_recipe(results: StudyResults, trial: TrialResult, *, preset: str | None
     if preset is None:
         resources, vllm = results.spec.resources, own.rollout.vllm
         gpus = max(1, round(resources.workers * resources.gpus_per_worker)) if resources.gpus_per_worker else 8
-        nodes = max(1, gpus // 8)
+        nodes = next(count for count in range(-(-gpus // 8), gpus + 1) if gpus % count == 0)  # of at most 8 each
         return Recipe(own, name, Machines(nodes, gpus // nodes, vllm.tensor_parallel_size, vllm.gpu_memory_utilization))
     data = read_preset(preset) | {"fipo": own.fipo.model_dump(), "seed": own.seed}
     config = validate(TrainerConfig, data, source=f"--preset {preset}")

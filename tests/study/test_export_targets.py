@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from omegaconf import OmegaConf
 
 from study.export import SUFFIXES, prepare, write
 from study.export.hf import model_card
+from study.spec import Resources
 from tests.study.exported import PAPER, make_results
 
 GOLDEN = Path(__file__).parent / "export_golden"
@@ -270,3 +272,15 @@ def test_a_preset_brings_the_scale_and_the_trial_its_fipo_settings(export, tmp_p
     assert config.actor_rollout_ref.actor.optim.lr == 1e-6
     assert config.actor_rollout_ref.actor.fsdp_config.optimizer_offload is True  # the engine takes 80 %
     assert "only the fipo settings are the trial's" in text
+
+
+@pytest.mark.parametrize(("workers", "machines"), [(1, (1, 1)), (8, (1, 8)), (12, (2, 6)), (16, (2, 8)), (9, (3, 3))])
+def test_without_a_preset_the_scale_is_that_of_the_study(tmp_path, workers, machines):
+    results = make_results(tmp_path / "study", [PAPER | {"rollout.vllm.tensor_parallel_size": 4}])
+    resources = Resources(workers=workers, gpus_per_worker=1)
+    results = replace(results, spec=results.spec.model_copy(update={"resources": resources}))
+    (one,) = prepare(results, "verl", out=tmp_path / "out")
+    config = verl_config(arguments(one.text, tmp_path)[2:], tmp_path)
+    assert (config.trainer.nnodes, config.trainer.n_gpus_per_node) == machines
+    assert config.actor_rollout_ref.rollout.tensor_model_parallel_size == 4
+    assert config.actor_rollout_ref.model.path == "Qwen/Qwen2.5-Math-7B"
