@@ -6,6 +6,7 @@ import contextlib
 import os
 import secrets
 import shutil
+import socket
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from trainer.errors import UserError
 
 _LONGEST = 43  # Unix socket paths end at about 107 bytes and Ray adds up to 64 of its own
 _LOCK = "scratch.lock"
+_ANSWER_SECONDS = 10.0
 
 
 @contextlib.contextmanager
@@ -27,6 +29,8 @@ def ray_session(resources: Resources) -> Iterator[Path]:
     Raises:
         UserError: no cluster at `ray_address`, or no place for a trial on it.
     """
+    if resources.ray_address is not None:
+        _require_answer(resources.ray_address)
     with scratch_directory() as scratch:
         prepare_environment(local=resources.ray_address is None)
         import ray
@@ -83,6 +87,20 @@ def _nodes() -> list[dict[str, float]]:
 
 def _fit(have: dict[str, float], needs: dict[str, float]) -> int:
     return min(int(have.get(name, 0) // need) for name, need in needs.items())
+
+
+def _require_answer(address: str) -> None:
+    """Raise UserError when nothing listens at host:port. Ray itself would knock for many minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return  # auto: Ray looks for a cluster on this machine
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise UserError(
+            f"resources.ray_address = {address!r}: nothing answers there ({error}); start it: ray start --head, or"
+            " check the address"
+        ) from None
 
 
 @contextlib.contextmanager

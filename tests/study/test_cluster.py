@@ -1,7 +1,8 @@
-"""The scratch directory of a driver: gone at its end, and after a kill at the next launch."""
+"""Ray for a study: an address where nothing is, and the scratch directory, gone at the end and after a kill."""
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 import tempfile
@@ -10,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from study.cluster import scratch_directory
+from study.cluster import ray_session, scratch_directory
+from study.spec import Resources
+from trainer.errors import UserError
 
 HOLD = (
     "import time; from study.cluster import scratch_directory\n"
@@ -25,6 +28,16 @@ def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         monkeypatch.setenv("TMPDIR", folder)
         monkeypatch.setattr(tempfile, "tempdir", folder)
         yield Path(folder)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "ray://127.0.0.1", "no-such-host.invalid"])
+def test_an_address_where_nothing_answers_is_one_line_at_once(host):
+    with socket.socket() as closed:  # bound, so that no one else listens there
+        closed.bind(("127.0.0.1", 0))
+        address = f"{host}:{closed.getsockname()[1]}"
+        with pytest.raises(UserError, match=rf"ray_address = '{address}': nothing answers there") as refused:
+            ray_session(Resources(ray_address=address)).__enter__()
+    assert len(str(refused.value).splitlines()) == 1
 
 
 def test_what_a_killed_driver_left_is_removed_by_the_next_and_what_a_living_one_uses_is_not(temporary):
