@@ -44,6 +44,7 @@ def launch(
     from study.check import load_spec
     from study.directory import free_directory
     from study.launch import launch
+    from study.spec import StudySpec
 
     assignments = [*(sets or []), *([f"trials={trials}"] if trials is not None else [])]
     if spec is None:
@@ -53,6 +54,8 @@ def launch(
         checked = load_spec(spec, sets=assignments)
     directory = out or free_directory(checked.name)
     if again and (directory / "study.yaml").exists():
+        if differing := checked.differing(StudySpec.from_file(directory / "study.yaml")):
+            _complain(f"{directory}: goes on as its study.yaml says; what is given differs in {', '.join(differing)}")
         resume(directory)
         return
     _watched(directory, lambda display: launch(checked, directory, display))
@@ -212,6 +215,7 @@ add_commands(app)
 
 def main() -> None:
     """Entry point: every expected end is one line and an exit code."""
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # what the hub tries again is told in the error at the end
     try:
         app()
     except (UserError, TrainingDiverged) as error:

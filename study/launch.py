@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import signal
 import sys
@@ -103,7 +102,6 @@ def _check_model(path: str) -> None:
     from transformers import AutoConfig
 
     try:
-        logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its retries are told in the error
         AutoConfig.from_pretrained(path, trust_remote_code=False)
     except (OSError, ValueError) as error:
         first = str(error).strip().splitlines()[0]

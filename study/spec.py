@@ -186,6 +186,10 @@ class StudySpec(Frozen):
         """The trainer's evaluation part; it is never swept, so it needs no sampled values."""
         return EvaluationConfig.model_validate(self.trainer.get("evaluation", {}))
 
+    def differing(self, other: StudySpec) -> list[str]:
+        """Keys at the top whose values are not the same in both."""
+        return [key for key in type(self).model_fields if getattr(self, key) != getattr(other, key)]
+
     def to_yaml(self) -> str:
         """The spec as YAML text that reads back to an equal spec."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

@@ -7,9 +7,11 @@ from pathlib import Path
 import polars
 import pytest
 
+from study.check import load_spec
+from study.cli import main
 from study.directory import Staging
 from study.launch import prepare, resume
-from study.lock import driver
+from study.lock import driver, driver_lock
 from trainer.errors import UserError
 
 
@@ -42,3 +44,19 @@ def test_a_study_on_a_full_disk_is_not_taken_up_in_one_line(make_spec, tmp_path,
     with full_disk(), pytest.raises(UserError, match="File too large; mend that, and go on with: fipo resume"):
         resume(directory, None)
     assert driver(directory) is None
+
+
+def test_what_differs_from_a_study_that_goes_on_is_named(spec_file, tmp_path, monkeypatch, capfd) -> None:
+    path = spec_file()
+    staging = Staging(load_spec(path), tmp_path / "study")
+    directory = staging.publish()
+    staging.discard()
+    command = ["fipo", "launch", str(path), "--out", str(directory), "--resume"]
+    says = "goes on as its study.yaml says; what is given differs in"
+    with driver_lock(directory):  # so that it ends before it begins
+        for more, differing in (([], None), (["--trials", "3", "--set", "seed=7"], f"{says} trials, sampler, seed\n")):
+            monkeypatch.setattr("sys.argv", command + more)
+            with pytest.raises(SystemExit):
+                main()
+            told = capfd.readouterr().err
+            assert says not in told if differing is None else differing in told
