@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, TypeAdapter
+from pydantic import Field, TypeAdapter, ValidationError
 
 from study.lock import driver, driver_lock
 from study.space import Value
@@ -97,11 +97,14 @@ def _left_for_driver(directory: Path, command: Stop | Change | Add | Enqueue) ->
 
 def answer_all(bridge: Bridge) -> None:
     """Carry out the commands that lie in the study's directory, oldest first."""
-    for path, command in _waiting(bridge.directory / "control"):
+    commands: TypeAdapter[Any] = TypeAdapter(Command)
+    for path in sorted((bridge.directory / "control").glob("*.json")):
         try:
-            told = {"done": carry_out(bridge, command)}
+            told = {"done": carry_out(bridge, commands.validate_json(path.read_text(encoding="utf-8")))}
         except UserError as error:
             told = {"refused": str(error)}
+        except ValidationError as error:  # no command, or one of another version; not worth a study
+            told = {"refused": f"{path}: is not a command ({root_line(error)})"}
         path.unlink()  # before the answer: what has been answered is gone
         write_atomic(path.with_suffix(".answer"), json.dumps(told))
 
@@ -163,9 +166,3 @@ def _taken_back(path: Path) -> bool:
     except FileNotFoundError:
         return False
     return True
-
-
-def _waiting(folder: Path) -> Iterator[tuple[Path, Stop | Change | Add | Enqueue]]:
-    adapter: TypeAdapter[Any] = TypeAdapter(Command)
-    for path in sorted(folder.glob("*.json")):
-        yield path, adapter.validate_json(path.read_text(encoding="utf-8"))

@@ -98,6 +98,17 @@ def test_what_cannot_be_done_is_refused_by_the_driver_too(driven, command, words
     assert list((driven.directory / "control").iterdir()) == []
 
 
+def test_what_is_no_command_does_not_end_the_study(driven):
+    folder = driven.directory / "control"
+    folder.mkdir()
+    for name, text in (("1", "{"), ("2", '{"kind": "explode"}'), ("3", '{"kind": "add", "trials": -1}')):
+        (folder / f".{name}").write_text(text)
+        (folder / f".{name}").rename(folder / f"{name}.json")
+    assert send(driven.directory, Add(trials=1)) == "trials is 3"  # the last of four
+    for name in "123":
+        assert f"{name}.json: is not a command" in (folder / f"{name}.answer").read_text()
+
+
 def test_a_command_to_a_driver_that_ends_without_looking_is_carried_out_at_once(tmp_path, make_spec):
     """And does not lie in wait for the next driver."""
     directory = tmp_path / "study"
