@@ -79,6 +79,9 @@ def driving(spec: StudySpec, directory: Path) -> Iterator[optuna.Study]:
 def read_trials(spec: StudySpec, directory: Path) -> list[FrozenTrial]:
     """All trials of the study, without locking or changing anything; none while it is still being made.
 
+    Their intermediate values are left out where that saves time: of a thousand trials they take four fifths of it, and
+    stand in each trial's own evaluations too.
+
     Raises:
         UserError: the storage cannot be read.
     """
@@ -91,6 +94,7 @@ def read_trials(spec: StudySpec, directory: Path) -> list[FrozenTrial]:
         return []
     try:
         with open_storage(spec, directory, mode="ro") as storage:
+            _leave_out_reports(storage)
             return optuna.load_study(study_name=spec.name, storage=storage).get_trials(deepcopy=False)
     except KeyError:
         return []
@@ -190,6 +194,24 @@ def _sqlite(file: Path, mode: Mode) -> Iterator[optuna.storages.RDBStorage]:
             connection.exec_driver_sql("PRAGMA busy_timeout=2000")
             connection.exec_driver_sql("PRAGMA journal_mode=DELETE")
         storage.engine.dispose()
+
+
+def _leave_out_reports(storage: BaseStorage) -> None:
+    """Have a database select no row of intermediate values; a journal has no rows."""
+    import sqlalchemy
+    from optuna.storages import RDBStorage
+    from optuna.storages._rdb.models import TrialIntermediateValueModel
+    from sqlalchemy.orm import with_loader_criteria
+
+    if not isinstance(storage, RDBStorage):
+        return
+    no_row = with_loader_criteria(TrialIntermediateValueModel, sqlalchemy.false())
+
+    def narrow(execution: sqlalchemy.orm.ORMExecuteState) -> None:
+        if execution.is_select:
+            execution.statement = execution.statement.options(no_row)
+
+    sqlalchemy.event.listen(storage.scoped_session, "do_orm_execute", narrow)
 
 
 def _write_ahead(connection: Any, _record: Any) -> None:

@@ -84,15 +84,19 @@ class Evaluation(BaseModel):
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """Read the whole lines of a JSONL file; a last line without its newline is still being written and is left out."""
-    if not path.exists():
-        return []
-    text = path.read_text(encoding="utf-8")
-    return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines() if line.strip()]
+    return [json.loads(line) for line in _whole_lines(path)]
 
 
 def read_evaluations(directory: Path) -> list[Evaluation]:
     """The evaluations of the run in `directory`, in the order of their steps."""
-    return [Evaluation.model_validate(line) for line in read_lines(directory / "evaluations.jsonl")]
+    return [Evaluation.model_validate_json(line) for line in _whole_lines(directory / "evaluations.jsonl")]
+
+
+def _whole_lines(path: Path) -> list[str]:
+    if not path.exists():
+        return []
+    text = path.read_text(encoding="utf-8")
+    return [line for line in text[: text.rfind("\n") + 1].splitlines() if line.strip()]
 
 
 class Journal:
