@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 ENDED = ("COMPLETE", "PRUNED")
 PRUNED_SCHEMA = {
-    "trial": pl.Int64, "label": pl.String, "pruned_at": pl.Int64, "accuracy": pl.Float64, "others": pl.Float64,
+    "trial": pl.Int64, "label": pl.String, "pruned_at": pl.Int64, "samples": pl.Int64,
+    "accuracy": pl.Float64, "others": pl.Float64,
     "compared": pl.Int64, "spared_steps": pl.Int64, "seconds": pl.Float64, "spared_seconds": pl.Float64,
     "stop_reason": pl.String,
 }  # fmt: skip
@@ -78,12 +79,12 @@ def pruned(trials: pl.DataFrame, evaluations: pl.DataFrame, *, set_name: str, st
     """The pruned trials in `PRUNED_SCHEMA`: the evidence each was stopped on, and what its other steps would have cost.
 
     Columns:
-        accuracy: its own on `set_name` at the step of its pruning.
+        samples, accuracy: its own on `set_name` at the step of its pruning.
         others: the median of the `compared` complete trials at that very step.
         seconds, spared_seconds: what it took, and what it would have taken more, at its own pace.
     """
     stopped = trials.filter((pl.col("state") == "PRUNED") & (pl.col("pruned_at") > 0))
-    scores = evaluations.filter(pl.col("set") == set_name).select("trial", "step", "accuracy")
+    scores = evaluations.filter(pl.col("set") == set_name).select("trial", "step", "samples", "accuracy")
     complete = trials.filter(pl.col("state") == "COMPLETE").select("trial")
     at_step = scores.join(complete, on="trial").group_by("step").agg(
         pl.col("accuracy").median().alias("others"), pl.len().cast(pl.Int64).alias("compared")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from study.storage import with_driver
 from trainer.errors import UserError, root_line
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def _storage(url: str) -> optuna.storages.RDBStorage:
     import sqlalchemy
 
     try:
-        target = sqlalchemy.make_url(url)
+        target = sqlalchemy.make_url(with_driver(url))
         database = target.get_backend_name()
         if database == "sqlite":
             path = Path(target.database or "").absolute()

@@ -31,12 +31,15 @@ def at_step(
     """The trials that were evaluated at `step`, the best first: columns of `trials`, samples, problems, score, error.
 
     Args:
-        metric: a key of `MEASURES`. `error` is its sampling error, which is known of avg@k only.
+        metric: a key of `MEASURES`. `error` is its sampling error, which is known of avg@k only. The others mean
+            another thing for another k, so trials whose evaluation ended after fewer samples are left out of them.
     """
     own = evaluations.filter((pl.col("set") == set_name) & (pl.col("step") == step))
     error = pl.col("sampling_error") if metric == "avg@k" else pl.lit(None, dtype=pl.Float64)
     known = own.select("trial", "samples", "problems", pl.col(MEASURES[metric]).alias("score"), error.alias("error"))
     known = known.filter(pl.col("score").is_finite())
+    if metric != "avg@k":
+        known = known.filter(pl.col("samples") == pl.col("samples").max())
     own_columns = ("trial", *(name for name in frames.TRIAL_SCHEMA if name != "trial"), *parameters(trials))
     return trials.select(own_columns).join(known, on="trial").sort("score", "trial", descending=[True, False])
 

@@ -143,7 +143,7 @@ def _server(url: str) -> Iterator[optuna.storages.RDBStorage]:
 
     try:
         # pool_pre_ping: a connection that the server dropped during a long step is made anew.
-        storage = optuna.storages.RDBStorage(_with_driver(url), engine_kwargs={"pool_pre_ping": True})
+        storage = optuna.storages.RDBStorage(with_driver(url), engine_kwargs={"pool_pre_ping": True})
     except ImportError as error:
         raise UserError(f"storage = {shown(url)}: needs a package ({error}); pip install '.[postgres]'") from None
     except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
@@ -157,7 +157,7 @@ def _server(url: str) -> Iterator[optuna.storages.RDBStorage]:
         storage.engine.dispose()
 
 
-def _with_driver(url: str) -> str:
+def with_driver(url: str) -> str:
     """`postgresql://` means psycopg 3 here; SQLAlchemy's default is psycopg2."""
     scheme, separator, rest = url.partition("://")
     return f"postgresql+psycopg{separator}{rest}" if scheme in ("postgresql", "postgres") else url

@@ -9,6 +9,7 @@ import json
 import os
 import random
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from study.cluster import prepare_environment
+from tests.study import postgres
 from trainer.config import TrainerConfig
 
 torch.set_num_threads(1)
@@ -81,6 +83,16 @@ def problems_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = [{"problem": f"{a}+{b}=", "answer": str(a + b)} for a in range(5) for b in range(5)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[postgres.Server]:
+    """A PostgreSQL server whose password the environment holds."""
+    if not postgres.PROGRAMS:
+        pytest.skip("PostgreSQL is not installed (apt-get install postgresql)")
+    with pytest.MonkeyPatch.context() as patch, postgres.server() as started:
+        patch.setenv("PGPASSWORD", postgres.PASSWORD)
+        yield started
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import polars as pl
 import streamlit as st
 
@@ -11,6 +13,9 @@ from dashboards.figures.problems import solved_map
 from dashboards.source import Study
 from dashboards.views.length_accuracy import draw
 from dashboards.views.widgets import IN_URL, choose_trials, is_dark
+
+if TYPE_CHECKING:
+    from trainer.records import SetScore
 
 MOST = 8
 PAIRED_HELP = "Problem by problem, at the last step that both evaluated; ± one standard error over problems."
@@ -108,15 +113,23 @@ def _problems(study: Study, set_name: str, chosen: list[int], labels: dict[int, 
     hardest = st.toggle("The hardest first", key="hardest", **IN_URL)
     figure = solved_map(named, hardest_first=hardest, dark=is_dark())
     st.plotly_chart(figure, key="solved", config={"displaylogo": False}, alt="Solved share by trial and problem")
-    samples = ", ".join(str(each) for each in sorted({score.samples for score in scores.values()}))
-    st.caption(f"At step {step}, the last that all of them evaluated; {samples} responses per problem.")
+    st.caption(f"At step {step}, the last that all of them evaluated; {_responses(named)}.")
     with st.expander("As a table"):
         problems = min(len(score.solved) for score in scores.values())
         table = pl.DataFrame({"problem": range(1, problems + 1)} | {
-            name: score.solved[:problems] for name, score in named.items()
+            name: [solved / score.samples for solved in score.solved[:problems]] for name, score in named.items()
         })  # fmt: skip
         columns = {
-            name: st.column_config.ProgressColumn(f"{name} solved", min_value=0, max_value=score.samples, format="%d")
-            for name, score in named.items()
+            name: st.column_config.ProgressColumn(f"{name} solved", min_value=0, max_value=1, format="percent")
+            for name in named
         }
         st.dataframe(table, column_config=columns, hide_index=True, key="problems", alt="Solved responses per problem")
+
+
+def _responses(scores: dict[str, SetScore]) -> str:
+    """How many responses each problem had; where an evaluation ended early, of which trial."""
+    counts = {score.samples for score in scores.values()}
+    if len(counts) == 1:
+        return f"{counts.pop()} responses per problem"
+    fewer = [f"{name} {score.samples}" for name, score in scores.items() if score.samples < max(counts)]
+    return text.in_markdown(f"{max(counts)} responses per problem, of {', '.join(fewer)}")

@@ -6,7 +6,9 @@ Accuracy and length rise together, high learning rates collapse, and Optuna's me
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import weakref
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ import polars as pl
 import yaml
 
 from study.lock import driver_lock
+from study.results import StudyResults
 from study.samplers import make_sampler
 from study.spec import Control, Plugin, StudySpec
 from study.storage import create_study, driving
@@ -42,7 +45,7 @@ class SyntheticStudy:
     def __init__(
         self, directory: Path, *, trials: int = 12, steps: int = 40, every: int = 5, problems: int = 30,
         samples: int = 8, seed: int = 0, name: str = "synthetic", control: str = "DAPO", metrics: bool = True,
-        text: str = "2+4=6\n\\boxed{6}",
+        text: str = "2+4=6\n\\boxed{6}", storage: str = "sqlite",
     ) -> None:  # fmt: skip
         self.directory, self.problems, self.samples, self.metrics = directory, problems, samples, metrics
         self.text = text
@@ -50,7 +53,8 @@ class SyntheticStudy:
         sets = [{"name": SETS[0], "path": "embedded:select", "samples": samples, "every": every},
                 {"name": SETS[1], "path": "embedded:report", "samples": samples, "every": 1_000_000}]  # fmt: skip
         self.spec = StudySpec(
-            name=name, trials=trials, concurrency=2, seed=seed, sampler=Plugin(name="random", seed=seed),
+            name=name, trials=trials, concurrency=2, seed=seed, storage=storage,
+            sampler=Plugin(name="random", seed=seed),
             pruner=Plugin(name="median", n_startup_trials=4, n_warmup_steps=every), space=SPACE,
             enqueue=(Control(label=control, values=DAPO),), trainer={"steps": steps, "evaluation": {"sets": sets}},
         )  # fmt: skip
@@ -147,6 +151,18 @@ def write_study(directory: Path, *, trials: int = 12, **options: Any) -> Path:
     return directory
 
 
+def ended_early(results: StudyResults, number: int, *, step: int, samples: int) -> StudyResults:
+    """The study as if `number` had been pruned at `step` on the first `samples` of its responses (see `first_look`)."""
+    trial = results.trials[number]
+    kept = [each for each in trial.evaluations if each.step <= step]
+    score = kept[-1].scores[0]
+    solved = [min(round(each * samples / score.samples), samples) for each in score.solved]
+    part = _scored(score.name, solved, samples, score.mean_length)
+    kept[-1] = kept[-1].model_copy(update={"scores": (part, *kept[-1].scores[1:])})
+    stopped = dataclasses.replace(trial, state="PRUNED", pruned_at=step, value=None, evaluations=tuple(kept))
+    return dataclasses.replace(results, trials=(*results.trials[:number], stopped, *results.trials[number + 1 :]))
+
+
 def completions(step: int, *, text: str) -> pl.DataFrame:
     """A right and a wrong response of one token per character, in the trainer's columns."""
     rows = []
@@ -169,13 +185,16 @@ def _score(
 ) -> SetScore:
     clipped = min(max(accuracy, 0.01), 0.99)
     chances = 1 / (1 + np.exp(-(np.log(clipped / (1 - clipped)) + difficulty)))
-    solved = rng.binomial(samples, chances)
-    rates = solved / samples
+    return _scored(name, rng.binomial(samples, chances), samples, length)
+
+
+def _scored(name: str, solved: Sequence[int] | np.ndarray, samples: int, length: float) -> SetScore:
+    rates = np.asarray(solved) / samples
     return SetScore(
         name=name, samples=samples, solved=tuple(int(each) for each in solved), accuracy=float(rates.mean()),
         sampling_error=float(np.sqrt((rates * (1 - rates) / (samples - 1)).sum()) / len(rates)),
         problem_error=float(rates.std(ddof=1) / np.sqrt(len(rates))),
-        cons=float((rates > 0.5).mean()), pass_at_k=float((solved > 0).mean()), mean_length=float(length),
+        cons=float((rates > 0.5).mean()), pass_at_k=float((rates > 0).mean()), mean_length=float(length),
         length_quantiles=(length * 0.5, length * 0.8, length * 0.97, length * 1.2, min(64.0, length * 1.7)),
         truncated=float(max(0.0, (length - 50) / 20)),
     )  # fmt: skip

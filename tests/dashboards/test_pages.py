@@ -22,7 +22,7 @@ Shown = Callable[..., AppTest]
 
 @pytest.fixture
 def page(monkeypatch: pytest.MonkeyPatch) -> Shown:
-    def shown(results: StudyResults, view: str, **query: str) -> AppTest:
+    def shown(results: StudyResults, view: str, **query: str | list[str]) -> AppTest:
         """One view of the study alone: AppTest opens no page of st.navigation but the first."""
 
         def script(view: str, study: object) -> None:
@@ -158,6 +158,20 @@ def test_more_than_two_trials_are_compared_with_the_control(finished: StudyResul
     assert against.value == 0
     assert scores.loc[scores["label"] == "DAPO (#0)", "difference"].isna().all()
     assert scores["difference"].notna().sum() == len(scores) - 1
+
+
+def test_problems_of_a_race_that_ended_early_are_compared_by_their_rates(raced: StudyResults, page: Shown) -> None:
+    app = page(raced, "compare", trials=["#1", "#2"], against="#2")
+    assert any("8 responses per problem, of #1 2" in each.value.replace("\\", "") for each in app.caption)
+    rates = app.dataframe[-1].value[["#1", "#2"]]
+    assert rates.max().max() <= 1
+    step, one, two = frames.latest_common(raced, "sums_select", 1, 2)  # type: ignore[misc]
+    assert (step, one.samples, two.samples) == (10, 2, 8)
+    scores = app.dataframe[0].value.set_index("label")
+    assert scores.loc["#1", "difference"] == pytest.approx(100 * (rates["#1"].mean() - rates["#2"].mean()))
+    assert scores.loc["#1", "sampling_error"] == pytest.approx(100 * one.sampling_error)
+    pruned = page(raced, "pruning").dataframe[0].value.set_index("label")
+    assert pruned.loc["#1", "samples"] == 2
 
 
 def test_training_warns_of_a_collapse_in_words_and_tells_why_a_trial_was_stopped(

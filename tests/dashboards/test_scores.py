@@ -41,6 +41,17 @@ def test_another_metric_has_its_own_score_and_no_error(finished: StudyResults, m
     assert known["error"].null_count() == known.height
 
 
+def test_a_race_that_ended_early_is_judged_by_its_own_samples_and_not_mixed_with_another_k(
+    raced: StudyResults,
+) -> None:
+    accuracy = at(raced, 10)
+    row = accuracy.row(by_predicate=pl.col("trial") == 1, named=True)
+    others = accuracy.filter(pl.col("trial") != 1)
+    assert (row["samples"], set(others["samples"])) == (2, {8})
+    assert row["error"] > 1.5 * others["error"].max()
+    assert set(at(raced, 10, metric="pass@k")["trial"]) == set(others["trial"])
+
+
 @pytest.mark.parametrize(
     ("counts", "step"),
     [({5: 14, 10: 9, 40: 8}, 40), ({5: 14, 10: 8, 40: 5}, 10), ({5: 7, 10: 3, 15: 1}, 10), ({5: 1, 9: 1}, 9), ({}, 0)],

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import shutil
 import threading
 import time
@@ -10,11 +11,12 @@ import optuna
 import pytest
 
 from dashboards import source
-from dashboards.catalogue import Entry
+from dashboards.catalogue import Entry, entries
 from dashboards.optuna_study import OptunaStudy
 from dashboards.source import Reader, Study
 from study.results import StudyResults
 from tests.dashboards.synthetic import SyntheticStudy
+from tests.study import postgres
 from trainer.errors import UserError
 
 
@@ -115,3 +117,28 @@ def test_a_study_whose_database_is_no_file_is_read_again_after_a_while(
         monkeypatch.setattr(source.time, "monotonic", lambda now=now: now)
         stamps.add(source.fingerprint(copy))
     assert len(stamps) == 2
+
+
+def test_a_study_whose_trials_lie_on_a_server_is_followed_like_any_other(
+    server: postgres.Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source, "ASK_DATABASE_EVERY", 0.1)
+    name = f"live-{os.getpid()}"
+    study = SyntheticStudy(tmp_path / "live", name=name, storage=server.url, metrics=False)
+    trial = study.begin()
+    study.run(trial, until=5)
+    reader = Reader(Entry("live", str(study.directory)))
+    first = reader.latest()
+    assert isinstance(first.found, Study) and first.found.trials["state"].to_list() == ["RUNNING"]
+    before = study.study.trials
+    study.run(trial, after=5)
+    until(reader, first.version)
+    while (last := reader.latest().found).trials["state"].to_list() != ["COMPLETE"]:  # type: ignore[union-attr]
+        until(reader, reader.latest().version)
+    assert isinstance(last, Study) and last.results.best is not None
+    assert len(study.study.trials) == len(before) == 1  # nothing was added by reading
+    entry = next(each for each in entries([server.url]) if each.study == name)
+    bare = Reader(entry).latest().found
+    assert isinstance(bare, OptunaStudy) and bare.trials[0].value == last.results.best.value
+    assert postgres.PASSWORD not in bare.url
+    study.close()

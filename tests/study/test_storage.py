@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,15 +15,6 @@ from study.spec import StudySpec
 from study.storage import create_study, driving
 from tests.study import postgres
 from trainer.errors import UserError
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[postgres.Server]:
-    if not postgres.PROGRAMS:
-        pytest.skip("PostgreSQL is not installed (apt-get install postgresql)")
-    with pytest.MonkeyPatch.context() as patch, postgres.server() as started:
-        patch.setenv("PGPASSWORD", postgres.PASSWORD)
-        yield started
 
 
 @pytest.fixture(params=["sqlite", "journal", "postgresql"])
