@@ -36,9 +36,14 @@ def history(trials: pl.DataFrame, *, metric: str, dark: bool = False) -> go.Figu
     figure.update_layout(
         height=280,
         margin={"l": 10, "r": 10, "t": 10, "b": 10},
-        xaxis={"title": "trial, in the order of sampling", "zeroline": False},
+        xaxis={"title": "trial, in the order of sampling", "zeroline": False, **_whole_numbers(found["trial"])},
         yaxis={"title": text.in_plotly(metric), "tickformat": ".0%", "zeroline": False},
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
         uirevision="keep",
     )
     return figure
+
+
+def _whole_numbers(numbers: pl.Series) -> dict[str, int]:
+    """Few trials would get ticks between them."""
+    return {"dtick": 1} if (numbers.max() or 0) < 10 else {}  # type: ignore[operator]

@@ -65,19 +65,20 @@ def _without_twin(keys: list[str]) -> list[str]:
 def _verdict(study: Study, known: pl.DataFrame, step: int, last: int) -> None:
     spread = differences.spread(known.rename({"score": "accuracy", "error": "sampling_error"}))
     where = f"at step {step}"
+    seeds = seeds_against_settings(study.results.evidence)
     if spread is None:
         st.info(f"{known.height} trials {where}, not all with a known sampling error: differences cannot be judged.")
     elif spread.beyond_sampling:
         st.info(
-            f"{spread.trials} trials differ by more than sampling error {where} ({text.probability(spread.p)}). Each"
-            " ran with one seed, which moves accuracy too: repeat what you choose with fresh seeds."
-        )
+            f"{spread.trials} trials differ by more than sampling error {where} ({text.probability(spread.p)})."
+            + ("" if seeds else " Each ran with one seed, which moves accuracy too: repeat what you choose with fresh"
+               " seeds.")
+        )  # fmt: skip
     else:
         st.warning(
             f"{spread.trials} trials do not differ beyond sampling error {where} ({text.probability(spread.p)}):"
             " no setting shown here is better than another."
         )
-    seeds = seeds_against_settings(study.results.evidence)
     if seeds:
         st.info(text.in_markdown(f"{seeds}."))
     came = f"{known.height} of {study.trials.height} trials were evaluated at step {step}"

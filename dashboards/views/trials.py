@@ -28,7 +28,7 @@ def trials_table(study: Study, set_name: str, *, only: list[int] | None = None) 
         table = table.filter(pl.col("trial").is_in(only))
     number, words = st.column_config.NumberColumn, st.column_config.TextColumn
     columns = {
-        "label": words("trial", pinned=True, width=82 if table["confirms"].count() == 0 else 136),
+        "label": words("trial", pinned=True, width=82 if table["confirms"].count() == 0 else 118),
         "state": words("state", width=76),
         "steps_done": st.column_config.ProgressColumn(
             "steps", min_value=0, max_value=study.steps, format="%d", width=90
