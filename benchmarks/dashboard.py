@@ -4,7 +4,7 @@
 
 Times are from the navigation (or the click) until the new chart stands, in seconds; beside them the CPU seconds that
 the server and Chromium took meanwhile, which say as much on a busy machine. Memory is the peak of the server's resident
-size with its children, in MB. `started` is from the command to the printed address: the study is read then.
+size with its children, in MB. `started` is from the command to the first answer.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import atexit
 import contextlib
+import json
 import os
 import shutil
 import socket
@@ -20,6 +21,8 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,12 +30,14 @@ from pathlib import Path
 import psutil
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from benchmarks.dashboard_study import write_large_study
+from benchmarks.dashboard_study import STEPS, write_large_study
+from study.directory import trial_directory
 
 CHROMIUM = os.environ.get("CHROMIUM", shutil.which("chromium") or "/usr/bin/chromium")
 ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
              "--disable-background-networking", "--disable-component-update", "--disable-sync"]  # fmt: skip
 CHART = ".js-plotly-plot .main-svg"
+POINTS = ".js-plotly-plot .scatterlayer .points path"
 PATIENCE = 60_000
 """ms"""
 
@@ -47,7 +52,7 @@ class Target:
 
 TARGETS = (
     Target("overview, first paint", 3.0), Target("length-accuracy, cold", 4.0), Target("length-accuracy, warm", 1.0),
-    Target("interaction", 1.0), Target("memory (MB)", 1500.0),
+    Target("interaction", 1.0), Target("new evaluation", 5.0), Target("memory (MB)", 1500.0),
 )  # fmt: skip
 
 
@@ -60,7 +65,7 @@ class Server:
         atexit.register(self.process.terminate)  # also when a page is not drawn in time
         self._watching = threading.Thread(target=self._watch, daemon=True)
         self._watching.start()
-        while socket.socket().connect_ex(("127.0.0.1", port)):
+        while not _answers(port):
             if self.process.poll() is not None:
                 raise SystemExit(f"{' '.join(command)}: ended with code {self.process.returncode}")
             time.sleep(0.05)
@@ -79,6 +84,14 @@ class Server:
             except psutil.NoSuchProcess:
                 pass
             time.sleep(0.2)
+
+
+def _answers(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=60):
+            return True
+    except (urllib.error.URLError, OSError):
+        return False
 
 
 @dataclass(frozen=True)
@@ -126,6 +139,10 @@ def measure(directory: Path, browser: Browser) -> dict[str, Taken]:
     found["length-accuracy, warm"] = timed(lambda: _turn(page, "Length-accuracy", "Length-accuracy"))
     _rest(page)
     found["interaction"] = timed(lambda: _choose_median(page))
+    number, evaluations = _unfinished(directory)
+    _open(page, address + f"length-accuracy?trials=%23{number}")
+    _rest(page)
+    found["new evaluation"] = timed(lambda: _appears(page, evaluations))
     found["memory (MB)"] = Taken(server.peak)
     server.stop()
     page.close()
@@ -183,6 +200,28 @@ def _choose_median(page: Page) -> None:
     page.get_by_role("combobox", name="Length").click()
     page.get_by_role("option", name="median").click()
     page.get_by_text("median response length (tokens)").wait_for(state="visible")
+
+
+def _unfinished(directory: Path) -> tuple[int, Path]:
+    """The number and the evaluations of a trial that has not come to its last step."""
+    for number in range(1, 1000):
+        path = directory / trial_directory(number) / "evaluations.jsonl"
+        if json.loads(path.read_text(encoding="utf-8").splitlines()[-1])["step"] < STEPS:
+            return number, path
+    raise AssertionError("half of the trials are pruned before their last step")
+
+
+def _appears(page: Page, evaluations: Path) -> None:
+    """Write one more evaluation, as a running trial does, and wait for its point; then take it back."""
+    count = page.locator(POINTS).count()
+    size = evaluations.stat().st_size
+    last = json.loads(evaluations.read_text(encoding="utf-8").splitlines()[-1])
+    try:
+        with evaluations.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(last | {"step": last["step"] + 1}) + "\n")
+        page.wait_for_function(f"document.querySelectorAll('{POINTS}').length > {count}")
+    finally:
+        os.truncate(evaluations, size)
 
 
 def main() -> None:
