@@ -13,6 +13,7 @@ from dashboards.scores import MEASURES
 from dashboards.source import Study
 from dashboards.thinning import thin
 from dashboards.views.opened import clicked, opened
+from dashboards.views.trials import RACE
 from dashboards.views.widgets import choose_trials, filter_trials, is_dark
 
 
@@ -96,7 +97,7 @@ def _table(study: Study, pruned: pl.DataFrame) -> None:
         "label": st.column_config.TextColumn("trial", pinned=True),
         "pruned_at": number("stopped at step"),
         "accuracy": number("accuracy then %", format="%.1f"),
-        "samples": number("k then", help="Responses per problem; fewer than planned where the pruner had seen enough."),
+        "samples": number("k then", help=RACE),
         "others": number("median then %", format="%.1f", help="Of the complete trials at that very step."),
         "compared": number("of trials", help="Complete trials with an evaluation at that step."),
         "seconds": "took",

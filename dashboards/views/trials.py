@@ -11,6 +11,7 @@ from dashboards.source import Study
 SAMPLING = (
     "One standard error from drawing k responses of these very problems, in points: compares trials of this study."
 )
+RACE = "Responses per problem; fewer than planned where the pruner had seen enough."
 PROBLEMS = "One standard error from drawing these problems too, in points: what other problems would give."
 
 
@@ -34,6 +35,7 @@ def trials_table(study: Study, set_name: str, *, only: list[int] | None = None) 
             "steps", min_value=0, max_value=study.steps, format="%d", width=90
         ),
         "accuracy": number("accuracy %", format="%.1f", width=84, help="avg@k at the newest evaluation"),
+        "samples": number("k", width=40, help=RACE),
         "sampling_error": number("± sampl.", format="%.1f", width=72, help=SAMPLING),
         "problem_error": number("± probl.", format="%.1f", width=70, help=PROBLEMS),
         "mean_length": number("tokens", format="localized", width=66, help="Mean response length."),
@@ -44,8 +46,9 @@ def trials_table(study: Study, set_name: str, *, only: list[int] | None = None) 
             if table[key].dtype.is_numeric()
         },
     }
-    order = ["label", "state", "steps_done", "accuracy", "sampling_error", "problem_error", "mean_length", "growth"]
-    order += keys
+    samples = ["samples"] if table["samples"].drop_nulls().n_unique() > 1 else []
+    order = ["label", "state", "steps_done", "accuracy", *samples, "sampling_error", "problem_error", "mean_length"]
+    order += ["growth", *keys]
     st.dataframe(
         table.select(order), column_config=columns, hide_index=True, key=f"table-{set_name}", alt="Trials of the study",
         height=min(38 + 35 * max(table.height, 1), 600), placeholder="",

@@ -170,6 +170,7 @@ def test_problems_of_a_race_that_ended_early_are_compared_by_their_rates(raced: 
     scores = app.dataframe[0].value.set_index("label")
     assert scores.loc["#1", "difference"] == pytest.approx(100 * (rates["#1"].mean() - rates["#2"].mean()))
     assert scores.loc["#1", "sampling_error"] == pytest.approx(100 * one.sampling_error)
+    assert page(raced, "overview").dataframe[0].value.set_index("label").loc["#1", "samples"] == 2
     pruned = page(raced, "pruning").dataframe[0].value.set_index("label")
     assert pruned.loc["#1", "samples"] == 2
 
