@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import http.client
 import ipaddress
 import os
 import secrets
@@ -55,7 +56,7 @@ def serve(places: Sequence[str] = (), *, host: str = "127.0.0.1", port: int = 85
     signal.signal(signal.SIGTERM, _interrupt)  # the server must not outlive this process
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
     try:
-        if _wait_until_listening(process, host, port):
+        if _wait_until_answering(process, host, port):
             print(f"Dashboard of {optuna_study.listed(places)}: {address}\nCtrl-C stops it.", flush=True)
             if open_browser:
                 webbrowser.open(address)
@@ -91,13 +92,18 @@ def _check_address(host: str, port: int) -> None:
         raise UserError(f"--host {host} --port {port}: cannot listen there ({error}); choose another --port") from None
 
 
-def _wait_until_listening(process: subprocess.Popen[bytes], host: str, port: int) -> bool:
+def _wait_until_answering(process: subprocess.Popen[bytes], host: str, port: int) -> bool:
+    """It listens a while before it answers; a browser that came then would wait without a word."""
     while process.poll() is None:
+        connection = http.client.HTTPConnection(host, port, timeout=60)
         try:
-            socket.create_connection((host, port), timeout=1).close()
+            connection.request("GET", "/_stcore/health")
+            connection.getresponse()
             return True
-        except OSError:
-            time.sleep(0.1)
+        except (OSError, http.client.HTTPException):
+            time.sleep(0.05)
+        finally:
+            connection.close()
     return False
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from concurrent.futures import wait
 from pathlib import Path
 
+import pandas  # noqa: F401  Streamlit would import it with the first table, while someone waits
 import streamlit as st
 from starlette.middleware import Middleware
 
@@ -19,10 +21,12 @@ from trainer.errors import UserError
 
 TOKEN = os.environ.get("FIPO_DASHBOARD_TOKEN", "")
 
-# The study that opens first is read while the server starts and the first browser opens.
+READ_FIRST = 3.0
+"""Seconds for which the reading of a study goes before answering: at once, each would take longer in one process."""
+
 with contextlib.suppress(UserError):
-    for entry in entries(sys.argv[1:])[:1]:
-        source.reader(entry).refresh()
+    for entry in entries(sys.argv[1:])[:1]:  # the study that opens first
+        wait([source.reader(entry).refresh()], timeout=READ_FIRST)
 
 app = st.App(
     Path(__file__).with_name("app.py"),
