@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help sweep test gpu vllm-cpu lint docs dashboard clean
+.PHONY: help sweep test gpu vllm-cpu lint docs bench dashboard clean
 
 help:            ## List the targets
 	@awk -F ':.*## *' '/^[a-z-]+:.*##/ {printf "%-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ lint: $(VENV)/.installed-test   ## Check style and types only
 
 docs: $(VENV)/.installed        ## Write docs/study_file.md from the models
 	$(BIN)/python docs/study_file.py
+
+bench: $(VENV)/.installed-test  ## Measure against named peers, into benchmarks/results; about half an hour
+	$(BIN)/python -m benchmarks.run
 
 dashboard: $(VENV)/.installed   ## Open the newest study in the browser
 	$(BIN)/fipo dashboard

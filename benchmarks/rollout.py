@@ -16,10 +16,12 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import closing
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 
+from benchmarks.result import Row, compare, show
 from trainer.config import TrainerConfig
 from trainer.policy import Policy, load_policy
 from trainer.problems import embedded_problems
@@ -69,28 +71,40 @@ def by_generate(policy: Policy, config: TrainerConfig) -> Callable[[int], int]:
     return once
 
 
-def speed(runs: int) -> dict[str, float]:
-    """Median tokens per second by sampler."""
-    config = TrainerConfig.model_validate({"rollout": {"backend": "vllm"}})
+def speed(runs: int) -> dict[str, list[float]]:
+    """Tokens per second of each run, by sampler; without vLLM where it is not installed."""
+    config = TrainerConfig.model_validate({"rollout": {"backend": "vllm" if find_spec("vllm") else "transformers"}})
     policy = load_policy(config.model)
     own = TransformersSampler(
         policy.model, end_tokens=policy.end_tokens, pad_token=policy.pad_token, device=policy.device
     )
     rates: dict[str, list[float]] = {}
+    ways = {"own sampler": by_sampler(own, policy, config), "transformers.generate": by_generate(policy, config)}
     with closing(start_sampler(config, policy, ALONE)) as engine:
         engine.sync()
-        ways = {
-            "vllm": by_sampler(engine, policy, config),
-            "own sampler": by_sampler(own, policy, config),
-            "transformers.generate": by_generate(policy, config),
-        }
+        if config.rollout.backend == "vllm":
+            ways["vllm"] = by_sampler(engine, policy, config)
         for run in range(runs + 1):
             for name, once in ways.items():
                 started = time.perf_counter()
                 tokens = once(run)
                 if run:
                     rates.setdefault(name, []).append(tokens / (time.perf_counter() - started))
-    return {name: statistics.median(values) for name, values in rates.items()}
+    return rates
+
+
+def rows(runs: int = 5) -> list[Row]:
+    """Both of our backends against generate. One thread, as a rank of the tiny recipe has."""
+    torch.set_num_threads(1)
+    rates = speed(runs)
+    theirs = rates.pop("transformers.generate")
+    return [
+        compare(
+            f"rollout of {PROMPTS * SAMPLES} responses, tiny model, CPU, {name}", "transformers.generate",
+            values, theirs, unit="tokens/s", ratio="ours / peer", target=">= 4",
+        )
+        for name, values in rates.items()
+    ]  # fmt: skip
 
 
 def sync_share(steps: int) -> float:
@@ -141,10 +155,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=0, help="training steps in which sync is timed; 0 is not")
     parser.add_argument("--seeds", type=int, default=0, help="seeds of the learning curves; 0 is none")
     arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    rates = speed(arguments.runs) if arguments.runs else {}
-    for name, rate in rates.items():
-        print(f"{name:22s} {rate:8.0f} tokens/s   vllm / this = {rates['vllm'] / rate:.2f}", flush=True)
+    if arguments.runs:
+        show(rows(arguments.runs))
     if arguments.steps:
         print(f"weight sync takes {sync_share(arguments.steps):.2%} of a training step (limit: 5 %)", flush=True)
     if arguments.seeds:
