@@ -44,24 +44,21 @@ def requests(policy: Policy, config: TrainerConfig, run: int) -> list[Request]:
     ]
 
 
-def by_sampler(sampler: Sampler, policy: Policy, config: TrainerConfig) -> Callable[[int], int]:
+def by_sampler(sampler: Sampler, config: TrainerConfig) -> Callable[[list[Request]], int]:
     """Draws once and returns the tokens drawn."""
 
-    def once(run: int) -> int:
-        drawn = sampler.sample(
-            requests(policy, config, run), temperature=1.0, top_p=1.0, max_tokens=config.rollout.max_response_length
-        )
+    def once(wanted: list[Request]) -> int:
+        drawn = sampler.sample(wanted, temperature=1.0, top_p=1.0, max_tokens=config.rollout.max_response_length)
         return sum(len(one.tokens) for one in drawn)
 
     return once
 
 
-def by_generate(policy: Policy, config: TrainerConfig) -> Callable[[int], int]:
+def by_generate(policy: Policy, config: TrainerConfig) -> Callable[[list[Request]], int]:
     """The same with transformers.generate, one padded batch."""
 
-    def once(run: int) -> int:
-        torch.manual_seed(run)
-        tokens, mask = left_pad([each.prompt for each in requests(policy, config, run)], policy.pad_token, "cpu")
+    def once(wanted: list[Request]) -> int:
+        tokens, mask = left_pad([each.prompt for each in wanted], policy.pad_token, "cpu")
         drawn = policy.model.generate(
             tokens, attention_mask=mask, do_sample=True, temperature=1.0, top_p=1.0, top_k=0,
             max_new_tokens=config.rollout.max_response_length, pad_token_id=policy.pad_token,
@@ -79,15 +76,17 @@ def speed(runs: int) -> dict[str, list[float]]:
         policy.model, end_tokens=policy.end_tokens, pad_token=policy.pad_token, device=policy.device
     )
     rates: dict[str, list[float]] = {}
-    ways = {"own sampler": by_sampler(own, policy, config), "transformers.generate": by_generate(policy, config)}
+    ways = {"own sampler": by_sampler(own, config), "transformers.generate": by_generate(policy, config)}
     with closing(start_sampler(config, policy, ALONE)) as engine:
         engine.sync()
         if config.rollout.backend == "vllm":
-            ways["vllm"] = by_sampler(engine, policy, config)
+            ways["vllm"] = by_sampler(engine, config)
+        torch.manual_seed(0)  # for generate, the others have seeds of their own
         for run in range(runs + 1):
+            wanted = requests(policy, config, run)
             for name, once in ways.items():
                 started = time.perf_counter()
-                tokens = once(run)
+                tokens = once(wanted)
                 if run:
                     rates.setdefault(name, []).append(tokens / (time.perf_counter() - started))
     return rates

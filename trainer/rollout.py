@@ -9,9 +9,14 @@ from typing import Protocol
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import DynamicCache, PreTrainedModel
+from transformers import PreTrainedModel
 
+from trainer.attention import FLASH
+from trainer.kv_cache import GrowingCache
 from trainer.sharding import gathered
+
+FULL = 0.9
+"""Rows that have ended leave the batch when no more than this share of it still runs."""
 
 
 @dataclass(frozen=True)
@@ -115,46 +120,64 @@ class TransformersSampler:
         # A table of uniforms, one row per request: rows that finish can be taken out of the batch without a trace.
         draws = np.stack([np.random.default_rng(r.seed).random(max_tokens, dtype=np.float32) for r in requests])
         uniforms = torch.from_numpy(draws).to(device)
-        tokens, mask = left_pad([r.prompt for r in requests], self.pad_token, device)
-        positions = (mask.cumsum(1) - 1).clamp(min=0)
-        padded = not bool(mask.all())
-
         drawn = torch.full((len(requests), max_tokens), self.pad_token, device=device)
         log_probs = torch.zeros((len(requests), max_tokens), device=device)
-        lengths = torch.full((len(requests),), max_tokens, device=device)
-        finished = torch.zeros(len(requests), dtype=torch.bool, device=device)
+        lengths = torch.zeros(len(requests), dtype=torch.long, device=device)  # of those that have ended
         rows = torch.arange(len(requests), device=device)
         running = torch.ones(len(requests), dtype=torch.bool, device=device)
-        cache = DynamicCache(config=self.model.config)
+        count = len(requests)
+
+        # A prompt is read once, whatever is drawn from it.
+        number: dict[tuple[int, ...], int] = {}
+        copies = torch.tensor([number.setdefault(r.prompt, len(number)) for r in requests], device=device)
+        tokens, prompt_mask = left_pad(list(number), self.pad_token, device)
+        positions = (prompt_mask.cumsum(1) - 1).clamp(min=0)
+        padded = not bool(prompt_mask.all())
+        cache = GrowingCache(self.model)
+        logits = self._logits(tokens, prompt_mask if padded else None, positions, cache)[copies]
+        cache.batch_select_indices(copies)
+        positions, width = positions[copies, -1:], tokens.shape[1]
+        mask = torch.ones((len(requests), width + max_tokens), dtype=torch.bool, device=device)
+        mask[:, :width] = prompt_mask[copies]
         for step in range(max_tokens):
-            logits = self.model(
-                input_ids=tokens,
-                attention_mask=mask if padded else None,
-                position_ids=positions,
-                past_key_values=cache,
-                use_cache=True,
-                logits_to_keep=1,
-            ).logits[:, -1]
             log_p = torch.log_softmax(logits.float() / temperature, dim=-1)
             token = draw(log_p, uniforms[rows, step], top_p)
             drawn[rows, step] = token
             log_probs[rows, step] = log_p.gather(1, token[:, None]).squeeze(1)
             ended = running & torch.isin(token, end_tokens)
-            finished[rows[ended]] = True
-            lengths[rows[ended]] = step + 1
-            running = running & ~ended
-            count = int(running.sum())
-            if count == 0:
+            ends = int(ended.sum())
+            if ends:
+                lengths[rows[ended]] = step + 1
+                running = running & ~ended
+                count -= ends
+            if count == 0 or step + 1 == max_tokens:
                 break
-            tokens, positions = token[:, None], positions[:, -1:] + 1
-            mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
-            # Taking rows out copies the cache; worth it only once a good part of the batch has ended.
-            if count <= 0.8 * len(rows):
-                keep = running.nonzero().squeeze(1)
-                cache.batch_select_indices(keep)
-                rows, running = rows[keep], running[keep]
-                tokens, positions, mask = tokens[keep], positions[keep], mask[keep]
-        return _collect(requests, drawn.cpu(), log_probs.cpu(), lengths.cpu(), finished.cpu())
+            if count <= FULL * len(rows):
+                # The last rows move to where others have ended, so that little of the cache is copied.
+                places = (~running[:count]).nonzero().squeeze(1)
+                sources = count + running[count:].nonzero().squeeze(1)
+                cache.shrink(count, places, sources)
+                for each in (rows, token, positions, mask):
+                    each[places] = each[sources]
+                rows, token, positions, mask = rows[:count], token[:count], positions[:count], mask[:count]
+                running = torch.ones_like(running[:count])
+            seen = mask[:, : width + step + 1] if padded else None
+            logits = self._logits(token[:, None], seen, positions + step + 1, cache)
+        return _collect(requests, drawn.cpu(), log_probs.cpu(), lengths.cpu())
+
+    def _logits(self, tokens: Tensor, mask: Tensor | None, positions: Tensor, cache: GrowingCache) -> Tensor:
+        """Logits [B, V] after the last of `tokens` [B, T]; `mask` [B, all tokens so far], or None where all count."""
+        plain = cache.plain and self.model.config._attn_implementation != FLASH
+        if mask is not None and tokens.shape[1] == 1 and plain:
+            mask = mask[:, None, None, :]  # as attention wants it; transformers would work it out anew for each token
+        return self.model(
+            input_ids=tokens,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        ).logits[:, -1]
 
 
 def left_pad(sequences: Sequence[Sequence[int]], pad: int, device: torch.device | str) -> tuple[Tensor, Tensor]:
@@ -185,15 +208,10 @@ def draw(log_p: Tensor, uniform: Tensor, top_p: float) -> Tensor:
     return (chosen if index is None else index.gather(1, chosen)).squeeze(1)
 
 
-def _collect(
-    requests: list[Request], drawn: Tensor, log_probs: Tensor, lengths: Tensor, finished: Tensor
-) -> list[Response]:
+def _collect(requests: list[Request], drawn: Tensor, log_probs: Tensor, lengths: Tensor) -> list[Response]:
+    """`lengths` is 0 for a response that was cut."""
+    tokens, scores = drawn.numpy().astype(np.int32), log_probs.numpy()
     return [
-        Response(
-            prompt=request.prompt,
-            tokens=drawn[row, :length].numpy().astype(np.int32),
-            log_probs=log_probs[row, :length].numpy().astype(np.float32),
-            finished=bool(finished[row]),
-        )
+        Response(request.prompt, tokens[row, : length or None].copy(), scores[row, : length or None].copy(), length > 0)
         for row, (request, length) in enumerate(zip(requests, lengths.tolist(), strict=True))
-    ]
+    ]  # copies, so that no response keeps the whole table
