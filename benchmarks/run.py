@@ -26,8 +26,12 @@ from typing import Any
 from benchmarks.result import Row, show
 
 LIMITS = {
+    "future_kl": 300,
     "token_scores": 600,
     "rollout": 600,
+    "packed": 600,
+    "rl_step": 1200,
+    "growth": 900,
 }
 """Seconds that each script may take."""
 RESULTS = Path(__file__).parent / "results"
