@@ -29,6 +29,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import nullcontext
 from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
@@ -36,6 +37,7 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.result import Row, compare, show
 from trainer.base_model import ensure_base_model
@@ -65,8 +67,8 @@ def trl_python() -> Path:
     return python
 
 
-def ours(steps: int) -> tuple[list[float], float]:
-    """Seconds of each step, and the mean length of a response in tokens."""
+def ours(steps: int) -> dict[str, float | list[float]]:
+    """Seconds of each step, the mean length of a response in tokens, and the seconds of a step's arithmetic alone."""
     torch.set_num_threads(1)
     config = TrainerConfig.model_validate({"steps": steps, "rollout": {"backend": "transformers"}})
     policy = load_policy(config.model)
@@ -77,24 +79,36 @@ def ours(steps: int) -> tuple[list[float], float]:
         policy.model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
     )
     seconds, lengths = [], []
-    for step in range(1, steps + 1):
+    for step in range(1, steps + 2):
         started = time.perf_counter()
-        batch = sample_batch(sampler, stream, policy, ALONE, config, step=step)
-        update(policy, ALONE, optimizer, score_old(policy, None, ALONE, batch, config, step=step), config, step=step)
+        with FlopCounterMode(display=False) if step > steps else nullcontext() as counter:
+            batch = sample_batch(sampler, stream, policy, ALONE, config, step=step)
+            old = score_old(policy, None, ALONE, batch, config, step=step)
+            update(policy, ALONE, optimizer, old, config, step=step)
         seconds.append(time.perf_counter() - started)
         lengths.append(batch.sampled_length)
-    return seconds, statistics.fmean(lengths)
+    floor = counter.get_total_flops() / matmul_rate()  # of the last step, which is not timed: counting is slow
+    return {"seconds": seconds[:-1], "mean_length": statistics.fmean(lengths), "floor": floor}
 
 
-def our_steps(steps: int) -> tuple[list[float], float]:
+def matmul_rate() -> float:
+    """Floating-point operations per second of one thread in a matrix product that is large enough."""
+    left, right, best = torch.randn(1024, 1024), torch.randn(1024, 1024), float("inf")
+    for _ in range(20):
+        started = time.perf_counter()
+        left @ right
+        best = min(best, time.perf_counter() - started)
+    return 2 * 1024**3 / best
+
+
+def our_steps(steps: int) -> dict[str, float | list[float]]:
     """`ours` in a process of its own, with every group kept."""
     command = [sys.executable, "-m", "benchmarks.rl_step", "--ours", str(steps)]
-    told = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
-    return told["seconds"], told["mean_length"]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
 
 
-def trl_steps(steps: int) -> tuple[list[float], float]:
-    """The same of TRL."""
+def trl_steps(steps: int) -> dict[str, float | list[float]]:
+    """`seconds` and `mean_length` of TRL."""
     config = TrainerConfig()
     rollout, settings = config.rollout, config.optimizer
     problems = ProblemStream(embedded_problems("embedded:train"), seed=config.seed).take(
@@ -126,23 +140,29 @@ def trl_steps(steps: int) -> tuple[list[float], float]:
         told = json.loads(Path(job["told"]).read_text(encoding="utf-8"))
     for name, number in PINNED.items():
         assert told["versions"][name].split("+")[0] == number, told["versions"]
-    return told["seconds"], told["mean_length"]
+    return told
 
 
 def rows(rounds: int = 3, steps: int = 4) -> list[Row]:
     """Median seconds of a step in each round."""
     trl_python()
-    mine, theirs, lengths = [], [], {}
+    told: dict[str, list[dict]] = {"ours": [], "TRL": []}
     for _ in range(rounds):
-        for name, found, run in (("ours", mine, our_steps), ("TRL", theirs, trl_steps)):
-            seconds, lengths[name] = run(steps + 1)
-            found.append(statistics.median(seconds[1:]))
+        for name, run in (("ours", our_steps), ("TRL", trl_steps)):
+            told[name].append(run(steps + 1))
+    mine, theirs = ([statistics.median(each["seconds"][1:]) for each in runs] for runs in told.values())
+    lengths = {name: statistics.fmean(each["mean_length"] for each in runs) for name, runs in told.items()}
+    claim = "RL step of the tiny recipe, 128 responses, 4 updates, CPU"
     return [
         compare(
-            "RL step of the tiny recipe, 128 responses, 4 updates, CPU", f"GRPOTrainer of TRL {PINNED['trl']}, dapo",
-            mine, theirs, unit="s", ratio="peer / ours", target=">= 5",
+            claim, f"GRPOTrainer of TRL {PINNED['trl']}, dapo", mine, theirs,
+            unit="s", ratio="peer / ours", target=">= 5",
             note=", ".join(f"mean response of {name} {length:.1f} tokens" for name, length in lengths.items()),
-        )
+        ),
+        compare(
+            claim, "its floating-point operations at the rate of a large matrix product",
+            mine, [each["floor"] for each in told["ours"]], unit="s", ratio="ours / peer",
+        ),
     ]  # fmt: skip
 
 
@@ -155,8 +175,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.ours:
         with patch("trainer.groups.informative", lambda correct: np.ones(len(correct), bool)):
-            seconds, length = ours(options.ours)
-        print(json.dumps({"seconds": seconds, "mean_length": length}))
+            print(json.dumps(ours(options.ours)))
     else:
         show(rows(options.rounds, options.steps))
 
