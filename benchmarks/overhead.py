@@ -1,7 +1,7 @@
 """How fast results go through the bridge: Ray Tune with our bridge, against Tune with its own OptunaSearch and ASHA.
 
-    python -m benchmarks.overhead                      8 and 64 trials at a time, medians of 3 runs, ratio ours / Tune's
-    python -m benchmarks.overhead --storage journal    the same on a journal file
+    python -m benchmarks.overhead                      SQLite and journal, 8 and 64 trials at a time, 3 runs of each
+    python -m benchmarks.overhead --storage journal --concurrency 8 --runs 5
 
 Trials do nothing: each step returns a number at once, so that the time between two results is the driver's. Both sides
 run the same trials on the same kind of Optuna storage, prune by successive halving, and write what Tune writes for
@@ -13,13 +13,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from benchmarks.result import Row, compare, show
 
 STEPS = 60
 SPACE = {"fipo.epsilon_f_low": {"type": "uniform", "low": 0, "high": 1}}
@@ -70,24 +72,28 @@ class Times:
         return (len(self.seen) - 1) / (self.seen[-1] - self.seen[0])
 
 
-def ours(concurrency: int, storage: str, scratch: Path) -> float:
-    """Results per second through `study.tuner.run_trials`."""
+def ours(concurrency: int, storage: str, scratch: Path, **settings: Any) -> float:
+    """Results per second through `study.tuner.run_trials`; `settings` of the study spec in place of those that the
+    other side has as well."""
     _start_ray(concurrency, scratch)
     import study.tuner
     from study.bridge import Bridge
     from study.directory import Staging
-    from study.spec import Plugin, StudySpec
+    from study.spec import StudySpec
     from study.storage import driving
 
+    common = {
+        "trials": 2 * concurrency,
+        "sampler": {"name": "random", "seed": 0},
+        "pruner": {"name": "successive-halving"},
+    }
     spec = StudySpec(
         name="overhead",
-        trials=2 * concurrency,
         concurrency=concurrency,
-        sampler=Plugin(name="random", seed=0),
-        pruner=Plugin(name="successive-halving"),
         space=SPACE,
         trainer={"steps": STEPS},
         storage=storage,
+        **{**common, **settings},
     )
     staging = Staging(spec, scratch / "study")
     directory = staging.publish()
@@ -157,10 +163,63 @@ def measured(side: str, concurrency: int, storage: str) -> float:
         return float(json.loads(told.stdout.splitlines()[-1]))
 
 
+def both(concurrency: int, storage: str, runs: int) -> tuple[list[float], list[float]]:
+    """Rates of ours and of Tune's own, in turns, so that a busy moment of the machine hits both."""
+    pairs = [[measured(side, concurrency, storage) for side in ("ours", "tunes")] for _ in range(runs)]
+    mine, theirs = zip(*pairs, strict=True)
+    return list(mine), list(theirs)
+
+
+def trial_seconds() -> float:
+    """How long a trial of the default study trains, alone on its core."""
+    from trainer.config import TrainerConfig
+    from trainer.train import train
+
+    with tempfile.TemporaryDirectory() as directory:
+        return [evaluation.seconds for evaluation in train(TrainerConfig(), Path(directory))][-1]
+
+
+def share(rate: float) -> Row:
+    """What the driver takes for the results of one trial of the default study, of that trial's time."""
+    from trainer.config import TrainerConfig
+
+    config = TrainerConfig()
+    results = 1 + config.steps // config.evaluation.sets[0].every + 1  # the base model's, and Tune's last word
+    driver, trial = results / rate, trial_seconds()
+    return Row(
+        claim="the driver's time for one tiny trial",
+        against="the trial's training",
+        ours=driver,
+        peer=trial,
+        unit="s",
+        ratio=driver / trial,
+        spread=(driver / trial, driver / trial),
+        target="<= 0.01",
+        note=f"{results} results at {rate:.0f} per second, 8 trials at a time",
+    )
+
+
+def rows(
+    storages: Sequence[str] = ("sqlite", "journal"), concurrency: Sequence[int] = (8, 64), runs: int = RUNS
+) -> list[Row]:
+    """The claim for each storage and concurrency, and the share of a tiny trial's time."""
+    made = []
+    for storage in storages:
+        for trials in concurrency:
+            mine, theirs = both(trials, storage, runs)
+            claim = f"results through the study, {storage}, {trials} trials at a time"
+            peer = "Tune's OptunaSearch + ASHA"
+            unit, note = "results/s", f"{STEPS} results per trial, {2 * trials} trials, {runs} runs each"
+            made.append(compare(claim, peer, mine, theirs, unit=unit, ratio="ours / peer", target=">= 1", note=note))
+    if storages[0] == "sqlite" and concurrency[0] == 8:
+        made.append(share(made[0].ours))
+    return made
+
+
 def main() -> int:
-    """Print one line per concurrency: medians with their range, and the ratio."""
+    """Print the rows asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--storage", choices=["sqlite", "journal"], default="sqlite")
+    parser.add_argument("--storage", choices=["sqlite", "journal"], nargs="+", default=["sqlite", "journal"])
     parser.add_argument("--concurrency", type=int, nargs="+", default=[8, 64])
     parser.add_argument("--runs", type=int, default=RUNS)
     parser.add_argument("--only", nargs=4, help=argparse.SUPPRESS)
@@ -170,15 +229,7 @@ def main() -> int:
         rate = {"ours": ours, "tunes": tunes}[side](int(concurrency), storage, Path(scratch))
         print(json.dumps(rate), flush=True)
         return 0
-    print(f"results per second, {arguments.storage}, {STEPS} results per trial, median (lowest to highest)")
-    for concurrency in arguments.concurrency:
-        rates: dict[str, list[float]] = {"ours": [], "tunes": []}
-        for _ in range(arguments.runs):  # in turns, so that a busy moment of the machine hits both
-            for side, found in rates.items():
-                found.append(measured(side, concurrency, arguments.storage))
-        shown = {side: f"{statistics.median(f):.0f} ({min(f):.0f} to {max(f):.0f})" for side, f in rates.items()}
-        ratio = statistics.median(rates["ours"]) / statistics.median(rates["tunes"])
-        print(f"{concurrency:3} at a time: ours {shown['ours']}, Tune's own {shown['tunes']}: {ratio:.2f}x", flush=True)
+    show(rows(arguments.storage, arguments.concurrency, arguments.runs))
     return 0
 
 

@@ -5,22 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.pruning import (
-    FAMILIES,
-    PROBLEMS,
-    RACING,
-    SAMPLES,
-    TRIALS,
-    Outcome,
-    World,
-    curves,
-    paper,
-    pruners,
-    responses,
-    simulate,
-    table,
-    world,
-)
+from benchmarks.pruning import LENGTHS, RACING, Outcome, pruners, simulate, table
+from benchmarks.worlds import FAMILIES, PROBLEMS, SAMPLES, TRIALS, World, curves, paper, responses, world
 from study.spec import Plugin
 
 
@@ -77,6 +63,8 @@ def test_steps_saved_are_those_after_the_stop():
     trials.solved[..., -1], trials.solved[0, ..., -1] = 9, 30
     outcome = simulate(Plugin(name="threshold", lower=0.9, n_warmup_steps=100), trials)
     assert outcome.saved == pytest.approx((TRIALS - 1) / TRIALS * (1 - 100 / paper().steps[-1]))
+    spent = sum(LENGTHS[:5]) / sum(LENGTHS)  # five intervals of 20 steps, the shortest responses
+    assert outcome.tokens_saved == pytest.approx((TRIALS - 1) / TRIALS * (1 - spent))
 
 
 def test_pruning_the_best_is_seen_and_its_regret_is_the_true_gap():
@@ -96,12 +84,13 @@ def test_pruning_the_best_is_seen_and_its_regret_is_the_true_gap():
 
 def test_the_table_gives_each_family_and_all_of_them():
     found = {
-        ("paper", "none"): [Outcome(0.0, 0.0, False, 0.01), Outcome(0.0, 0.0, False, 0.01)],
-        ("flat", "none"): [Outcome(0.5, 0.7, True, 0.03), Outcome(0.5, 0.7, True, 0.03)],
+        ("paper", "none"): [Outcome(0.0, 0.0, 0.0, False, 0.01), Outcome(0.0, 0.0, 0.0, False, 0.01)],
+        ("flat", "none"): [Outcome(0.5, 0.8, 0.7, True, 0.03), Outcome(0.5, 0.8, 0.7, True, 0.03)],
     }
     total = table(found).splitlines()[-1]
     assert total.split()[:3] == ["all", "none", "4"]
     assert "25.0%" in total
+    assert "40.0%" in total
     assert "35.0%" in total
     assert "50.0%" in total
     assert "2.00" in total

@@ -1,0 +1,159 @@
+"""How soon the command line answers, and how soon a launched study trains.
+
+    python -m benchmarks.startup
+
+`fipo --help` against its limit and against the command lines of Ray and Optuna, which are installed with it. A launch
+of the default study, from the command to the first training step of a trial, in the stages that its files show.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from benchmarks.result import Row, compare, show
+
+HELP_SECONDS, LAUNCH_SECONDS = 0.4, 8.0
+"""The limits."""
+HELP_RUNS, LAUNCH_RUNS = 11, 3
+HEAVY = ("torch", "transformers", "ray", "optuna", "pandas", "streamlit")
+"""What `fipo --help` must not import."""
+
+
+def help_seconds(program: str) -> float:
+    """Wall time of `program --help`, one of the scripts beside this Python."""
+    started = time.monotonic()
+    subprocess.run([str(script(program)), "--help"], stdout=subprocess.DEVNULL, check=True)
+    return time.monotonic() - started
+
+
+def script(program: str) -> Path:
+    """Where `program` was installed. Raises FileNotFoundError when it was not."""
+    path = Path(sys.executable).with_name(program)
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: not installed; pip install -e .")
+    return path
+
+
+def heavy_imports() -> list[str]:
+    """Those of HEAVY that are loaded once `fipo --help` has been printed."""
+    code = (
+        "import sys, contextlib\n"
+        "sys.argv = ['fipo', '--help']\n"
+        "from study.cli import main\n"
+        "with contextlib.suppress(SystemExit): main()\n"
+        "print(*sys.modules, file=sys.stderr)\n"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return [name for name in HEAVY if name in told.stderr.split()]
+
+
+STAGES = ("Ray is up and the study published", "first config written", "base model evaluated", "first training step")
+
+
+def launch_seconds() -> list[float]:
+    """Seconds from the command to the end of each of STAGES, of whichever trial comes first."""
+    with tempfile.TemporaryDirectory(prefix="up-", ignore_cleanup_errors=True) as scratch:
+        study = Path(scratch) / "study"
+        with launched(study, Path(scratch) / "log") as started:
+            found = []
+            for stage in range(len(STAGES)):
+                while not reached(study, stage):
+                    if time.monotonic() - started > 120:
+                        raise TimeoutError(f"{STAGES[stage]}: not within 120 s")
+                    time.sleep(0.02)
+                found.append(time.monotonic() - started)
+            return found
+
+
+def reached(study: Path, stage: int) -> bool:
+    """Whether a stage of a launch is over."""
+    if stage == 0:
+        return study.exists()
+    if stage == 1:
+        return any(study.glob("trials/*/config.yaml"))
+    return any(stage - 2 in steps(file) for file in study.glob("trials/*/metrics.jsonl"))
+
+
+def steps(file: Path) -> list[int]:
+    """The steps whose metrics have been written, a half-written line left out."""
+    lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+    return [json.loads(line)["step"] for line in lines if line.endswith("\n")]
+
+
+@contextlib.contextmanager
+def launched(study: Path, log: Path, *options: str) -> Iterator[float]:
+    """`fipo launch` of the default study, stopped like by Ctrl-C at the end. Yields when it was started."""
+    command = [str(script("fipo")), "launch", "--out", str(study), *options]
+    with log.open("w", encoding="utf-8") as file:
+        started = time.monotonic()
+        process = subprocess.Popen(command, stdout=file, stderr=file, start_new_session=True)
+        try:
+            yield started
+        finally:
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(60)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+
+def rows() -> list[Row]:
+    """The claims."""
+    from trainer.base_model import ensure_base_model
+
+    if loaded := heavy_imports():
+        raise RuntimeError(f"fipo --help imports {', '.join(loaded)}")
+    runs = {"fipo": [], "ray": [], "optuna": []}
+    for _ in range(HELP_RUNS + 1):
+        for program, seconds in runs.items():
+            seconds.append(help_seconds(program))
+    ours, ray, optuna = (seconds[1:] for seconds in runs.values())  # the first fills the file cache
+    note = f"{', '.join(HEAVY)}: none is imported"
+    made = [
+        Row(
+            claim="fipo --help",
+            against="limit",
+            ours=statistics.median(ours),
+            peer=HELP_SECONDS,
+            unit="s",
+            ratio=statistics.median(ours) / HELP_SECONDS,
+            spread=(min(ours) / HELP_SECONDS, max(ours) / HELP_SECONDS),
+            target="<= 1",
+            note=note,
+        ),
+        compare("fipo --help", "ray --help", ours, ray, unit="s", ratio="ours / peer"),
+        compare("fipo --help", "optuna --help", ours, optuna, unit="s", ratio="ours / peer"),
+    ]
+    ensure_base_model()
+    stages = [launch_seconds() for _ in range(LAUNCH_RUNS)]
+    last = [each[-1] for each in stages]
+    medians = [statistics.median(column) for column in zip(*stages, strict=True)]
+    made.append(
+        Row(
+            claim="fipo launch, the default study, until the first training step is done",
+            against="limit",
+            ours=statistics.median(last),
+            peer=LAUNCH_SECONDS,
+            unit="s",
+            ratio=statistics.median(last) / LAUNCH_SECONDS,
+            spread=(min(last) / LAUNCH_SECONDS, max(last) / LAUNCH_SECONDS),
+            target="<= 1",
+            note="since the command: " + ", ".join(f"{n} {s:.1f} s" for n, s in zip(STAGES, medians, strict=True)),
+        )
+    )
+    return made
+
+
+if __name__ == "__main__":
+    show(rows())
