@@ -73,6 +73,10 @@ def driving(spec: StudySpec, directory: Path) -> Iterator[optuna.Study]:
 
     pruner = make_pruner(spec.pruner.name, spec.pruner.options)
     with open_storage(spec, directory, mode="rw") as storage:
+        if isinstance(storage, optuna.storages.RDBStorage):
+            from study.one_writer import OneWriterStorage
+
+            storage = OneWriterStorage(storage)
         yield optuna.load_study(study_name=spec.name, storage=storage, pruner=pruner)
 
 
