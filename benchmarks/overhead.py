@@ -4,8 +4,8 @@
     python -m benchmarks.overhead --storage journal --concurrency 8 --runs 5
 
 Trials do nothing: each step returns a number at once, so that the time between two results is the driver's. Both sides
-run the same trials on the same kind of Optuna storage, prune by successive halving, and write what Tune writes for
-TensorBoard. Each run is a process of its own with a Ray of its own; its rate is taken between the first and the last
+run the same trials on the same kind of Optuna storage, prune by successive halving, and log to JSON and TensorBoard
+(Tune's own default is those and CSV). Each run is a process of its own with a Ray of its own; its rate is taken between the first and the last
 result of all trials, without Ray's start.
 """
 
@@ -111,6 +111,7 @@ def tunes(concurrency: int, storage: str, scratch: Path) -> float:
     _start_ray(concurrency, scratch)
     import optuna
     from ray import tune
+    from ray.tune.logger import JsonLoggerCallback, TBXLoggerCallback
     from ray.tune.schedulers import ASHAScheduler
     from ray.tune.search import ConcurrencyLimiter
     from ray.tune.search.optuna import OptunaSearch
@@ -134,7 +135,10 @@ def tunes(concurrency: int, storage: str, scratch: Path) -> float:
             reuse_actors=True,
         ),
         run_config=tune.RunConfig(
-            name="tune", storage_path=str(scratch / "tune"), verbose=0, callbacks=[times.callback()]
+            name="tune",
+            storage_path=str(scratch / "tune"),
+            verbose=0,
+            callbacks=[JsonLoggerCallback(), TBXLoggerCallback(), times.callback()],
         ),
     )
     tuner.fit()

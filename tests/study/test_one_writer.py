@@ -9,7 +9,8 @@ from typing import Any
 import optuna
 import pytest
 
-from study.bridge import Bridge, Report
+from study.assignment import Report
+from study.bridge import Bridge
 from study.directory import Staging
 from study.spec import StudySpec
 from study.storage import driving, read_trials
