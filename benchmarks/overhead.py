@@ -5,8 +5,8 @@
 
 Trials do nothing: each step returns a number at once, so that the time between two results is the driver's. Both sides
 run the same trials on the same kind of Optuna storage, prune by successive halving, and log to JSON and TensorBoard
-(Tune's own default is those and CSV). Each run is a process of its own with a Ray of its own; its rate is taken between the first and the last
-result of all trials, without Ray's start.
+(Tune's own default is those and CSV). Each run is a process of its own with a Ray of its own; its rate is taken from
+when as many trials as may run at a time have told a result, so without the start of Ray and of their processes.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ def trainable() -> type:
 
 
 class Times:
-    """Monotonic times of the results, through a callback of Tune's."""
+    """Monotonic times of the results and their trials, through a callback of Tune's."""
 
     def __init__(self) -> None:
-        self.seen: list[float] = []
+        self.seen: list[tuple[float, str]] = []
 
     def callback(self) -> Any:
         from ray import tune
@@ -62,14 +62,19 @@ class Times:
             def __getstate__(self) -> dict[str, Any]:
                 return {}
 
-            def on_trial_result(self, **info: Any) -> None:
-                seen.append(time.monotonic())
+            def on_trial_result(self, *, trial: Any, **info: Any) -> None:
+                seen.append((time.monotonic(), trial.trial_id))
 
         return Seen()
 
-    def rate(self) -> float:
-        """Results per second."""
-        return (len(self.seen) - 1) / (self.seen[-1] - self.seen[0])
+    def rate(self, concurrency: int) -> float:
+        """Results per second once `concurrency` trials have told one."""
+        told: set[str] = set()
+        for first, (_, trial) in enumerate(self.seen):
+            told.add(trial)
+            if len(told) == concurrency:
+                break
+        return (len(self.seen) - 1 - first) / (self.seen[-1][0] - self.seen[first][0])
 
 
 def ours(concurrency: int, storage: str, scratch: Path, **settings: Any) -> float:
@@ -103,7 +108,7 @@ def ours(concurrency: int, storage: str, scratch: Path, **settings: Any) -> floa
     with driving(spec, directory) as optuna_study:
         bridge = Bridge(optuna_study, spec, directory)
         study.tuner.run_trials(bridge, trainable(), concurrency=lambda: concurrency, scratch=scratch / "tune")
-    return times.rate()
+    return times.rate(concurrency)
 
 
 def tunes(concurrency: int, storage: str, scratch: Path) -> float:
@@ -142,7 +147,7 @@ def tunes(concurrency: int, storage: str, scratch: Path) -> float:
         ),
     )
     tuner.fit()
-    return times.rate()
+    return times.rate(concurrency)
 
 
 def _start_ray(concurrency: int, scratch: Path) -> None:
