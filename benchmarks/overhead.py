@@ -69,12 +69,11 @@ class Times:
 
     def rate(self, concurrency: int) -> float:
         """Results per second once `concurrency` trials have told one."""
-        told: set[str] = set()
-        for first, (_, trial) in enumerate(self.seen):
-            told.add(trial)
-            if len(told) == concurrency:
-                break
-        return (len(self.seen) - 1 - first) / (self.seen[-1][0] - self.seen[first][0])
+        first: dict[str, float] = {}
+        for at, trial in self.seen:
+            first.setdefault(trial, at)
+        begun = sorted(first.values())[concurrency - 1]
+        return sum(at > begun for at, _ in self.seen) / (self.seen[-1][0] - begun)
 
 
 def ours(concurrency: int, storage: str, scratch: Path, **settings: Any) -> float:
