@@ -1,12 +1,12 @@
 """How many training steps a study takes to reach the accuracy of the best full trial.
 
-    python -m benchmarks.steps_to_best                    100 studies of each family
-    python -m benchmarks.steps_to_best --studies 20 --family sweep
+    python -m benchmarks.steps_to_best                    40 studies of each family
+    python -m benchmarks.steps_to_best --studies 20 --family sweep --trials 96
 
 Measured: training steps summed over all trials, pruned and running ones included up to their last evaluation, until a
-trial has completed whose true final accuracy is within `WITHIN` of the best of the first `FULL` trials of the same
-study without pruning. Every contestant goes on sampling new trials until then, at most `MOST` of them; a study that
-ends without is charged what it trained, and its share is shown.
+trial has completed whose true final accuracy is the best of all trials of the same study without pruning, or within
+0.01 of it, about the sampling error of one avg@32 of 30 problems. Every contestant goes on sampling new trials until
+then, at most five times as many; a study that ends without is charged what it trained, and its share is shown.
 
 Real: the bridge with Optuna's TPE and the pruners; Tune's OptunaSearch (TPE as well) and ASHAScheduler, called in the
 order in which Tune's controller calls them. Simulated: trials and clock, as in `benchmarks.pruning`. In those families
@@ -24,7 +24,7 @@ import contextlib
 import heapq
 import statistics
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,17 +36,17 @@ from benchmarks.result import Row
 from benchmarks.worlds import Array, curves, paper, responses
 from study.spec import Plugin
 
-FULL, MOST = 32, 160
-"""Trials of the study without pruning, and the most that any other study may sample."""
-WITHIN = 0.01
-"""About the sampling error of one avg@32 of 30 problems."""
+FULL, TIMES = 32, 5
+"""Trials of the study without pruning, and how many times as many any other study may sample."""
+WITHIN = (0.0, 0.01)
+"""How far below the best full trial a trial may end to have reached it."""
 FAMILIES = ("paper", "sweep", "collapse", "landscape")
 SPACE: dict[str, Any] = {
     "optimizer.learning_rate": {"type": "log-uniform", "low": 1e-7, "high": 1e-5},
     "fipo.half_life": {"type": "log-uniform", "low": 2, "high": 256},
     "fipo.epsilon_f_high": {"type": "uniform", "low": 0, "high": 0.5},
 }
-STUDIES = 100
+STUDIES = 40
 
 Trial = Callable[[int, Mapping[str, float]], tuple[Array, Array]]
 """Number and sampled values to true accuracy [evaluations] and correct responses [evaluations, problems]."""
@@ -61,15 +61,15 @@ class Trials:
     """[trials] hours per step."""
 
 
-def trials(family: str, seed: int) -> Trials:
-    """The trials of study `seed` of a family."""
-    random = np.random.default_rng((FAMILIES.index(family), seed))
-    pace = random.lognormal(0, 0.15, MOST)
+def trials(family: str, seed: int, full: int) -> Trials:
+    """The trials of study `seed` of a family, which has `full` of them without pruning."""
+    random, most = np.random.default_rng((FAMILIES.index(family), seed)), TIMES * full
+    pace = random.lognormal(0, 0.15, most)
     if family != "landscape":
-        accuracy = curves(family, MOST, random)
+        accuracy = curves(family, most, random)
         solved = responses(accuracy, random)
         return Trials(lambda number, params: (accuracy[number], solved[number]), pace)
-    own, place = curves("paper", MOST, random), random.random(len(SPACE))
+    own, place = curves("paper", most, random), random.random(len(SPACE))
 
     def trial(number: int, params: Mapping[str, float]) -> tuple[Array, Array]:
         """Half the height is lost, and half the speed, at a distance of 0.5 from the best place in the unit cube."""
@@ -104,9 +104,9 @@ CONTESTANTS: dict[str, Plugin | Asha] = {
 """Pruners of ours and Tune's ASHA, with its own options and with milder ones."""
 
 
-def studied(name: str, seed: int) -> contextlib.AbstractContextManager[Contestant]:
-    """A study by one of CONTESTANTS; the one without pruning has FULL trials."""
-    sampler, count = Plugin(name="tpe", seed=seed), FULL if name == "none" else MOST
+def studied(name: str, seed: int, full: int) -> contextlib.AbstractContextManager[Contestant]:
+    """A study by one of CONTESTANTS; the one without pruning has `full` trials."""
+    sampler, count = Plugin(name="tpe", seed=seed), full if name == "none" else TIMES * full
     return contestant(CONTESTANTS[name], sampler=sampler, space=SPACE, trials=count, steps=paper().steps[-1])
 
 
@@ -140,40 +140,56 @@ def completions(study: Contestant, world: Trials) -> Iterator[tuple[int, float]]
 
 @dataclass(frozen=True)
 class Reached:
-    """How one study went."""
+    """How one study went, for each of WITHIN."""
 
-    steps: int
+    steps: tuple[int, ...]
     """Trained until the target was reached, or in all."""
-    reached: bool
+    reached: tuple[bool, ...]
 
 
-def race(family: str, seed: int, names: list[str]) -> dict[str, Reached]:
+def reaching(course: Iterator[tuple[int, float]], best: float) -> Reached:
+    """Follow a study's completions until the highest target is reached."""
+    seen: list[tuple[int, float]] = []
+    for steps, accuracy in course:
+        seen.append((steps, accuracy))
+        if accuracy >= best:
+            break
+    found = [next((steps for steps, accuracy in seen if accuracy >= best - within), None) for within in WITHIN]
+    return Reached(
+        tuple(seen[-1][0] if steps is None else steps for steps in found), tuple(steps is not None for steps in found)
+    )
+
+
+def race(family: str, seed: int, names: Sequence[str], full: int = FULL) -> dict[str, Reached]:
     """One study by each contestant; the study without pruning sets the target."""
-    world = trials(family, seed)
-    with studied("none", seed) as study:
-        full = list(completions(study, world))
-    target = max(accuracy for _, accuracy in full) - WITHIN
-    found = {"none": next(Reached(steps, True) for steps, accuracy in full if accuracy >= target)}
+    world = trials(family, seed, full)
+    with studied("none", seed, full) as study:
+        plain = list(completions(study, world))
+    best = max(accuracy for _, accuracy in plain)
+    found = {"none": reaching(iter(plain), best)}
     for name in names:
-        with studied(name, seed) as study:
-            for steps, accuracy in completions(study, world):
-                found[name] = Reached(steps, accuracy >= target)
-                if found[name].reached:
-                    break
+        with studied(name, seed, full) as study:
+            found[name] = reaching(completions(study, world), best)
     return found
 
 
-def races(family: str, studies: int, names: list[str]) -> list[dict[str, Reached]]:
+def races(family: str, studies: int, names: Sequence[str], full: int = FULL) -> list[dict[str, Reached]]:
     """That many studies of a family; progress goes to standard error."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     found = []
     for seed in range(studies):
-        found.append(race(family, seed, names))
+        found.append(race(family, seed, names, full))
         print(f"\r{family} {seed + 1}/{studies} ", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
     return found
+
+
+def steps_of(found: Sequence[dict[str, Reached]], name: str, at: int) -> tuple[Array, int]:
+    """Steps of a contestant in each study until the target WITHIN[at], and in how many it was not reached."""
+    each = [one[name] for one in found]
+    return np.array([one.steps[at] for one in each]), sum(not one.reached[at] for one in each)
 
 
 def ratio_of_means(mine: Array, theirs: Array) -> tuple[float, float, float]:
@@ -184,14 +200,13 @@ def ratio_of_means(mine: Array, theirs: Array) -> tuple[float, float, float]:
     return float(mine.mean() / theirs.mean()), float(low), float(high)
 
 
-def row(found: list[dict[str, Reached]], claim: str, peer: str, target: str) -> Row:
+def row(found: Sequence[dict[str, Reached]], family: str, peer: str, at: int, target: str) -> Row:
     """The aime pruner against `peer`."""
-    mine, theirs = (np.array([each[name].steps for each in found]) for name in ("aime", peer))
+    (mine, missed), (theirs, peer_missed) = (steps_of(found, name, at) for name in ("aime", peer))
     ratio, low, high = ratio_of_means(mine, theirs)
-    missed = {name: sum(not each[name].reached for each in found) for name in ("aime", peer)}
-    pairs = statistics.median(mine / theirs)
+    reach = f"within {WITHIN[at]:g} of its best full trial" if WITHIN[at] else "its best full trial"
     return Row(
-        claim=claim,
+        claim=f"training steps until a study reaches {reach}, {family}",
         against=peer,
         ours=float(mine.mean()),
         peer=float(theirs.mean()),
@@ -200,34 +215,34 @@ def row(found: list[dict[str, Reached]], claim: str, peer: str, target: str) -> 
         spread=(low, high),
         target=target,
         note=f"means over {len(found)} studies and the bootstrap 95 % interval of their ratio; median of the ratios of"
-        f" single studies {pairs:.2f}; not reached: aime {missed['aime']}, {peer} {missed[peer]}",
+        f" single studies {statistics.median(mine / theirs):.2f}; not reached: aime {missed}, {peer} {peer_missed}",
     )
 
 
-def rows(studies: int = 50, families: tuple[str, ...] = FAMILIES) -> list[Row]:
-    """The claims of each family and of all together."""
-    names = [name for name in CONTESTANTS if name.startswith(("aime", "tune"))]
-    found = {family: races(family, studies, names) for family in families}
-    found["all families"] = [one for each in found.values() for one in each]
+def rows(studies: int = 20) -> list[Row]:
+    """The claims, over all families together."""
+    names = ("aime", "tune-asha", "tune-asha/2")
+    found = [one for family in FAMILIES for one in races(family, studies, names)]
     made = []
-    for family, studied in found.items():
-        claim = f"training steps until a study reaches its best full trial, {family}"
-        made.append(row(studied, claim, "none", "<= 0.5"))
-        made += [row(studied, claim, name, "<= 0.8") for name in names if name != "aime"]
+    for at in range(len(WITHIN)):
+        made.append(row(found, "all families", "none", at, "<= 0.5"))
+        made += [row(found, "all families", name, at, "<= 0.8") for name in names[1:]]
     return made
 
 
-def table(found: Mapping[str, list[dict[str, Reached]]], names: list[str]) -> str:
-    """Per family and contestant: steps as a share of the study without pruning, and how many did not get there."""
-    lines = [f"{'family':10} {'contestant':11} {'steps / without pruning':>28} {'median':>7} {'not reached':>12}"]
-    for family, studied in found.items():
-        plain = np.array([each["none"].steps for each in studied])
+def table(found: Mapping[str, Sequence[dict[str, Reached]]], names: Sequence[str]) -> str:
+    """Per family and contestant, for each target: steps as a share of the study without pruning, with the interval,
+    and how many studies did not get there."""
+    heads = [f"{f'steps to best - {within:g}' if within else 'steps to best':>26} {'missed':>6}" for within in WITHIN]
+    lines = [f"{'family':10} {'contestant':11} {'studies':>7} {' '.join(heads)}"]
+    for family, studies in found.items():
         for name in names:
-            mine = np.array([each[name].steps for each in studied])
-            ratio, low, high = ratio_of_means(mine, plain)
-            missed = sum(not each[name].reached for each in studied) / len(studied)
-            middle = statistics.median(mine / plain)
-            lines.append(f"{family:10} {name:11} {ratio:12.2f} ({low:.2f} to {high:.2f}) {middle:7.2f} {missed:12.1%}")
+            cells = []
+            for at in range(len(WITHIN)):
+                (mine, missed), (plain, _) = steps_of(studies, name, at), steps_of(studies, "none", at)
+                ratio, low, high = ratio_of_means(mine, plain)
+                cells.append(f"{ratio:10.2f} ({low:.2f} to {high:.2f}) {missed / len(studies):6.0%}")
+            lines.append(f"{family:10} {name:11} {len(studies):7d} {' '.join(cells)}")
     return "\n".join(lines)
 
 
@@ -236,9 +251,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--studies", type=int, default=STUDIES, help=f"studies of each family (default {STUDIES})")
     parser.add_argument("--family", action="append", choices=FAMILIES, help="only this one; may be repeated")
+    parser.add_argument("--trials", type=int, default=FULL, help=f"trials of a study without pruning (default {FULL})")
     arguments = parser.parse_args()
     names = [name for name in CONTESTANTS if name != "none"]
-    found = {family: races(family, arguments.studies, names) for family in arguments.family or FAMILIES}
+    families = arguments.family or FAMILIES
+    found = {family: races(family, arguments.studies, names, arguments.trials) for family in families}
     found["all"] = [one for each in found.values() for one in each]
     print(table(found, names))
     return 0

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.contestants import Asha, contestant
 from benchmarks.pruning import evaluated
-from benchmarks.steps_to_best import FULL, SPACE, Trials, completions, race, studied, trials, unit
+from benchmarks.steps_to_best import FULL, SPACE, Reached, Trials, completions, race, reaching, studied, trials, unit
 from benchmarks.worlds import PROBLEMS, SAMPLES, paper
 from study.assignment import Report
 from study.spec import Plugin
@@ -27,7 +27,7 @@ def flat(rates: list[float]) -> Trials:
 
 
 def test_without_pruning_every_trial_is_trained_to_its_end():
-    with studied("none", 0) as study:
+    with studied("none", 0, FULL) as study:
         found = list(completions(study, flat([0.25, 0.5])))
     assert [accuracy for _, accuracy in found[:-1]] == pytest.approx([0.25, 0.5] * (FULL // 2))
     assert found[-1] == (FULL * LAST, -1.0)
@@ -35,16 +35,28 @@ def test_without_pruning_every_trial_is_trained_to_its_end():
 
 def test_steps_of_running_and_pruned_trials_are_counted():
     """Four at a time: when the first one completes, the other three stand at their last evaluation or just before."""
-    with studied("none", 0) as study:
+    with studied("none", 0, FULL) as study:
         first, _ = next(iter(completions(study, flat([0.5]))))
     assert first == LAST + 3 * paper().steps[-2]
 
 
 def test_the_study_without_pruning_reaches_its_own_target():
     found = race("sweep", 0, ["tune-asha"])
-    assert found["none"].reached
-    assert 0 < found["none"].steps <= FULL * LAST
-    assert found["tune-asha"].steps > 0
+    assert all(found["none"].reached)
+    exactly, nearly = found["none"].steps
+    assert 0 < nearly <= exactly <= FULL * LAST
+    assert found["tune-asha"].steps[0] > 0
+
+
+def test_a_study_that_misses_the_target_is_charged_all_it_trained():
+    course = iter([(280, 0.3), (500, 0.395), (900, 0.2), (1000, -1.0)])
+    assert reaching(course, 0.4) == Reached(steps=(1000, 500), reached=(False, True))
+
+
+def test_nothing_is_trained_beyond_the_target():
+    course = iter([(280, 0.3), (500, 0.5), (900, 0.6)])
+    assert reaching(course, 0.45) == Reached(steps=(500, 500), reached=(True, True))
+    assert next(course) == (900, 0.6)
 
 
 def test_tunes_asha_stops_what_falls_behind_and_its_search_is_told():
@@ -79,7 +91,7 @@ def test_sampled_values_are_measured_on_the_scale_they_are_sampled_on():
 
 def test_in_a_landscape_the_height_follows_from_the_sampled_values():
     """Close to one corner of the space it is not as close to the opposite one."""
-    world = trials("landscape", 3)
+    world = trials("landscape", 3, FULL)
     ends = [world.trial(0, {key: each[end] for key, each in SPACE.items()})[0][-1] for end in ("low", "low", "high")]
     assert ends[0] == ends[1]
     assert abs(ends[0] - ends[2]) > 0.01
