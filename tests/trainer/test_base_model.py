@@ -6,6 +6,8 @@ import functools
 import json
 import random
 import re
+import subprocess
+import sys
 import time
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -17,8 +19,9 @@ from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests import forked
-from trainer import base_model
-from trainer.base_model import MIN_WORKED, SAMPLED_RANGE, ensure_base_model, measure
+from trainer import base_training
+from trainer.base_model import ensure_base_model
+from trainer.base_training import MIN_WORKED, SAMPLED_RANGE, measure
 from trainer.errors import UserError
 from trainer.problems import embedded_problems, random_sum, sum_prompt
 from trainer.tokenizer import BOX, DIGITS, character_tokenizer
@@ -30,10 +33,10 @@ SUMS = st.lists(st.integers(10, 99), min_size=3, max_size=6).map(tuple)
 BRIEF = """
 import functools
 from pathlib import Path
-from trainer import base_model
-base_model.measure = functools.partial(base_model.measure, sums=4)
-base_model.MAX_HOLD, base_model.WORK_DECAY, base_model.HABIT_STEPS = int(arguments[1]), 1, 1
-base_model.MIN_WORKED, base_model.SAMPLED_RANGE = 0.0, (0.0, 1.0)
+from trainer import base_model, base_training
+base_training.measure = functools.partial(base_training.measure, sums=4)
+base_training.MAX_HOLD, base_training.WORK_DECAY, base_training.HABIT_STEPS = int(arguments[1]), 1, 1
+base_training.MIN_WORKED, base_training.SAMPLED_RANGE = 0.0, (0.0, 1.0)
 reports = []
 try:
     print(base_model.ensure_base_model(lambda fraction, text: reports.append(text), cache=Path(arguments[0])))
@@ -50,11 +53,11 @@ def brief(cache: Path, output: Path, *, steps: int = 2, before: str = "") -> For
 @pytest.fixture
 def brief_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three steps of training, a brief check, and no bounds."""
-    monkeypatch.setattr(base_model, "measure", functools.partial(measure, sums=4))
+    monkeypatch.setattr(base_training, "measure", functools.partial(measure, sums=4))
     for steps in ("MAX_HOLD", "WORK_DECAY", "HABIT_STEPS"):
-        monkeypatch.setattr(base_model, steps, 1)
-    monkeypatch.setattr(base_model, "MIN_WORKED", 0.0)
-    monkeypatch.setattr(base_model, "SAMPLED_RANGE", (0.0, 1.0))
+        monkeypatch.setattr(base_training, steps, 1)
+    monkeypatch.setattr(base_training, "MIN_WORKED", 0.0)
+    monkeypatch.setattr(base_training, "SAMPLED_RANGE", (0.0, 1.0))
 
 
 @given(SUMS)
@@ -137,6 +140,12 @@ def test_a_second_call_finds_what_the_first_made(tmp_path: Path, brief_recipe: N
     assert (directory / "model.safetensors").stat() == weights
 
 
+def test_looking_for_it_imports_no_torch() -> None:
+    """A launch only has to know that it is there; torch and transformers take seconds."""
+    code = "import sys, trainer.base_model; sys.exit(bool({'torch', 'transformers'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
 def test_making_it_leaves_the_callers_threads_and_random_state(tmp_path: Path, brief_recipe: None) -> None:
     torch.manual_seed(5)
     expected = torch.rand(3)
@@ -169,9 +178,9 @@ def test_a_damaged_cache_is_made_again(tmp_path: Path, brief_recipe: None, name:
 
 
 def test_a_base_out_of_bounds_is_never_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(base_model, "measure", functools.partial(measure, sums=4))
+    monkeypatch.setattr(base_training, "measure", functools.partial(measure, sums=4))
     for steps in ("MAX_HOLD", "WORK_DECAY", "HABIT_STEPS"):
-        monkeypatch.setattr(base_model, steps, 1)
+        monkeypatch.setattr(base_training, steps, 1)
     with pytest.raises(UserError, match=r"every seed of \(0, 1, 2\); the last one worked 0\.00 of the sums out"):
         ensure_base_model(cache=tmp_path)
     assert not [path for path in tmp_path.iterdir() if path.is_dir()]
