@@ -74,8 +74,10 @@ def exponent(counts: tuple[int, ...], values: list[float]) -> float:
 
 def rows(storage: str = "sqlite") -> list[Row]:
     """Each cost at the most trials against that at the fewest."""
-    found = [measured(trials, storage) for trials in TRIALS]
-    made = []
+    found, made = [], []
+    for trials in TRIALS:
+        found.append(measured(trials, storage))
+        print(f"{trials} trials: {found[-1]}", file=sys.stderr, flush=True)
     for name in COSTS:
         values = [each[name] for each in found]
         steps = [after / before for before, after in itertools.pairwise(values)]

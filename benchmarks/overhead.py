@@ -219,6 +219,7 @@ def rows(
             peer = "Tune's OptunaSearch + ASHA"
             unit, note = "results/s", f"{STEPS} results per trial, {2 * trials} trials, {runs} runs each"
             made.append(compare(claim, peer, mine, theirs, unit=unit, ratio="ours / peer", target=">= 1", note=note))
+            print(f"{claim}: {mine} against {theirs}", file=sys.stderr, flush=True)
     if storages[0] == "sqlite" and concurrency[0] == 8:
         made.append(share(made[0].ours))
     return made

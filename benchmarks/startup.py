@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import signal
 import statistics
 import subprocess
@@ -96,7 +95,7 @@ def launched(study: Path, log: Path, *options: str) -> Iterator[float]:
     command = [str(script("fipo")), "launch", "--out", str(study), *options]
     with log.open("w", encoding="utf-8") as file:
         started = time.monotonic()
-        process = subprocess.Popen(command, stdout=file, stderr=file, start_new_session=True)
+        process = subprocess.Popen(command, stdout=file, stderr=file)
         try:
             yield started
         finally:
@@ -104,7 +103,7 @@ def launched(study: Path, log: Path, *options: str) -> Iterator[float]:
             try:
                 process.wait(60)
             except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
+                process.kill()
                 process.wait()
 
 
@@ -156,4 +155,5 @@ def rows() -> list[Row]:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that a launch is stopped with it
     show(rows())

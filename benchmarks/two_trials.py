@@ -10,6 +10,7 @@ within that. Imports, Ray's start and the end of the study are outside.
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import tempfile
@@ -112,6 +113,21 @@ def processes(seeds: tuple[int, ...]) -> list[Times]:
                 each.wait()
 
 
+def row(claim: str, rate: Callable[[int], float], target: str) -> Row:
+    """Two at once against one after the other, in turns."""
+    pairs = [(rate(2), rate(1)) for _ in range(RUNS)]
+    return compare(
+        claim,
+        "one after the other",
+        [together for together, _ in pairs],
+        [alone for _, alone in pairs],
+        unit="training steps/s",
+        ratio="ours / peer",
+        target=target,
+        note=f"{STEPS} steps of the embedded base, one thread each, without start and end; 2 is the limit; {RUNS} runs",
+    )
+
+
 def rows() -> list[Row]:
     """The claim, and the same without a study."""
     from trainer.base_model import ensure_base_model
@@ -122,24 +138,11 @@ def rows() -> list[Row]:
         ("two trials at once in a study on two cores", study_rate, ">= 1.7"),
         ("the same two as plain processes", process_rate, ""),
     ):
-        together, alone = [], []
-        for _ in range(RUNS):
-            alone.append(rate(1))
-            together.append(rate(2))
-        made.append(
-            compare(
-                claim,
-                "one after the other",
-                together,
-                alone,
-                unit="training steps/s",
-                ratio="ours / peer",
-                target=target,
-                note=f"{STEPS} steps of the embedded base, one thread each, without start and end; 2 is the limit",
-            )
-        )
+        made.append(row(claim, rate, target))
+        print(f"{claim}: {made[-1].ratio:.2f}", file=sys.stderr, flush=True)
     return made
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that a launch is stopped with it
     show(rows())
