@@ -91,14 +91,8 @@ def ours(concurrency: int, storage: str, scratch: Path, **settings: Any) -> floa
         "sampler": {"name": "random", "seed": 0},
         "pruner": {"name": "successive-halving"},
     }
-    spec = StudySpec(
-        name="overhead",
-        concurrency=concurrency,
-        space=SPACE,
-        trainer={"steps": STEPS},
-        storage=storage,
-        **{**common, **settings},
-    )
+    own = {"name": "overhead", "concurrency": concurrency, "space": SPACE, "storage": storage}
+    spec = StudySpec.model_validate({**own, "trainer": {"steps": STEPS}, **common, **settings})
     staging = Staging(spec, scratch / "study")
     directory = staging.publish()
     times = Times()
@@ -181,10 +175,12 @@ def both(concurrency: int, storage: str, runs: int) -> tuple[list[float], list[f
 def trial_seconds() -> float:
     """How long a trial of the default study trains, alone on its core."""
     from trainer.config import TrainerConfig
+    from trainer.records import Evaluation
     from trainer.train import train
 
     with tempfile.TemporaryDirectory() as directory:
-        return [evaluation.seconds for evaluation in train(TrainerConfig(), Path(directory))][-1]
+        evaluations = [each for each in train(TrainerConfig(), Path(directory)) if isinstance(each, Evaluation)]
+    return evaluations[-1].seconds
 
 
 def share(rate: float) -> Row:
@@ -192,7 +188,9 @@ def share(rate: float) -> Row:
     from trainer.config import TrainerConfig
 
     config = TrainerConfig()
-    results = 1 + config.steps // config.evaluation.sets[0].every + 1  # the base model's, and Tune's last word
+    results = (
+        1 + config.steps // (config.evaluation.sets[0].every or config.steps) + 1
+    )  # the base model's, and Tune's last word
     driver, trial = results / rate, trial_seconds()
     return Row(
         claim="the driver's time for one tiny trial",

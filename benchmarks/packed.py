@@ -80,7 +80,8 @@ def padded_score(
         temperature=temperature, wants_entropy=not torch.is_grad_enabled(),
     )  # fmt: skip
     empty = torch.zeros(len(responses), int(counts.max()))
-    return tuple(empty.index_put((row, slot), values) for values in (log_probs, entropy, torch.ones_like(entropy)))
+    padded = [empty.index_put((row, slot), values) for values in (log_probs, entropy, torch.ones_like(entropy))]
+    return padded[0], padded[1], padded[2]
 
 
 def batch(

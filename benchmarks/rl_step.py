@@ -78,10 +78,10 @@ def ours(steps: int) -> dict[str, float | list[float]]:
     optimizer = torch.optim.AdamW(
         policy.model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
     )
-    seconds, lengths = [], []
+    seconds, lengths, counter = [], [], FlopCounterMode(display=False)
     for step in range(1, steps + 2):
         started = time.perf_counter()
-        with FlopCounterMode(display=False) if step > steps else nullcontext() as counter:
+        with counter if step > steps else nullcontext():
             batch = sample_batch(sampler, stream, policy, ALONE, config, step=step)
             old = score_old(policy, None, ALONE, batch, config, step=step)
             update(policy, ALONE, optimizer, old, config, step=step)
