@@ -7,7 +7,6 @@ import re
 import shlex
 from pathlib import Path
 
-import click
 import pytest
 import typer
 import yaml
@@ -68,11 +67,11 @@ def test_every_example_of_the_help_can_be_typed() -> None:
 
 def fipo(words: list[str]) -> None:
     """Parse as the command line does, without running it; then look at what only the command itself would."""
-    context = FIPO.make_context("fipo", list(words))
-    name, command, rest = FIPO.resolve_command(context, [*context._protected_args, *context.args])
+    context = typer.Context(FIPO, info_name="fipo")
+    name, command, rest = FIPO.resolve_command(context, list(words))
     try:
         given = command.make_context(name, rest, parent=context).params
-    except click.exceptions.Exit:  # --help
+    except typer.Exit:  # --help
         return
     assert given.get("to") in (None, *SUFFIXES)
     assert given.get("preset") in (None, *preset_names())
