@@ -57,7 +57,7 @@ CHANGES_THE_ENGINE = {
     "rollout.vllm.tensor_parallel_size": 2, "rollout.vllm.gpu_memory_utilization": 0.3,
     "rollout.vllm.max_model_len": 128, "rollout.vllm.max_num_seqs": 8, "rollout.vllm.max_num_batched_tokens": 512,
     "rollout.vllm.enforce_eager": True, "rollout.vllm.dtype": "bfloat16", "rollout.vllm.kv_cache_dtype": "fp8",
-    "rollout.vllm.prefix_caching": False,
+    "rollout.vllm.prefix_caching": False, "seed": 1, "rank_timeout": 60.0,
 }  # fmt: skip
 
 
