@@ -97,6 +97,7 @@ def prepare(spec: StudySpec, progress: Progress) -> None:
 
 
 def _check_model(path: str) -> None:
+    path = os.path.expanduser(path)  # noqa: PTH111, for pathlib raises where a user is not known
     if path.startswith((".", "/", "~")) and not (Path(path) / "config.json").exists():
         raise UserError(f"model.path = {path!r}: no config.json there; give a model directory, a hub name or embedded")
     from transformers import AutoConfig

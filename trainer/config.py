@@ -5,13 +5,9 @@ Lengths are in tokens, rates are per optimizer step, paper means arXiv 2603.1983
 
 from __future__ import annotations
 
-import os.path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
-
-Place = Annotated[str, AfterValidator(os.path.expanduser)]
-"""A local path, in which ~ is the home directory, or a name."""
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Frozen(BaseModel):
@@ -21,7 +17,7 @@ class Frozen(BaseModel):
 
 
 class ModelConfig(Frozen):
-    path: Place = "embedded"
+    path: str = "embedded"
     """`embedded` (the tiny base model this project makes itself), a local directory, or a hub name."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Arithmetic of the forward pass. Master weights and optimizer state are always float32."""
@@ -32,7 +28,7 @@ class ModelConfig(Frozen):
 
 
 class DataConfig(Frozen):
-    train: Place = "embedded:train"
+    train: str = "embedded:train"
     """Training problems: `embedded:train` (generated sums), a local JSONL, JSON, CSV or parquet file, or a hub name
     (`owner/name`, `owner/name:split` or `owner/name:config:split`)."""
     template: Literal["plain", "boxed", "answer"] = "plain"
@@ -158,7 +154,7 @@ class OptimizerConfig(Frozen):
 class EvaluationSet(Frozen):
     name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9_.-]+$")
     """Names the set in every metric, for example `aime_2024`."""
-    path: Place
+    path: str
     """`embedded:select`, `embedded:report`, a file or a hub name. Sets named aime... must have integer answers."""
     samples: int = Field(default=8, ge=1)
     """k: responses per problem (paper: 32)."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os.path
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -83,7 +84,7 @@ def evaluation_problems(config: TrainerConfig) -> dict[str, list[Problem]]:
 
 def _rows(path: str) -> tuple[int, list[Row]]:
     """How many rows there are, and the rows themselves, some repeats already left out."""
-    file = Path(path)
+    file = Path(os.path.expanduser(path))  # noqa: PTH111, for pathlib raises where a user is not known
     if file.suffix.lower() in SUFFIXES or file.exists():
         return _file_rows(file)
     if path.count("/") != 1 or path.startswith((".", "/", "~")):

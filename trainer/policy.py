@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import os.path
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -47,7 +48,7 @@ def load_policy(config: ModelConfig, ranks: Ranks = ALONE) -> Policy:
     Raises:
         UserError: no model there that can be trained, see `load_pretrained`.
     """
-    path = str(ensure_base_model()) if config.path == "embedded" else config.path
+    path = str(ensure_base_model()) if config.path == "embedded" else os.path.expanduser(config.path)  # noqa: PTH111
     model, tokenizer = load_pretrained(path, dtype=getattr(torch, config.dtype))
     if config.cpu_offload and ranks.size == 1:
         raise UserError("model.cpu_offload = true needs several ranks; start with torchrun, or set it to false")

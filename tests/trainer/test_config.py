@@ -47,16 +47,6 @@ def test_one_line_names_file_key_value_and_mend(data: dict, parts: list[str]) ->
         assert part in message
 
 
-def test_a_tilde_is_the_home_directory_in_every_path(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", "/home/me")
-    config = TrainerConfig.model_validate(
-        {"model": {"path": "~/m"}, "data": {"train": "~/t.csv"}, "evaluation": {"sets": [{"name": "a", "path": "~/a"}]}}
-    )
-    assert (config.model.path, config.data.train) == ("/home/me/m", "/home/me/t.csv")
-    assert config.evaluation.sets[0].path == "/home/me/a"
-    assert TrainerConfig.model_validate({"model": {"path": "a/~b"}}).model.path == "a/~b"
-
-
 def test_a_config_is_frozen_and_round_trips() -> None:
     config = TrainerConfig.model_validate({"fipo": {"gamma": 0.5}})
     assert TrainerConfig.model_validate(config.model_dump(mode="json")) == config

@@ -167,6 +167,12 @@ def test_a_path_to_nothing_is_refused(path: str) -> None:
         load_problems(path)
 
 
+def test_a_tilde_is_the_home_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "p.jsonl").write_text('{"problem": "1+1=", "answer": "2"}\n')
+    assert load_problems("~/p.jsonl") == [Problem("1+1=", "2")]
+
+
 def test_an_unknown_kind_of_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "data.xlsx").write_text("")
     with pytest.raises(UserError, match=r"unknown kind of file; allowed: \.jsonl, \.json, \.csv, \.parquet"):

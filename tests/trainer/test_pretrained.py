@@ -79,6 +79,12 @@ def test_a_broken_model_is_refused_with_one_line(
     assert capfd.readouterr().err == ""
 
 
+def test_a_tilde_is_the_home_directory(random_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(random_model.parent))
+    policy = load_policy(ModelConfig(path=f"~/{random_model.name}"))
+    assert policy.model.name_or_path == str(random_model)  # from which a vLLM engine is started too
+
+
 def saved(net: torch.nn.Module, random_model: Path, directory: Path) -> Path:
     net.save_pretrained(directory)
     AutoTokenizer.from_pretrained(random_model).save_pretrained(directory)
