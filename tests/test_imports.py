@@ -57,6 +57,18 @@ def test_not_even_a_function_imports_from_above(package: str, above: set[str]) -
                 assert not above & {found.split(".")[0] for found in imported([each])}, name
 
 
+def test_one_file_imports_vllm() -> None:
+    """The others do without it, so that a change of its interface is mended in one place."""
+    homes = {
+        name
+        for package in ("trainer", "study", "dashboards")
+        for name, path in modules(package).items()
+        for each in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(each, ast.Import | ast.ImportFrom) and any(n.split(".")[0] == "vllm" for n in imported([each]))
+    }
+    assert homes == {"trainer.vllm_rollout"}
+
+
 def test_no_circle_of_imports() -> None:
     known = modules("trainer") | modules("study") | modules("dashboards")
     graph = {
