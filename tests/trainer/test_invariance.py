@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
@@ -80,8 +81,7 @@ def test_loss_and_gradient_are_those_of_single_sequences(
         groups=[batch.groups[place][turn] for place in order],
         advantages=[batch.advantages[place][turn] for place in order],
     )
-    default, attention.SHORT = attention.SHORT, short
-    try:
+    with mock.patch.object(attention, "SHORT", short):
         old = score_old(policy, None, ALONE, shuffled, config, step=1)
         parts = [
             dataclasses.replace(part, old_log_probs=drifted(part.old_log_probs, part.responses, seed))
@@ -89,8 +89,6 @@ def test_loss_and_gradient_are_those_of_single_sequences(
         ]
         recorder = Recorder(policy)
         metrics = update(policy, ALONE, recorder, dataclasses.replace(old, minibatches=[parts]), config, step=1)
-    finally:
-        attention.SHORT = default
     loss, gradient = by_hand(policies[False], seed, config)
     assert len(recorder.gradients) == 1
     assert metrics["loss"] == pytest.approx(loss, rel=tolerance, abs=tolerance / 100)

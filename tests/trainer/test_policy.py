@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -48,9 +49,9 @@ def score_alone(policy: Policy, response: Response) -> torch.Tensor:
 @settings(deadline=None, max_examples=30)
 @given(responses, st.sampled_from([0, 1000]))
 def test_packing_leaves_log_probs_and_gradients_unchanged(policy: Policy, batch: list[Response], short: int) -> None:
-    attention.SHORT = short  # both ways through: one sequence at a time, and padded side by side
     parameters = list(policy.model.parameters())
-    log_probs, _, mask = score(policy, batch, temperature=1.0, dtype=torch.float32)
+    with mock.patch.object(attention, "SHORT", short):  # both ways: one sequence at a time, and padded side by side
+        log_probs, _, mask = score(policy, batch, temperature=1.0, dtype=torch.float32)
     upstream = torch.randn(log_probs.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     gradients = torch.autograd.grad((log_probs * upstream).sum(), parameters)
     alone = [score_alone(policy, each) for each in batch]
