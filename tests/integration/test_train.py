@@ -97,6 +97,7 @@ def test_the_same_config_gives_the_same_numbers(uninterrupted: Path, tmp_path: P
 def test_another_seed_gives_other_numbers(uninterrupted: Path, tmp_path: Path) -> None:
     run(tmp_path, short(seed=1, steps=2), tmp_path / "other")
     assert numbers(tmp_path / "other")[1] != numbers(uninterrupted)[1]
+    assert numbers(tmp_path / "other")[0] == numbers(uninterrupted)[0]  # trials are evaluated on the same draws
 
 
 def test_the_first_minibatch_has_ratio_one_in_every_step(uninterrupted: Path) -> None:
