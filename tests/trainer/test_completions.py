@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
+import numpy as np
 import polars
 import pytest
 import torch
@@ -28,6 +30,7 @@ def test_tokens_carry_their_weights_and_ratios_of_the_step(
     """Micro-batches of 40 tokens, so that not all go through the model at once."""
     config = changed(small_config, "optimizer", micro_batch_tokens=40, learning_rate=0.05)
     batch = sampled_batch(policy)
+    batch = dataclasses.replace(batch, rewards=np.arange(32.0).reshape(8, 4).tolist())
     chosen = choose(policy, batch, config)
     before = _log_probs(policy, chosen.responses)
     optimizer = torch.optim.SGD(policy.model.parameters(), lr=0.05)
@@ -36,6 +39,8 @@ def test_tokens_carry_their_weights_and_ratios_of_the_step(
     table.write_parquet(tmp_path / "table.parquet")
     rows = polars.read_parquet(tmp_path / "table.parquet").to_dicts()
     assert len(rows) == config.evaluation.completions == 8
+    assert [row["reward"] for row in rows] == [4 * group + one for group in range(4) for one in range(2)]
+    assert [row["advantage"] for row in rows] == [value for each in batch.advantages[:4] for value in each[:2]]
     after = _log_probs(policy, chosen.responses)
     for row, response, old, new in zip(rows, chosen.responses, before, after, strict=True):
         length = len(response.tokens)

@@ -118,6 +118,21 @@ def test_every_outcome_is_kept_and_adds_up_to_the_score(small_config: TrainerCon
     assert outcomes["prediction"].null_count() > 0 and set(outcomes["set"]) == {"aime"}
 
 
+def test_sets_of_other_names_are_drawn_independently(small_config: TrainerConfig) -> None:
+    policy, problems = load_policy(small_config.model), [Problem("1+1=", "2")] * 3
+    sampler = TransformersSampler(
+        policy.model, end_tokens=policy.end_tokens, pad_token=policy.pad_token, device=policy.device
+    )
+    drawn = []
+    for name, step in (("a", 1), ("b", 1), ("a", 2), ("a", 1)):
+        each = EvaluationSet(name=name, path="", samples=8)
+        config = changed(small_config, "evaluation", top_p=1.0)
+        result = whole(evaluate_set(sampler, policy, ALONE, each, problems, config=config, step=step, races=False))
+        drawn.append(result.outcomes["prediction"].to_list())
+        assert len(set(zip(*[iter(drawn[-1])] * 8, strict=True))) == 3  # and so are the problems of a set
+    assert drawn[0] == drawn[3] and drawn[1] != drawn[0] != drawn[2]
+
+
 @pytest.fixture
 def racing(small_config: TrainerConfig) -> Callable[[bool], Looks[SetResult]]:
     """An evaluation of 7 samples of 10 problems; when it races, 2 first."""

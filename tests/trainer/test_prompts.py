@@ -55,11 +55,11 @@ def test_the_chat_format_is_the_tokenizers(policy: Policy) -> None:
 
 
 def test_prompts_that_are_too_long_are_left_out_and_counted(policy: Policy, caplog: pytest.LogCaptureFixture) -> None:
-    problems = [Problem("1+1=", "2"), Problem("11+11+11=", "33")]
+    problems = [Problem("1+1=", "2"), Problem("11+1=", "12")]
     with caplog.at_level(logging.WARNING):
-        kept = fitting(problems, policy, TrainerConfig(data=DataConfig(max_prompt_length=5)))
+        kept = fitting(problems, policy, TrainerConfig(data=DataConfig(max_prompt_length=4)))
     assert kept == problems[:1]
-    assert "1 of 2 prompts are longer than data.max_prompt_length = 5" in caplog.text
+    assert "1 of 2 prompts are longer than data.max_prompt_length = 4" in caplog.text
     with pytest.raises(UserError, match="every one of the 2 prompts"):
         fitting(problems, policy, TrainerConfig(data=DataConfig(max_prompt_length=2)))
 

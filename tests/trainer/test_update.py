@@ -17,6 +17,7 @@ from trainer.errors import TrainingDiverged
 from trainer.groups import minibatches
 from trainer.policy import Policy, load_policy, micro_batches
 from trainer.ranks import ALONE
+from trainer.train import set_learning_rate
 from trainer.update import score_old, update
 
 
@@ -103,6 +104,19 @@ def test_micro_batches_are_as_few_as_the_limit_allows() -> None:
     assert len(micro_batches(lengths, 400)) == -(-sum(lengths) // 400)
     assert len(micro_batches([100, 100, 30, 30], 130)) == 2
     assert len(micro_batches([101] * 5, 200, ranks=2)) == 6
+
+
+def test_the_learning_rate_rises_and_stays_or_falls_along_a_cosine() -> None:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    for schedule, expected in (
+        ("constant", [0.25, 0.5, 0.75, 1.0, 1.0, 1.0, 1.0, 1.0]),
+        ("cosine", [0.25, 0.5, 0.75, 1.0, (1 + 0.5**0.5) / 2, 0.5, (1 - 0.5**0.5) / 2, 0.0]),
+    ):
+        settings = {"learning_rate": 2.0, "warmup_steps": 4, "schedule": schedule}
+        config = TrainerConfig.model_validate({"steps": 8, "optimizer": settings})
+        rates = [set_learning_rate(optimizer, config, step) for step in range(1, 9)]
+        assert rates == pytest.approx([2.0 * each for each in expected])
+        assert optimizer.param_groups[0]["lr"] == rates[-1]
 
 
 def test_a_short_batch_keeps_the_number_of_optimizer_steps(policy: Policy, small_config: TrainerConfig) -> None:

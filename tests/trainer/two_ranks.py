@@ -38,7 +38,9 @@ def gradient(
     config = one_minibatch(micro_batch_tokens)
     config = config.model_copy(update={"model": ModelConfig.model_construct(dtype=dtype)})
     recorder = Recorder(policy)  # like any optimizer, before a forward pass leaves whole parameters in their place
-    old = score_old(policy, None, ranks, made_up_batch(SEED), config, step=1)
+    batch = made_up_batch(SEED)
+    nine = dataclasses.replace(batch, groups=batch.groups[:3], advantages=batch.advantages[:3])
+    old = score_old(policy, None, ranks, nine, config, step=1)
     parts = [
         dataclasses.replace(part, old_log_probs=drifted(part.old_log_probs, part.responses, SEED))
         for part in old.minibatches[0]
