@@ -69,11 +69,20 @@ def test_the_server_ends_with_the_process_that_started_it(tmp_path: Path) -> Non
         assert probe.connect_ex(("127.0.0.1", served.port)) != 0
 
 
-def test_settings_live_in_the_address_and_open_again(finished: Served, browser: Browser) -> None:
+def test_settings_are_made_with_the_keyboard_live_in_the_address_and_open_again(
+    finished: Served, browser: Browser
+) -> None:
     page, trouble = watched(browser)
     page.goto(f"{finished.address}length-accuracy")
-    page.get_by_role("combobox", name="Colour").click()
-    page.get_by_role("option", name="learning rate").click()
+    colour = page.get_by_role("combobox", name="Colour")
+    expect(colour).to_be_visible()
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        if colour.evaluate("element => element === document.activeElement"):
+            break
+    page.keyboard.type("learning")
+    expect(page.get_by_role("option", name="learning rate")).to_be_visible()
+    page.keyboard.press("Enter")
     page.wait_for_url("**/length-accuracy?colour=learning+rate")
     expect(page.get_by_text("learning rate", exact=True).first).to_be_visible()
     other, _ = watched(browser)
