@@ -32,6 +32,7 @@ LIMITS = {
     "packed": 600,
     "rl_step": 1200,
     "growth": 900,
+    "dashboard": 900,
 }
 """Seconds that each script may take."""
 RESULTS = Path(__file__).parent / "results"
