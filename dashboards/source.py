@@ -30,6 +30,9 @@ ASK_STORAGE_EVERY, ASK_DATABASE_EVERY = 4, 15
 """Seconds between two readings of what has no file whose change could be seen: a bare Optuna storage, and the database
 of a study whose directory tells of new evaluations by itself."""
 
+COLLECT_EVERY = 20
+"""Readings after which garbage is looked for."""
+
 Stamp = tuple[tuple[str, int, int], ...]
 
 
@@ -159,17 +162,18 @@ class Reader:
         before, self._stamp = self._latest, stamp
         if before is None or not _same(before.found, found):
             self._latest = Reading(before.version + 1 if before else 1, found)
-            _freeze(collect=before is not None)
+            _freeze(collect=self._latest.version % COLLECT_EVERY == 0)
 
 
 def _freeze(*, collect: bool) -> None:
     """Take all that is alive out of the garbage collector's sight until the next reading; garbage first if `collect`.
 
     Streamlit collects after every run of a page, of the watcher's too, and would look each time through the million
-    objects of a large study.
+    objects of a large study. Looking once takes half a second in which no page runs, and finds little: what an older
+    reading held goes with it.
     """
     gc.unfreeze()
-    if collect:  # at the first reading there is nothing yet to collect, and someone waits
+    if collect:
         gc.collect()
     gc.freeze()
 
