@@ -28,20 +28,21 @@ from trainer.config import TrainerConfig
 pytestmark = pytest.mark.browser
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_page_of_a_finished_study_draws_without_an_error(finished: Served, browser: Browser, scheme: str) -> None:
-    page, trouble = watched(browser, color_scheme=scheme)
+def test_every_page_of_a_finished_study_draws_without_an_error(finished: Served, browser: Browser) -> None:
+    page, trouble = watched(browser, color_scheme="light")
     walk(page, finished, trouble)
     page.close()
 
 
-def test_every_page_of_a_running_study_draws_without_an_error(tmp_path: Path, serve, browser: Browser) -> None:
+def test_every_page_of_a_running_study_draws_in_the_dark_without_an_error(
+    tmp_path: Path, serve, browser: Browser
+) -> None:
     study = SyntheticStudy(tmp_path / "running")
     for _ in range(2):
         study.run(study.begin())
     study.run(study.begin(), until=22)
     study.begin()
-    page, trouble = watched(browser)
+    page, trouble = watched(browser, color_scheme="dark")
     served = serve(study.directory)
     walk(page, served, trouble)
     expect(page.get_by_text("2 running")).to_be_visible()
