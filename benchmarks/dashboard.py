@@ -10,19 +10,13 @@ size with its children, in MB. `started` is from the command to the first answer
 from __future__ import annotations
 
 import argparse
-import atexit
 import contextlib
 import json
 import os
 import shutil
-import socket
-import subprocess
 import sys
 import tempfile
-import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +26,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from benchmarks.dashboard_study import STEPS, write_large_study
 from benchmarks.result import Row, compare
+from benchmarks.served import Server, free_port
 from study.directory import trial_directory
 
 CHROMIUM = os.environ.get("CHROMIUM", shutil.which("chromium") or "/usr/bin/chromium")
@@ -47,44 +42,6 @@ LIMITS = {
     MEMORY: 1500.0,
 }  # fmt: skip
 """What is allowed at 1,000 trials, seconds or MB."""
-
-
-class Server:
-    """A process that serves a page, and the peak of its memory."""
-
-    def __init__(self, command: list[str], port: int) -> None:
-        self.port, self.began, self.peak = port, time.perf_counter(), 0.0
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        atexit.register(self.process.terminate)  # also when a page is not drawn in time
-        self._watching = threading.Thread(target=self._watch, daemon=True)
-        self._watching.start()
-        while not _answers(port):
-            if self.process.poll() is not None:
-                raise SystemExit(f"{' '.join(command)}: ended with code {self.process.returncode}")
-            time.sleep(0.05)
-        self.started = time.perf_counter() - self.began
-
-    def stop(self) -> None:
-        self.process.terminate()
-        self.process.wait(timeout=30)
-
-    def _watch(self) -> None:
-        while self.process.poll() is None:
-            try:
-                own = psutil.Process(self.process.pid)
-                size = sum(each.memory_info().rss for each in [own, *own.children(recursive=True)])
-                self.peak = max(self.peak, size / 1e6)
-            except psutil.NoSuchProcess:
-                pass
-            time.sleep(0.2)
-
-
-def _answers(port: int) -> bool:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=60):
-            return True
-    except (urllib.error.URLError, OSError):
-        return False
 
 
 @dataclass(frozen=True)
@@ -144,7 +101,7 @@ def measure(directory: Path, browser: Browser) -> dict[str, Taken]:
 
 def measure_peer(command: str, directory: Path, browser: Browser) -> dict[str, Taken]:
     """optuna-dashboard on the same storage: its page of the study, with history, importance and timeline."""
-    port = _free_port()
+    port = free_port()
     server = Server([command, f"sqlite:///{directory / 'optuna.db'}", "--port", str(port)], port)
     page = _page(browser)
     found = {"started": Taken(server.started)}
@@ -157,14 +114,8 @@ def measure_peer(command: str, directory: Path, browser: Browser) -> dict[str, T
 
 
 def _serve(directory: Path) -> Server:
-    port = _free_port()
+    port = free_port()
     return Server([sys.executable, "-m", "dashboards.serve", str(directory), "--port", str(port)], port)
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
 
 
 def _page(browser: Browser) -> Page:
