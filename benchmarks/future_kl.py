@@ -4,7 +4,7 @@
     python -m benchmarks.future_kl --length 4096 --device cuda
 
 The paper (arXiv 2603.19835, Listing 1) sums chunk by chunk with a matrix of discounts from every token to those of the
-chunk: O(B L^2) work. `trainer.losses.future_kl` is a blocked scan. Both run on all cores, in turn, after their results
+chunk: O(B L^2) work. `trainer.losses.future_kl` is a blocked scan. Both run on one thread, in turn, after their results
 were found equal. Memory is the peak of the process beyond the inputs, at lengths far above what is trained on, where
 it stands out from what a process takes anyway.
 """
@@ -64,6 +64,7 @@ def seconds(way: Callable[..., Tensor], given: tuple[Tensor, Tensor], calls: int
 
 def speed(batch: int, length: int, device: str, runs: int) -> Row:
     """Ours against the chunked matmul. Raises AssertionError when they disagree."""
+    torch.set_num_threads(1)
     given = inputs(batch, length, device)
     torch.testing.assert_close(
         future_kl(*given, gamma=GAMMA), chunked_matmul(*given, gamma=GAMMA), rtol=1e-4, atol=1e-5
