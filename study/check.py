@@ -81,8 +81,8 @@ def _complete(spec: StudySpec) -> StudySpec:
         )
     if pruners.sees_problems(pruner.name, pruner.options) and spec.metric != "avg@k":
         raise UserError(f"metric = {spec.metric!r}: pruner aime compares avg@k; set metric to avg@k, or another pruner")
-    _check_grid(spec)
-    _check_study(spec)
+    _check_types(spec)
+    check_settings(spec, controls=len(spec.enqueue))
     _rehearse(spec)
     labels = [control.label for control in spec.enqueue]
     if len(set(labels)) != len(labels):
@@ -149,7 +149,15 @@ def _typed_space(spec: StudySpec) -> dict[str, Any]:
     return typed
 
 
-def _check_study(spec: StudySpec) -> None:
+def check_settings(spec: StudySpec, *, controls: int) -> None:
+    """What has to hold of a spec also when it has changed while its study runs.
+
+    Args:
+        controls: trials that are in the study beside those that the sampler gives.
+    Raises:
+        UserError: two of its settings, or one and what is installed, do not go together.
+    """
+    _check_size(spec, controls)
     for name in ("wandb", "mlflow"):
         if getattr(spec.tracking, name) is not None and find_spec(name) is None:
             raise UserError(f"tracking.{name}: the package {name} is not installed; pip install {name}, or remove it")
@@ -171,8 +179,12 @@ def _check_study(spec: StudySpec) -> None:
         raise UserError(f"replicas: with two objectives (against = {spec.against}) no trial is the best; remove one")
 
 
-def _check_grid(spec: StudySpec) -> None:
-    grid = spec.sampler.name in ("grid", "brute-force")
+def _lists_values(spec: StudySpec) -> bool:
+    return spec.sampler.name in ("grid", "brute-force")
+
+
+def _check_types(spec: StudySpec) -> None:
+    grid = _lists_values(spec)
     for key, distribution in spec.space.items():
         if grid and grid_values(distribution) is None:
             raise UserError(
@@ -184,13 +196,16 @@ def _check_grid(spec: StudySpec) -> None:
                 f"space.{key}.type = 'grid': sampler {spec.sampler.name} does not try every value;"
                 " set sampler.name to grid, or the type to choice"
             )
-    if not grid:
+
+
+def _check_size(spec: StudySpec, controls: int) -> None:
+    if not _lists_values(spec):
         return
     size = math.prod(len(grid_values(distribution) or ()) for distribution in spec.space.values())
-    if spec.trials > size + len(spec.enqueue):
+    if spec.trials > size + controls:
         raise UserError(
-            f"trials = {spec.trials}: the grid has {size} points and enqueue {len(spec.enqueue)} controls;"
-            f" set at most {size + len(spec.enqueue)}"
+            f"trials = {spec.trials}: the grid has {size} points, and there are {controls} controls;"
+            f" set at most {size + controls}"
         )
 
 

@@ -121,7 +121,8 @@ def carry_out(bridge: Bridge, command: Stop | Change | Add | Enqueue) -> str:
 
     control = checked_control(bridge.spec, command.label, command.values)
     bridge.enqueue(control)
-    return f"{_change(bridge, {'trials': bridge.spec.trials + 1})}; {control.label} is next in the queue"
+    said = _change(bridge, {"trials": bridge.spec.trials + 1})
+    return f"{said}; {control.label} is next in the queue"
 
 
 def _stop(bridge: Bridge, number: int | None) -> str:
@@ -136,12 +137,15 @@ def _stop(bridge: Bridge, number: int | None) -> str:
 
 
 def _change(bridge: Bridge, values: Mapping[str, Any]) -> str:
+    from study.check import check_settings
+
     data = bridge.spec.model_dump(mode="json")
     for key, value in values.items():
         if key.split(".")[0] not in LIVE:
             raise UserError(f"{key} = {value}: cannot change once a study has begun; allowed: {', '.join(LIVE)}")
         set_dotted(data, key, value)
     spec = validate(StudySpec, data, source="set")
+    check_settings(spec, controls=sum("control" in each.user_attrs for each in bridge.study.get_trials(deepcopy=False)))
     bridge.change(spec)
     return ", ".join(f"{key} is {value}" for key, value in values.items())
 

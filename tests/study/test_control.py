@@ -9,7 +9,7 @@ import pytest
 
 from study.assignment import Report
 from study.bridge import Bridge
-from study.control import Add, Change, Enqueue, Stop, answer_all, send
+from study.control import Add, Change, Enqueue, Stop, answer_all, carry_out, send
 from study.directory import Staging
 from study.lock import driver_lock
 from study.results import read_study
@@ -85,6 +85,7 @@ def test_a_stopped_study_begins_nothing(driven):
         (Stop(trial=9), "--trial 9: is not running; running are none"),
         (Change(values={"sampler.name": "random"}), "cannot change once a study has begun; allowed: trials"),
         (Change(values={"concurrency": 0}), "concurrency = 0: input should be greater than or equal to 1"),
+        (Change(values={"budget.gpu_hours": 5}), "gpus_per_worker is 0"),
         (Enqueue(label="x", values={RATE: 1.0}), "lies outside space"),
         (Enqueue(label="x", values={"fipo.gama": 1.0}), "did you mean fipo.gamma?"),
     ],
@@ -96,6 +97,14 @@ def test_what_cannot_be_done_is_refused_by_the_driver_too(driven, command, words
     assert words in str(refusal.value)
     assert written(driven) == before
     assert list((driven.directory / "control").iterdir()) == []
+
+
+def test_a_grid_takes_more_controls_but_no_more_points_than_it_has(make_bridge):
+    space = {"fipo.half_life": {"type": "grid", "values": [8, 32]}}
+    bridge = make_bridge(trials=2, space=space, sampler={"name": "grid"}, pruner={"name": "none"})
+    carry_out(bridge, Enqueue(label="again", values={"fipo.half_life": 8}))
+    with pytest.raises(UserError, match="trials = 4: the grid has 2 points, and there are 1 controls; set at most 3"):
+        carry_out(bridge, Add(trials=1))
 
 
 def test_what_is_no_command_does_not_end_the_study(driven):
