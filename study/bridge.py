@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import shutil
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -183,8 +184,11 @@ class Bridge:
         return not any(each.state.name == "WAITING" for each in trials) and not self._due(trials)
 
     def finish(self, number: int) -> None:
-        """Tell Optuna how trial `number` ended. One that stopped short of its last step without a reason failed, unless
-        the study is ending: then it stays RUNNING, for a driver to come."""
+        """Tell Optuna how trial `number` ended; a pruned one loses its checkpoints.
+
+        One that stopped short of its last step without a reason failed, unless the study is ending: then it stays
+        RUNNING, for a driver to come.
+        """
         from optuna.trial import TrialState
 
         running = self._running.pop(number, None)
@@ -202,6 +206,8 @@ class Bridge:
             self.notifier.tell("failed", f"trial {number} failed: {running.fail_reason}", trial=number)
         elif running.pruned_at is not None:
             self.study.tell(trial, state=TrialState.PRUNED)
+            # At 32B they are 400 GB a trial, and no one goes on with a pruned one.
+            shutil.rmtree(running.directory / "checkpoints", ignore_errors=True)
         else:
             self.study.tell(trial, [running.value, running.length] if self.spec.against else running.value)
             if running.value > self.account.best:

@@ -49,6 +49,20 @@ def test_the_written_config_is_complete_and_holds_the_sampled_value(make_bridge)
     assert set(written) == set(TrainerConfig.model_fields)
 
 
+def test_only_a_pruned_trial_loses_its_checkpoints(make_bridge):
+    bridge = make_bridge(pruner=MEDIAN)
+    for values in ([0.5] * 5, [0.5] * 5, [0.1] * 5):
+        assignment = bridge.ask()
+        (assignment.directory / "checkpoints" / "step-000005").mkdir(parents=True)
+        for index, value in enumerate(values):
+            if bridge.report(assignment.number, Report(index * 5, value)):
+                break
+        bridge.finish(assignment.number)
+    kept = [(bridge.directory / f"trials/{number:04d}/checkpoints").exists() for number in range(3)]
+    assert kept == [True, True, False]
+    assert (bridge.directory / "trials/0002/config.yaml").exists()
+
+
 def test_the_median_pruner_stops_the_trial_below_the_median_and_no_other(make_bridge):
     bridge = make_bridge(pruner=MEDIAN)
     good = [0.2, 0.3, 0.4, 0.5, 0.6]
