@@ -1,9 +1,17 @@
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from study.results import StudyResults, read_study
 from tests.dashboards.synthetic import ended_early, write_study
+
+
+@pytest.fixture(autouse=True)
+def _main_module_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """AppTest leaves its script behind as the main module, which processes that multiprocessing starts would run."""
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
 
 
 @pytest.fixture(scope="session")
