@@ -5,7 +5,8 @@
 The exponent is the slope of a straight line through log(seconds) against log(size), the fastest of several runs at each
 size: 1 is proportional growth, below 1 fixed costs are spread over more work, 2 is the square. The embedded base model
 on one thread; score and update go through `trainer.update` with random responses, so only their number and length
-matter. Ranks are whole training steps under torchrun, one thread to a rank.
+matter. Two ranks under torchrun, one thread to each: whole training steps of the tiny model, which FSDP only slows, and
+score and update of the wider model of `benchmarks.packed`, in which there is something to share.
 """
 
 from __future__ import annotations
@@ -24,13 +25,14 @@ import numpy as np
 import torch
 
 from benchmarks.future_kl import GAMMA, inputs
-from benchmarks.result import Row, show
-from trainer.config import TrainerConfig
+from benchmarks.packed import model_directory
+from benchmarks.result import Row, compare, show
+from trainer.config import ModelConfig, TrainerConfig
 from trainer.groups import Batch
 from trainer.losses import future_kl
 from trainer.policy import Policy, load_policy
 from trainer.problems import Problem
-from trainer.ranks import ALONE
+from trainer.ranks import ALONE, Ranks, start_ranks
 from trainer.records import read_lines
 from trainer.rollout import Request, Response, request_seed
 from trainer.train import start_sampler
@@ -40,7 +42,7 @@ RUNS = 3
 GROUP = 8
 
 
-def seconds(policy: Policy, responses: int, length: int) -> float:
+def seconds(policy: Policy, responses: int, length: int, ranks: Ranks = ALONE) -> float:
     """Score and update of a batch of random responses of `length` tokens, in two minibatches."""
     rng = np.random.default_rng(0)
     groups = [
@@ -57,7 +59,7 @@ def seconds(policy: Policy, responses: int, length: int) -> float:
     )
     optimizer = torch.optim.AdamW(policy.model.parameters(), lr=0.0)
     started = time.perf_counter()
-    update(policy, ALONE, optimizer, score_old(policy, None, ALONE, batch, config, step=1), config, step=1)
+    update(policy, ranks, optimizer, score_old(policy, None, ranks, batch, config, step=1), config, step=1)
     return time.perf_counter() - started
 
 
@@ -108,19 +110,45 @@ def step_seconds(ranks: int) -> float:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "config.yaml"
         file.write_text(json.dumps(config), encoding="utf-8")
-        launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
-        command = [sys.executable, *launcher, "-m", "trainer", str(file), "--out", f"{folder}/run"]
-        subprocess.run(command, check=True, capture_output=True)
+        torchrun(ranks, "trainer", str(file), "--out", f"{folder}/run")
         lines = read_lines(Path(folder) / "run" / "metrics.jsonl")
     phases = ("rollout", "score", "update", "sync")
     return statistics.median(sum(line[f"seconds/{each}"] for each in phases) for line in lines if line["step"] > 1)
+
+
+def wide_seconds(ranks: int) -> float:
+    """Score and update of 16 responses of 512 tokens by the wider model."""
+    with tempfile.TemporaryDirectory() as folder:
+        told = torchrun(ranks, "benchmarks.growth", "--model", model_directory(folder))
+    return float(told.splitlines()[-1])
+
+
+def torchrun(ranks: int, *module: str) -> str:
+    """What rank 0 prints."""
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks), "-m"]
+    return subprocess.run([sys.executable, *launcher, *module], check=True, capture_output=True, text=True).stdout
+
+
+def of_rank(path: str) -> None:
+    """Print the fastest of several runs. What every rank of `wide_seconds` does."""
+    torch.set_num_threads(1)
+    with start_ranks(timeout=300) as ranks:
+        policy = load_policy(ModelConfig(path=path), ranks)
+        best = min(seconds(policy, 16, 512, ranks) for _ in range(RUNS))
+        if ranks.rank == 0:
+            print(best)
+
+
+def two_ranks(claim: str, measure: Callable[[int], float]) -> Row:
+    """Two ranks against one, once each."""
+    both, alone = measure(2), measure(1)
+    return compare(f"{claim} on 2 ranks, CPU, gloo", "1 rank", [both], [alone], unit="s", ratio="peer / ours")
 
 
 def rows() -> list[Row]:
     """The four exponents, and how much faster two ranks are than one."""
     torch.set_num_threads(1)
     policy = load_policy(TrainerConfig().model)
-    alone, both = step_seconds(1), step_seconds(2)
     return [
         exponent(
             "score and update by responses of 48 tokens", [32, 64, 128, 256, 512],
@@ -138,17 +166,20 @@ def rows() -> list[Row]:
             "FutureKL by length, B=8", [2**power for power in range(14, 19)],
             future_kl_seconds, "<= 1.1", "a scan of blocks",
         ),
-        Row(
-            claim="training step of 256 responses on 2 ranks, CPU, gloo", against="1 rank", ours=both, peer=alone,
-            unit="s", ratio=alone / both, spread=(alone / both,) * 2, target="", note="FSDP2 on the tiny model",
-        ),
+        two_ranks("training step of 256 responses of the tiny model", step_seconds),
+        two_ranks("score and update of 16 responses of 512 tokens by a model 256 wide", wide_seconds),
     ]  # fmt: skip
 
 
 def main() -> None:
     """Print the exponents."""
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
-    show(rows())
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.model:
+        of_rank(options.model)
+    else:
+        show(rows())
 
 
 if __name__ == "__main__":

@@ -142,6 +142,7 @@ def main() -> int:
         return 0
     if unknown := [name for name in arguments.names if name not in LIMITS]:
         parser.error(f"{', '.join(unknown)}: no such benchmark; there are {', '.join(LIMITS)}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a script under way is stopped too
     file = RESULTS / "table.json"
     kept = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     failed = False
