@@ -1,6 +1,6 @@
 """Rollouts: tokens per second of vLLM, of the project's own sampler and of transformers.generate; the cost of a sync.
 
-    python -m benchmarks.rollout                     256 responses of the embedded base, 5 runs of each sampler
+    python -m benchmarks.rollout                     256 and 1,024 responses of the embedded base, 5 runs of each
     python -m benchmarks.rollout --steps 12          and the share of weight sync in 12 training steps with vLLM
     python -m benchmarks.rollout --seeds 3           learning curves of both backends, seed by seed (minutes)
 
@@ -31,16 +31,18 @@ from trainer.records import Evaluation, read_lines
 from trainer.rollout import Request, Sampler, TransformersSampler, left_pad, request_seed
 from trainer.train import start_sampler, train
 
-PROMPTS, SAMPLES = 32, 8
+PROMPTS = 32
+SAMPLES = (8, 32)
+"""To each prompt: as in a training step, and as in an evaluation of the paper."""
 
 
-def requests(policy: Policy, config: TrainerConfig, run: int) -> list[Request]:
+def requests(policy: Policy, config: TrainerConfig, run: int, samples: int) -> list[Request]:
     """Groups of equal prompts, as in training; other seeds in every run."""
     prompts = [
         prompt_tokens(policy.tokenizer, each, config.data) for each in embedded_problems("embedded:train")[:PROMPTS]
     ]
     return [
-        Request(prompt, request_seed(run, at, sample)) for at, prompt in enumerate(prompts) for sample in range(SAMPLES)
+        Request(prompt, request_seed(run, at, sample)) for at, prompt in enumerate(prompts) for sample in range(samples)
     ]
 
 
@@ -68,7 +70,7 @@ def by_generate(policy: Policy, config: TrainerConfig) -> Callable[[list[Request
     return once
 
 
-def speed(runs: int) -> dict[str, list[float]]:
+def speed(runs: int, samples: int) -> dict[str, list[float]]:
     """Tokens per second of each run, by sampler; without vLLM where it is not installed."""
     config = TrainerConfig.model_validate({"rollout": {"backend": "vllm" if find_spec("vllm") else "transformers"}})
     policy = load_policy(config.model)
@@ -83,7 +85,7 @@ def speed(runs: int) -> dict[str, list[float]]:
             ways["vllm"] = by_sampler(engine, config)
         torch.manual_seed(0)  # for generate, the others have seeds of their own
         for run in range(runs + 1):
-            wanted = requests(policy, config, run)
+            wanted = requests(policy, config, run, samples)
             for name, once in ways.items():
                 started = time.perf_counter()
                 tokens = once(wanted)
@@ -95,15 +97,18 @@ def speed(runs: int) -> dict[str, list[float]]:
 def rows(runs: int = 5) -> list[Row]:
     """Both of our backends against generate. One thread, as a rank of the tiny recipe has."""
     torch.set_num_threads(1)
-    rates = speed(runs)
-    theirs = rates.pop("transformers.generate")
-    return [
-        compare(
-            f"rollout of {PROMPTS * SAMPLES} responses, tiny model, CPU, {name}", "transformers.generate",
-            values, theirs, unit="tokens/s", ratio="ours / peer", target=">= 4",
-        )
-        for name, values in rates.items()
-    ]  # fmt: skip
+    found = []
+    for samples in SAMPLES:
+        rates = speed(runs, samples)
+        theirs = rates.pop("transformers.generate")
+        found += [
+            compare(
+                f"rollout of {PROMPTS * samples:,} responses, tiny model, CPU, {name}", "transformers.generate",
+                values, theirs, unit="tokens/s", ratio="ours / peer", target=">= 4",
+            )
+            for name, values in rates.items()
+        ]  # fmt: skip
+    return found
 
 
 def sync_share(steps: int) -> float:
