@@ -8,7 +8,7 @@ from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
 LEAST_ROOM = 32
-"""Tokens of room beyond what a layer holds when it grows; half of what it holds if that is more."""
+"""Tokens of room beyond what a layer holds when it grows; a quarter of what it holds if that is more."""
 
 
 class GrowingLayer(DynamicLayer):
@@ -23,7 +23,7 @@ class GrowingLayer(DynamicLayer):
         if start == 0:
             self.lazy_initialization(key_states, value_states)
         if start == 0 or end > self.rooms[0].shape[-2]:
-            self.rooms = [_room(each, end + max(end // 2, LEAST_ROOM)) for each in (key_states, value_states)]
+            self.rooms = [_room(each, end + max(end // 4, LEAST_ROOM)) for each in (key_states, value_states)]
             if start:
                 self._write((self.keys, self.values), 0, start)
         self._write((key_states, value_states), start, end)
