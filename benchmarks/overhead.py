@@ -19,7 +19,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from benchmarks.result import Row, compare, show
 
@@ -47,11 +47,20 @@ def trainable() -> type:
     return NoOp
 
 
+class Pace(NamedTuple):
+    """How fast results went through one driver."""
+
+    rate: float
+    """Results per second."""
+    cpu: float
+    """Milliseconds of the driver's processor time per result, which other work on the machine changes little."""
+
+
 class Times:
-    """Monotonic times of the results and their trials, through a callback of Tune's."""
+    """Wall and processor times of the results and their trials, through a callback of Tune's."""
 
     def __init__(self) -> None:
-        self.seen: list[tuple[float, str]] = []
+        self.seen: list[tuple[float, float, str]] = []
 
     def callback(self) -> Any:
         from ray import tune
@@ -63,21 +72,23 @@ class Times:
                 return {}
 
             def on_trial_result(self, *, trial: Any, **info: Any) -> None:
-                seen.append((time.monotonic(), trial.trial_id))
+                seen.append((time.monotonic(), time.process_time(), trial.trial_id))
 
         return Seen()
 
-    def rate(self, concurrency: int) -> float:
-        """Results per second once `concurrency` trials have told one."""
-        first: dict[str, float] = {}
-        for at, trial in self.seen:
+    def pace(self, concurrency: int) -> Pace:
+        """From when `concurrency` trials have told a result."""
+        first: dict[str, int] = {}
+        for at, (*_, trial) in enumerate(self.seen):
             first.setdefault(trial, at)
         begun = sorted(first.values())[concurrency - 1]
-        return sum(at > begun for at, _ in self.seen) / (self.seen[-1][0] - begun)
+        (wall, cpu, _), (last_wall, last_cpu, _) = self.seen[begun], self.seen[-1]
+        results = len(self.seen) - 1 - begun
+        return Pace(results / (last_wall - wall), 1000 * (last_cpu - cpu) / results)
 
 
-def ours(concurrency: int, storage: str, scratch: Path, **settings: Any) -> float:
-    """Results per second through `study.tuner.run_trials`; `settings` of the study spec in place of those that the
+def ours(concurrency: int, storage: str, scratch: Path, **settings: Any) -> Pace:
+    """Through `study.tuner.run_trials`; `settings` of the study spec in place of those that the
     other side has as well."""
     _start_ray(concurrency, scratch)
     import study.tuner
@@ -101,11 +112,11 @@ def ours(concurrency: int, storage: str, scratch: Path, **settings: Any) -> floa
     with driving(spec, directory) as optuna_study:
         bridge = Bridge(optuna_study, spec, directory)
         study.tuner.run_trials(bridge, trainable(), concurrency=lambda: concurrency, scratch=scratch / "tune")
-    return times.rate(concurrency)
+    return times.pace(concurrency)
 
 
-def tunes(concurrency: int, storage: str, scratch: Path) -> float:
-    """Results per second through Tune's OptunaSearch and ASHAScheduler."""
+def tunes(concurrency: int, storage: str, scratch: Path) -> Pace:
+    """Through Tune's OptunaSearch and ASHAScheduler."""
     _start_ray(concurrency, scratch)
     import optuna
     from ray import tune
@@ -140,7 +151,7 @@ def tunes(concurrency: int, storage: str, scratch: Path) -> float:
         ),
     )
     tuner.fit()
-    return times.rate(concurrency)
+    return times.pace(concurrency)
 
 
 def _start_ray(concurrency: int, scratch: Path) -> None:
@@ -155,18 +166,18 @@ def _start_ray(concurrency: int, scratch: Path) -> None:
     )  # fmt: skip
 
 
-def measured(side: str, concurrency: int, storage: str) -> float:
+def measured(side: str, concurrency: int, storage: str) -> Pace:
     """One run in a process of its own; Ray needs a short path for its sockets."""
     with tempfile.TemporaryDirectory(prefix="oh-", ignore_cleanup_errors=True) as scratch:
         command = [sys.executable, "-m", "benchmarks.overhead", "--only", side, str(concurrency), storage, scratch]
         told = subprocess.run(command, capture_output=True, text=True, timeout=1800)
         if told.returncode != 0:
             raise RuntimeError(told.stderr[-2000:])
-        return float(json.loads(told.stdout.splitlines()[-1]))
+        return Pace(*json.loads(told.stdout.splitlines()[-1]))
 
 
-def both(concurrency: int, storage: str, runs: int) -> tuple[list[float], list[float]]:
-    """Rates of ours and of Tune's own, in turns, so that a busy moment of the machine hits both."""
+def both(concurrency: int, storage: str, runs: int) -> tuple[list[Pace], list[Pace]]:
+    """Ours and Tune's own, in turns, so that a busy moment of the machine hits both."""
     pairs = [[measured(side, concurrency, storage) for side in ("ours", "tunes")] for _ in range(runs)]
     mine, theirs = zip(*pairs, strict=True)
     return list(mine), list(theirs)
@@ -213,11 +224,30 @@ def rows(
     for storage in storages:
         for trials in concurrency:
             mine, theirs = both(trials, storage, runs)
-            claim = f"results through the study, {storage}, {trials} trials at a time"
-            peer = "Tune's OptunaSearch + ASHA"
-            unit, note = "results/s", f"{STEPS} results per trial, {2 * trials} trials, {runs} runs each"
-            made.append(compare(claim, peer, mine, theirs, unit=unit, ratio="ours / peer", target=">= 1", note=note))
-            print(f"{claim}: {mine} against {theirs}", file=sys.stderr, flush=True)
+            setting, peer = f"{storage}, {trials} trials at a time", "Tune's OptunaSearch + ASHA"
+            print(f"{setting}: {mine} against {theirs}", file=sys.stderr, flush=True)
+            made.append(
+                compare(
+                    f"results through the study, {setting}",
+                    peer,
+                    [each.rate for each in mine],
+                    [each.rate for each in theirs],
+                    unit="results/s",
+                    ratio="ours / peer",
+                    target=">= 1",
+                    note=f"{STEPS} results per trial, {2 * trials} trials, {runs} runs each",
+                )
+            )
+            made.append(
+                compare(
+                    f"the driver's processor time per result, {setting}",
+                    peer,
+                    [each.cpu for each in mine],
+                    [each.cpu for each in theirs],
+                    unit="ms",
+                    ratio="ours / peer",
+                )
+            )
     if storages[0] == "sqlite" and concurrency[0] == 8:
         made.append(share(made[0].ours))
     return made
@@ -233,8 +263,8 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.only:
         side, concurrency, storage, scratch = arguments.only
-        rate = {"ours": ours, "tunes": tunes}[side](int(concurrency), storage, Path(scratch))
-        print(json.dumps(rate), flush=True)
+        pace = {"ours": ours, "tunes": tunes}[side](int(concurrency), storage, Path(scratch))
+        print(json.dumps(pace), flush=True)
         return 0
     show(rows(arguments.storage, arguments.concurrency, arguments.runs))
     return 0
