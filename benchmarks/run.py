@@ -33,6 +33,11 @@ LIMITS = {
     "rl_step": 1200,
     "growth": 900,
     "dashboard": 900,
+    "startup": 600,
+    "two_trials": 1200,
+    "overhead": 2400,
+    "growth_trials": 1200,
+    "steps_to_best": 1800,
 }
 """Seconds that each script may take."""
 RESULTS = Path(__file__).parent / "results"
