@@ -8,6 +8,7 @@ of the default study, from the command to the first training step of a trial, in
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import json
 import os
@@ -170,6 +171,13 @@ def rows() -> list[Row]:
     return made
 
 
-if __name__ == "__main__":
+def main() -> int:
+    """Print the rows."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that a launch is stopped with it
     show(rows())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

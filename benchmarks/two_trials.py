@@ -10,6 +10,7 @@ within that. Imports, Ray's start and the end of the study are outside.
 
 from __future__ import annotations
 
+import argparse
 import signal
 import subprocess
 import sys
@@ -143,6 +144,13 @@ def rows() -> list[Row]:
     return made
 
 
-if __name__ == "__main__":
+def main() -> int:
+    """Print the rows."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that a launch is stopped with it
     show(rows())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
