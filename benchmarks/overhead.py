@@ -97,13 +97,19 @@ def ours(concurrency: int, storage: str, scratch: Path, **settings: Any) -> Pace
     from study.spec import StudySpec
     from study.storage import driving
 
-    common = {
+    common: dict[str, Any] = {
         "trials": 2 * concurrency,
         "sampler": {"name": "random", "seed": 0},
         "pruner": {"name": "successive-halving"},
     }
-    own = {"name": "overhead", "concurrency": concurrency, "space": SPACE, "storage": storage}
-    spec = StudySpec.model_validate({**own, "trainer": {"steps": STEPS}, **common, **settings})
+    spec = StudySpec(
+        name="overhead",
+        concurrency=concurrency,
+        space=SPACE,
+        trainer={"steps": STEPS},
+        storage=storage,
+        **{**common, **settings},
+    )
     staging = Staging(spec, scratch / "study")
     directory = staging.publish()
     times = Times()
@@ -183,26 +189,17 @@ def both(concurrency: int, storage: str, runs: int) -> tuple[list[Pace], list[Pa
     return list(mine), list(theirs)
 
 
-def trial_seconds() -> float:
-    """How long a trial of the default study trains, alone on its core."""
+def share(rate: float) -> Row:
+    """What the driver takes for the results of one trial of the default study, of that trial's time alone on a core."""
     from trainer.config import TrainerConfig
     from trainer.records import Evaluation
     from trainer.train import train
 
-    with tempfile.TemporaryDirectory() as directory:
-        evaluations = [each for each in train(TrainerConfig(), Path(directory)) if isinstance(each, Evaluation)]
-    return evaluations[-1].seconds
-
-
-def share(rate: float) -> Row:
-    """What the driver takes for the results of one trial of the default study, of that trial's time."""
-    from trainer.config import TrainerConfig
-
     config = TrainerConfig()
-    results = (
-        1 + config.steps // (config.evaluation.sets[0].every or config.steps) + 1
-    )  # the base model's, and Tune's last word
-    driver, trial = results / rate, trial_seconds()
+    with tempfile.TemporaryDirectory() as directory:
+        told = [each for each in train(config, Path(directory)) if isinstance(each, Evaluation)]
+    results = len(told) + 1  # and Tune's last word
+    driver, trial = results / rate, told[-1].seconds
     return Row(
         claim="the driver's time for one tiny trial",
         against="the trial's training",
