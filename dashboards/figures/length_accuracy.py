@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import plotly.graph_objects as go
 import polars as pl
 
@@ -48,8 +49,9 @@ def length_accuracy(
         row = points.row(0, named=True)
         named = row["trial"] == best or row["control"] is not None
         shade = _shade(row, colour, scale, classes, dark)
-        figure.add_trace(
-            go.Scatter(
+        figure.add_trace(  # a dict, for Plotly checks a go.Scatter once more when it is added
+            dict(
+                type="scatter",
                 x=points["length"],
                 y=points["accuracy"],
                 error_y=_bars(points, shade, every=every_bar),
@@ -150,20 +152,21 @@ def _ends(
         marker = {"color": [_shade(row, colour, scale, classes, dark) for row in own.iter_rows(named=True)],
                   "symbol": palette.STATE_SYMBOLS[own["state"][0]], "size": 7, "opacity": 0.6}  # fmt: skip
         figure.add_trace(
-            go.Scatter(x=own["length"], y=own["accuracy"], mode="markers", marker=marker, showlegend=False,
-                       name="ends", customdata=_hover_columns(own, colour), hovertemplate=_hover(colour, error))
+            dict(type="scatter", x=own["length"], y=own["accuracy"], mode="markers", marker=marker, showlegend=False,
+                 name="ends", customdata=_hover_columns(own, colour), hovertemplate=_hover(colour, error))
         )  # fmt: skip
 
 
-def _hover_columns(points: pl.DataFrame, colour: str | None) -> list[tuple[object, ...]]:
-    """Per point: trial number (what a click opens), then what the hover text says."""
+def _hover_columns(points: pl.DataFrame, colour: str | None) -> np.ndarray:
+    """Per point: trial number (what a click opens), then what the hover says. Plotly checks each cell of a list."""
     columns = ("trial", "label", "state", "colour", "step", "samples", "problems", "accuracy", "error")
     rows = points.select(columns).iter_rows()
-    return [
+    told = [
         (trial, text.in_plotly(label), state.lower(), text.in_plotly(text.number(value)) if colour else "", step, k, n,
          text.accuracy(accuracy, error))
         for trial, label, state, value, step, k, n, accuracy, error in rows
     ]  # fmt: skip
+    return np.array(told, dtype=object)
 
 
 def _hover(colour: str | None, error: str | None) -> str:
