@@ -29,20 +29,20 @@ def confirmations(trials: Sequence[FrozenTrial], replicas: Replicas, *, seed: in
 
     Args:
         trials: all of the study, none of them running but confirmations.
-        seed: the seed that the confirmed trials were trained with; theirs are the next ones.
+        seed: the seed of the study's trials, but of controls with one of their own; fresh ones are the next.
     """
     there = {(each.user_attrs[CONFIRMS], each.user_attrs["fixed"]["seed"]) for each in trials if _confirms(each)}
     complete = [each for each in trials if each.state.name == "COMPLETE" and not _confirms(each)]
     best = sorted(complete, key=lambda each: (-completed_value(each), each.number))[: replicas.top]
-    return [
-        Confirmation(
-            dict(each.params),
-            {CONFIRMS: each.number, "fixed": {**each.user_attrs.get("fixed", {}), "seed": seed + other}},
-        )
-        for each in best
-        for other in range(1, replicas.seeds + 1)
-        if (each.number, seed + other) not in there
-    ]
+    found = []
+    for each in best:
+        fixed = each.user_attrs.get("fixed", {})
+        for fresh in range(1, replicas.seeds + 1):
+            other = fixed.get("seed", seed) + fresh  # a control may have a seed of its own
+            if (each.number, other) not in there:
+                attributes = {CONFIRMS: each.number, "fixed": {**fixed, "seed": other}}
+                found.append(Confirmation(dict(each.params), attributes))
+    return found
 
 
 def _confirms(trial: FrozenTrial) -> bool:

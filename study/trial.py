@@ -24,7 +24,7 @@ from trainer.config import TrainerConfig
 from trainer.errors import TrainingDiverged, UserError, read_yaml, validate
 from trainer.records import Evaluation, Look, SetScore, read_lines
 
-_LOOK_SECONDS = 1.0
+_POLL_SECONDS = 1.0
 """How often a trial looks whether it is to stop."""
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _PREDECESSOR_SECONDS = 60.0
@@ -199,7 +199,7 @@ class StudyTrial(tune.Trainable):
         told = [worker.advance.remote(enough) for worker in self._workers]
         pending, self._begun = [*self._begun, *told], []
         while pending:
-            ready, pending = ray.wait(pending, timeout=_LOOK_SECONDS)
+            ready, pending = ray.wait(pending, timeout=_POLL_SECONDS)
             if not ready and (self._directory / "stop").exists():
                 raise _Stopped
             try:

@@ -172,10 +172,9 @@ def run_trials(
             # A new process imports for about 7 CPU seconds. With a GPU it starts clean, for the memory's sake.
             reuse_actors=resources.gpus_per_worker == 0,
         ),
-        # Tune reads its own record of each trial at the end and complains in the log without one.
         run_config=tune.RunConfig(
             name="tune",
-            storage_path=str(scratch),
+            storage_path=str(scratch),  # without a place for its own records Tune complains in the log
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=resources.retries),
             callbacks=[*trackers(bridge.spec), Watch(bridge)],

@@ -31,10 +31,14 @@ class Chosen:
 
 
 def choose(policy: Policy, batch: Batch, config: TrainerConfig) -> Chosen:
-    """Up to `evaluation.completions` responses: of every group as many, the first groups first."""
-    size = len(batch.groups[0])
-    each = min(size, max(2, config.evaluation.completions // len(batch.groups)))
-    places = [(group, one) for group in range(len(batch.groups)) for one in range(each)]
+    """Up to `evaluation.completions` responses: of every group as many, of the last groups.
+
+    Those are in the last minibatch. In the first the policy has not moved, and every weight of the loss is 1.
+    """
+    size, groups = len(batch.groups[0]), len(batch.groups)
+    each = min(size, max(2, config.evaluation.completions // groups))
+    first = max(0, groups - -(-config.evaluation.completions // each))
+    places = [(group, one) for group in range(first, groups) for one in range(each)]
     places = places[: config.evaluation.completions]
     responses = [batch.groups[group][one] for group, one in places]
     return Chosen(
@@ -48,7 +52,8 @@ def choose(policy: Policy, batch: Batch, config: TrainerConfig) -> Chosen:
 
 def completions(chosen: Chosen, policy: Policy, batch: Batch, config: TrainerConfig, *, step: int) -> polars.DataFrame:
     """One row per response: problem, answer, response, prediction, correct, reward, advantage, length, and lists over
-    its tokens: the token's text, log_ratio (log pi after this step's update - log pi before), influence_weight.
+    its tokens: the token's text, log_ratio (log pi after this step's update - log pi before), and the influence_weight
+    that this ratio gives. The loss of the last minibatch had those of one optimizer step earlier.
     """
     log_probs, mask = _log_probs(policy, chosen.responses, config)
     advantages = torch.tensor(chosen.advantages, dtype=log_probs.dtype, device=log_probs.device)[:, None]

@@ -66,7 +66,7 @@ class Look(BaseModel):
 
 
 class Evaluation(BaseModel):
-    """All sets evaluated after training step `step` (0 is the base model). The first score is the one that selects."""
+    """The sets that were due after training step `step` (0 is the base model), each by its name."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

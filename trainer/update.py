@@ -132,7 +132,8 @@ def update(
         Means over the step, by the names of `metrics.jsonl`.
 
     Raises:
-        TrainingDiverged: a log-prob, the loss or the gradient is not finite; the weights are left as they were.
+        TrainingDiverged: a log-prob, the loss or the gradient is not finite. That minibatch is not applied; those
+            before it in the step have been.
     """
     dtype = getattr(torch, config.model.dtype)
     totals: dict[str, float] = defaultdict(float)

@@ -17,8 +17,9 @@ from trainer.errors import UserError
 ALL = "all of them"
 SHORT, PART = 2000, 4000
 """Tokens that all responses to a problem may have together to be shown at once, and that are shown of one at a time."""
-HELP = """Each token is coloured by its influence weight f, by which FIPO multiplies the advantage. log-ratio: log
-probability after this step's update minus before. The scale is this response's own: its ends are beside the bar."""
+HELP = """Each token is coloured by its influence weight f, by which FIPO multiplies the advantage, as the policy after
+this step's update gives it. log-ratio: log probability after the update minus before. The responses are of the step's
+last minibatch, where the loss had the weights of one optimizer step earlier. The scale is this response's own."""
 
 
 def render(study: Study) -> None:

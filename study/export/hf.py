@@ -33,11 +33,11 @@ def write_policy(results: StudyResults, trial: TrialResult, out: Path) -> None:
     Raises:
         UserError: the trial kept no checkpoint, its architecture is not its model's, or `out` cannot be written.
     """
-    from trainer.export import write_policy
+    from trainer import export
 
     config, checkpoint = trial_config(trial), newest_checkpoint(trial)
     card = model_card(results, trial, step=int(checkpoint.name.removeprefix("step-")))
-    write_policy(ModelConfig(path=config.model.path), checkpoint, out, card=card)
+    export.write_policy(ModelConfig(path=config.model.path), checkpoint, out, card=card)
 
 
 def model_card(results: StudyResults, trial: TrialResult, *, step: int) -> str:

@@ -98,3 +98,17 @@ def test_confirmations_begin_when_nothing_else_runs(make_bridge):
         bridge.report(slow, Report(step, 0.3))
     bridge.finish(slow)
     assert run(bridge, 0.9) == 2
+
+
+def test_a_control_with_a_seed_of_its_own_is_confirmed_with_others(make_bridge):
+    control = {"label": "other seed", "values": {"seed": 1}}
+    bridge = make_bridge(
+        trials=1,
+        enqueue=[control],
+        replicas={"seeds": 2, "top": 1},
+        pruner={"name": "none"},
+        sampler={"name": "random"},
+    )
+    for _ in range(3):
+        run(bridge, 0.9)
+    assert [seed_of(bridge, number) for number in range(3)] == [1, 2, 3]

@@ -39,8 +39,8 @@ def test_tokens_carry_their_weights_and_ratios_of_the_step(
     table.write_parquet(tmp_path / "table.parquet")
     rows = polars.read_parquet(tmp_path / "table.parquet").to_dicts()
     assert len(rows) == config.evaluation.completions == 8
-    assert [row["reward"] for row in rows] == [4 * group + one for group in range(4) for one in range(2)]
-    assert [row["advantage"] for row in rows] == [value for each in batch.advantages[:4] for value in each[:2]]
+    assert [row["reward"] for row in rows] == [4 * group + one for group in range(4, 8) for one in range(2)]
+    assert [row["advantage"] for row in rows] == [value for each in batch.advantages[4:] for value in each[:2]]
     after = _log_probs(policy, chosen.responses)
     for row, response, old, new in zip(rows, chosen.responses, before, after, strict=True):
         length = len(response.tokens)
@@ -51,7 +51,7 @@ def test_tokens_carry_their_weights_and_ratios_of_the_step(
         result = fipo_loss_sum(new[None], old[None], row["advantage"] * ones, ones, **loss_settings(config.fipo))
         torch.testing.assert_close(torch.tensor(row["influence_weight"]), result.weights[0], rtol=1e-4, atol=1e-4)
         assert row["response"] == policy.decode(response.tokens) and row["step"] == 3
-    assert {row["problem"] for row in rows} == {"0", "1", "2", "3"}  # groups of which several can be compared
+    assert {row["problem"] for row in rows} == {"4", "5", "6", "7"}  # groups of which several can be compared
     assert any(abs(value) > 1e-4 for row in rows for value in row["log_ratio"])
 
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.trainer.batches import changed, run_update, sampled_batch
-from trainer.config import ModelConfig, TrainerConfig
+from trainer.config import FipoConfig, ModelConfig, TrainerConfig
 from trainer.errors import TrainingDiverged
 from trainer.groups import minibatches
 from trainer.policy import Policy, load_policy, micro_batches
@@ -32,12 +32,17 @@ def test_ratio_is_exactly_one_on_the_first_minibatch(policy: Policy, small_confi
     assert metrics["policy_kl"] != 0.0  # the second minibatch meets a policy that has moved
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [("gamma", 0.3), ("epsilon_f_low", 0.0), ("epsilon_f_high", 0.0), ("clip_high", 0.01), ("clip_low", 0.01),
-     ("filtering", False), ("safety_threshold", 1.0), ("dual_clip", 1.1), ("aggregation", "seq-mean-token-sum"),
-     ("kl_coef", 1.0)],
-)  # fmt: skip
+FIELDS = {
+    "gamma": 0.3, "epsilon_f_low": 0.0, "epsilon_f_high": 0.0, "clip_high": 0.01, "clip_low": 0.01,
+    "filtering": False, "safety_threshold": 1.0, "dual_clip": 1.1, "aggregation": "seq-mean-token-sum", "kl_coef": 1.0,
+}  # fmt: skip
+
+
+def test_no_fipo_field_is_left_out() -> None:
+    assert set(FIELDS) == set(FipoConfig.model_fields) - {"half_life"}  # another name of gamma
+
+
+@pytest.mark.parametrize(("name", "value"), FIELDS.items())
 def test_every_fipo_field_reaches_the_weights(
     policy: Policy, small_config: TrainerConfig, name: str, value: object
 ) -> None:
