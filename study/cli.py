@@ -53,6 +53,9 @@ def launch(
     else:
         checked = load_spec(spec, sets=assignments)
     directory = out or free_directory(checked.name)
+    if out is None and directory.name != checked.name:
+        there = directory.with_name(checked.name)
+        _complain(f"{there} is there already, so this one is {directory}; to go on with that one: fipo resume {there}")
     if again and (directory / "study.yaml").exists():
         if differing := checked.differing(StudySpec.from_file(directory / "study.yaml")):
             _complain(f"{directory}: goes on as its study.yaml says; what is given differs in {', '.join(differing)}")
@@ -103,10 +106,18 @@ def validate(specs: Annotated[list[Path], typer.Argument(help="Study specs (YAML
     """Check study specs without running anything."""
     from study.check import load_spec
 
+    refused = False
     for path in specs:
-        checked = load_spec(path, sets=sets or [])
+        try:
+            checked = load_spec(path, sets=sets or [])
+        except UserError as error:
+            _complain(str(error))
+            refused = True
+            continue
         keys = ", ".join(checked.space)
         typer.echo(f"{path}: {checked.trials} trials over {keys}, maximizing {checked.metric_name()}")
+    if refused:
+        raise typer.Exit(2)
 
 
 @app.command(epilog="Example: fipo export studies/tiny --to verl --preset qwen2.5_32b --approximate")

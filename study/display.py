@@ -129,7 +129,7 @@ def conclusion(results: StudyResults, directory: Path) -> list[str]:
         *_how_sure(results, best),
         f"Everything lies in {directory}",
         f"Next: fipo dashboard {directory}",
-        f"      fipo export {directory} --out best.yaml",
+        f"      fipo export {directory} --out {directory.name}.yaml",
     ]
 
 

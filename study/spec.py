@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import ConfigDict, Field, field_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from study.collapse import CollapseRule
 from study.space import Distribution, Value
@@ -28,6 +28,12 @@ class Plugin(Frozen):
 
     name: str
     """Which one; an unknown name is refused with the known ones."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_name_alone(cls, data: Any) -> Any:
+        """``pruner: aime`` is ``pruner: {name: aime}``."""
+        return {"name": data} if isinstance(data, str) else data
 
     @property
     def options(self) -> dict[str, Any]:

@@ -114,6 +114,17 @@ def test_help_loads_nothing_heavy(tmp_path):
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True, timeout=60)
 
 
+def test_validate_goes_through_all_files_and_says_what_is_wrong_with_each(tmp_path):
+    for name, text in (("a", "trials: 0"), ("b", "pruner: aimee"), ("c", "trials: 4")):
+        spec = f"name: {name}\nspace: {{fipo.half_life: {{type: uniform, low: 4, high: 8}}}}\n{text}\n"
+        (tmp_path / f"{name}.yaml").write_text(spec)
+    ended = fipo("validate", "a.yaml", "b.yaml", "c.yaml", cwd=tmp_path)
+    assert ended.returncode == 2
+    assert [line.split(":")[0] for line in ended.stderr.splitlines()] == ["a.yaml", "b.yaml"]
+    assert "pruner.name = 'aimee' is not known" in ended.stderr
+    assert ended.stdout.startswith("c.yaml: ")
+
+
 def test_validate_names_what_each_spec_sweeps(tmp_path):
     specs = sorted((ROOT / "search_spaces").glob("*.yaml"))
     ended = fipo("validate", *map(str, specs), cwd=tmp_path)
