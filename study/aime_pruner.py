@@ -100,13 +100,13 @@ def decide(
         return Decision(False, 0.0, f"kept: {gap:+.3f} above the best at this step")
 
     stayed = interim - finals < _FALL
+    kept = "kept: no evidence that interim results predict the end"
+    if stayed.sum() < 2:
+        return Decision(False, None, f"{kept} (of {count} trials {stayed.sum()} did not fall)")
     test = stats.kendalltau(interim[stayed], finals[stayed], alternative="greater")
-    # nan: fewer than two, or all equal, for example at the base model
-    if not test.pvalue <= information_level:
+    if not test.pvalue <= information_level:  # nan where all are equal, for example at the base model
         tau = "undefined" if math.isnan(test.statistic) else f"{test.statistic:.2f}"
-        return Decision(
-            False, None, f"kept: no evidence that interim results predict the end (Kendall tau {tau}, n = {count})"
-        )
+        return Decision(False, None, f"{kept} (Kendall tau {tau}, n = {stayed.sum()})")
 
     then, end = (values[stayed] - values[best].mean() for values in (interim, finals))
     prior = _DRIFT**2 * remaining

@@ -113,6 +113,12 @@ def test_a_collapsed_trial_does_not_hide_what_the_others_tell():
     assert decide(rates(0.15), peers(), finals, **OPTIONS).prune
 
 
+def test_where_all_trials_fell_nothing_is_known_of_those_that_rise():
+    decision = decide(rates(0.05), peers(), np.array(INTERIM) - 0.2, **OPTIONS)
+    assert decision.probability is None
+    assert "0 did not fall" in decision.reason
+
+
 @pytest.mark.parametrize(
     "option",
     [
