@@ -15,14 +15,14 @@ from trainer.graded import sample_graded
 from trainer.policy import Policy
 from trainer.problems import Problem
 from trainer.ranks import Ranks
-from trainer.records import SetScore
+from trainer.records import Look, SetScore
 from trainer.rewards import Grade, normalise
 from trainer.rollout import Response, Sampler
 
 Array = np.ndarray
 Result = TypeVar("Result")
-Looks = Generator[SetScore, bool | None, Result]
-"""Yields scores on part of the samples, is told whether these are enough, and returns a result."""
+Looks = Generator[Look, bool | None, Result]
+"""Yields looks at part of the samples, is told whether these are enough, and returns a result."""
 
 
 def avg_at_k(correct: Array) -> float:
@@ -152,7 +152,7 @@ def evaluate_set(
 ) -> Looks[SetResult]:
     """Sample k responses to every problem in one call and score them; as a generator, see `whole`.
 
-    When it races, it yields its score after `first_look` samples, and after each doubling, and takes True for an answer
+    When it races, it yields a look after `first_look` samples, and after each doubling, and takes True for an answer
     that these are enough. What was drawn is kept, and sample for sample it is what one call would have drawn. Seeds
     leave the trial out, so that trials are compared on common random numbers.
     """
@@ -177,7 +177,7 @@ def evaluate_set(
         part = each.model_copy(update={"samples": count})
         responses, grades = zip(*itertools.chain.from_iterable(drawn), strict=True)
         score = score_set(part, problems, responses, grades)
-        if count == each.samples or (yield score):
+        if count == each.samples or (yield Look(step=step, score=score)):
             return SetResult(score, outcomes(part, responses, grades))
 
 

@@ -17,7 +17,7 @@ from trainer.completions import choose, completions
 from trainer.config import TrainerConfig
 from trainer.data import evaluation_problems, load_problems
 from trainer.errors import UserError
-from trainer.evaluate import Looks, SetResult, evaluate_due, sets_due, whole
+from trainer.evaluate import SetResult, evaluate_due, sets_due, whole
 from trainer.groups import ProblemStream, sample_batch
 from trainer.memory import gpu_memory, memory_for, wait_for_memory
 from trainer.metrics import Clock, batch_metrics, score_metrics
@@ -113,8 +113,7 @@ def _train(
                 sampler.sync()
         with clock.phase("evaluation"):
             racing = races and 0 < step < config.steps
-            looks = evaluate_due(config, sampler, policy, ranks, sets, step=step, races=racing)
-            results = yield from _at_step(step, looks)
+            results = yield from evaluate_due(config, sampler, policy, ranks, sets, step=step, races=racing)
         scores = [each.score for each in results]
         for score in scores:
             metrics |= score_metrics(score)
@@ -130,15 +129,6 @@ def _train(
             save(journal.checkpoints, policy, optimizer, position, ranks, keep=config.checkpoint.keep)
         if evaluation is not None:
             yield evaluation
-
-
-def _at_step(step: int, looks: Looks[list[SetResult]]) -> Generator[Look, bool | None, list[SetResult]]:
-    enough: bool | None = None
-    try:
-        while True:
-            enough = yield Look(step=step, score=looks.send(enough))
-    except StopIteration as ended:
-        return ended.value
 
 
 def takes_vllm(config: TrainerConfig, device: torch.device) -> bool:

@@ -147,9 +147,9 @@ def racing(small_config: TrainerConfig) -> Callable[[bool], Looks[SetResult]]:
 
 def after_looks(looks: Looks[SetResult], *enough: bool) -> tuple[list[SetScore], SetResult]:
     """The scores looked at, and the result when they are answered by `enough`."""
-    seen = [next(looks)]
+    seen = [next(looks).score]
     for each in enough[:-1]:
-        seen.append(looks.send(each))
+        seen.append(looks.send(each).score)
     with pytest.raises(StopIteration) as ended:
         looks.send(enough[-1])
     return seen, ended.value.value
