@@ -26,7 +26,7 @@ from study.metric import solved_key
 from study.notify import Notifier
 from study.replicas import CONFIRMS, Confirmation, confirmations
 from study.samplers import make_sampler
-from study.spec import Control, StudySpec
+from study.spec import StudySpec
 from trainer.config import TrainerConfig
 from trainer.errors import UserError
 from trainer.records import read_evaluations
@@ -156,12 +156,6 @@ class Bridge:
         self.ending = reason
         for running in self._running.values():
             (running.directory / "stop").touch()
-
-    def enqueue(self, control: Control) -> None:
-        """Put a trial at the end of the queue, which goes before what is sampled."""
-        params = {key: value for key, value in control.values.items() if key in self.spec.space}
-        fixed = {key: value for key, value in control.values.items() if key not in self.spec.space}
-        self.study.enqueue_trial(params, user_attrs={"control": control.label, "fixed": fixed})
 
     def change(self, spec: StudySpec) -> None:
         """Go on by another spec, which differs in what may change while a study runs, and write it down."""

@@ -118,9 +118,10 @@ def carry_out(bridge: Bridge, command: Stop | Change | Add | Enqueue) -> str:
     if isinstance(command, Add):
         return _change(bridge, {"trials": bridge.spec.trials + command.trials})
     from study.check import checked_control
+    from study.storage import enqueue
 
     control = checked_control(bridge.spec, command.label, command.values)
-    bridge.enqueue(control)
+    enqueue(bridge.study, bridge.spec, control)
     said = _change(bridge, {"trials": bridge.spec.trials + 1})
     return f"{said}; {control.label} is next in the queue"
 

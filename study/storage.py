@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from study.spec import StudySpec
+from study.spec import Control, StudySpec
 from trainer.errors import UserError, root_line
 
 if TYPE_CHECKING:
@@ -38,14 +38,19 @@ def create_study(spec: StudySpec, directory: Path) -> None:
         with open_storage(spec, directory, mode="rwc") as storage:
             study = optuna.create_study(study_name=spec.name, storage=storage, directions=directions(spec))
             for control in spec.enqueue:
-                params = {key: value for key, value in control.values.items() if key in spec.space}
-                fixed = {key: value for key, value in control.values.items() if key not in spec.space}
-                study.enqueue_trial(params, user_attrs={"control": control.label, "fixed": fixed})
+                enqueue(study, spec, control)
     except optuna.exceptions.DuplicatedStudyError:
         raise _taken(spec) from None
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError, OSError) as error:
         where = "the study's directory" if spec.storage in ("sqlite", "journal") else shown(spec.storage)
         raise UserError(f"{where}: cannot be written ({root_line(error)}); free space, or choose another") from None
+
+
+def enqueue(study: optuna.Study, spec: StudySpec, control: Control) -> None:
+    """Put a trial at the end of the queue, which goes before what is sampled."""
+    params = {key: value for key, value in control.values.items() if key in spec.space}
+    fixed = {key: value for key, value in control.values.items() if key not in spec.space}
+    study.enqueue_trial(params, user_attrs={"control": control.label, "fixed": fixed})
 
 
 def directions(spec: StudySpec) -> list[Literal["maximize", "minimize"]]:
