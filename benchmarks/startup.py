@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import psutil
@@ -133,17 +133,7 @@ def rows() -> list[Row]:
     ours, ray, optuna = (seconds[1:] for seconds in runs.values())  # the first fills the file cache
     note = f"{', '.join(HEAVY)}: none is imported"
     made = [
-        Row(
-            claim="fipo --help",
-            against="limit",
-            ours=statistics.median(ours),
-            peer=HELP_SECONDS,
-            unit="s",
-            ratio=statistics.median(ours) / HELP_SECONDS,
-            spread=(min(ours) / HELP_SECONDS, max(ours) / HELP_SECONDS),
-            target="<= 1",
-            note=note,
-        ),
+        against_limit("fipo --help", ours, HELP_SECONDS, note),
         compare("fipo --help", "ray --help", ours, ray, unit="s", ratio="ours / peer"),
         compare("fipo --help", "optuna --help", ours, optuna, unit="s", ratio="ours / peer"),
     ]
@@ -156,19 +146,20 @@ def rows() -> list[Row]:
         for name, each in zip(STAGES, zip(*runs_of_stages, strict=True), strict=True)
     ]
     made.append(
-        Row(
-            claim="fipo launch, the default study, until the first training step is done",
-            against="limit",
-            ours=statistics.median(last),
-            peer=LAUNCH_SECONDS,
-            unit="s",
-            ratio=statistics.median(last) / LAUNCH_SECONDS,
-            spread=(min(last) / LAUNCH_SECONDS, max(last) / LAUNCH_SECONDS),
-            target="<= 1",
-            note=f"{os.cpu_count()} cores, two trials at once; since the command: {', '.join(stages)}",
+        against_limit(
+            "fipo launch, the default study, until the first training step is done",
+            last,
+            LAUNCH_SECONDS,
+            f"{os.cpu_count()} cores, two trials at once; since the command: {', '.join(stages)}",
         )
     )
     return made
+
+
+def against_limit(claim: str, seconds: Sequence[float], limit: float, note: str) -> Row:
+    """A row of runs that may take `limit` seconds."""
+    limits = [limit] * len(seconds)
+    return compare(claim, "limit", seconds, limits, unit="s", ratio="ours / peer", target="<= 1", note=note)
 
 
 def main() -> int:
