@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
-import tempfile
 from pathlib import Path
 
 import torch
@@ -14,6 +12,7 @@ from trainer.checkpoint import complete, load_weights
 from trainer.config import ModelConfig, TrainerConfig
 from trainer.errors import UserError, read_yaml, validate
 from trainer.policy import load_policy
+from trainer.records import appearing
 
 
 def export_policy(config: TrainerConfig, run: Path, out: Path) -> Path:
@@ -44,19 +43,13 @@ def write_policy(config: ModelConfig, checkpoint: Path, out: Path, *, card: str 
     load_weights(checkpoint, policy.model)
     policy.model.to(getattr(torch, config.dtype))
     try:
-        partial = Path(tempfile.mkdtemp(dir=out.absolute().parent, prefix=f".{out.name}."))
-        try:
+        with appearing(out) as partial:
             policy.model.save_pretrained(partial)
             policy.tokenizer.save_pretrained(partial)
             if card is not None:
                 (partial / "README.md").write_text(card, encoding="utf-8")
             for file in partial.iterdir():
                 file.chmod(0o644)  # safetensors keeps its file to its owner
-            partial.chmod(0o755)
-            partial.rename(out)
-        except BaseException:
-            shutil.rmtree(partial, ignore_errors=True)
-            raise
     except OSError as error:
         raise UserError(f"--out {out}: cannot be written ({error.strerror}); choose another place") from None
 

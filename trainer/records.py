@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
-from collections.abc import Mapping
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -169,4 +172,17 @@ def write_atomic(path: Path, text: str) -> None:
         temporary.replace(path)
     except OSError:
         temporary.unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
+def appearing(directory: Path) -> Iterator[Path]:
+    """A hidden directory beside `directory`, which gets its name at the end of the block, or is removed."""
+    partial = Path(tempfile.mkdtemp(dir=directory.absolute().parent, prefix=f".{directory.name}."))
+    try:
+        yield partial
+        partial.chmod(0o755)
+        partial.rename(directory)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
         raise

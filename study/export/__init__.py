@@ -14,8 +14,6 @@ Every file begins with where it comes from and how sure its numbers are. What a 
 from __future__ import annotations
 
 import shlex
-import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +27,7 @@ from study.export.recipe import make_recipe
 from study.results import StudyResults, TrialResult
 from study.tables import accuracy, counts
 from trainer.errors import UserError
+from trainer.records import appearing
 
 SUFFIXES = {
     "yaml": ".yaml", "verl": ".verl.sh", "ms-swift": ".ms-swift.sh", "slime": ".slime.sh", "trl": ".trl.yaml",
@@ -113,15 +112,9 @@ def write(results: StudyResults, exports: list[Export]) -> None:
         _write_one(results, exports[0], exports[0].path)
         return
     try:  # the directory for several appears with everything in it
-        partial = Path(tempfile.mkdtemp(dir=directory.absolute().parent, prefix=f".{directory.name}."))
-        try:
+        with appearing(directory) as partial:
             for export in exports:
                 _write_one(results, export, partial / export.path.name)
-            partial.chmod(0o755)
-            partial.rename(directory)
-        except BaseException:
-            shutil.rmtree(partial, ignore_errors=True)
-            raise
     except OSError as error:
         raise UserError(f"--out {directory}: cannot be made ({error.strerror}); choose another place") from None
 
