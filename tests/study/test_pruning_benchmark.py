@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks.pruning import LENGTHS, RACING, Outcome, pruners, simulate, table
+from benchmarks.pruning_limit import Judged, most_saved
 from benchmarks.worlds import FAMILIES, PROBLEMS, SAMPLES, TRIALS, World, curves, paper, responses, world
 from study.spec import Plugin
 
@@ -114,3 +115,14 @@ def test_every_compared_pruner_runs_a_study():
 
 def test_a_family_has_its_number_of_trials():
     assert world("collapse", 3).solved.shape[0] == TRIALS
+
+
+def test_the_limit_keeps_the_best_and_saves_the_more_the_surer_the_judge_is():
+    judged = Judged("sweep", 20, 30, noise=False)
+    guessed = most_saved([judged])
+    judged.chance = np.broadcast_to(judged.best[..., None].astype(float), judged.chance.shape)
+    known = most_saved([judged])  # all but the best trial end at the first evaluation after the base model's
+    steps = paper().steps
+    assert known == pytest.approx((TRIALS - 1) / TRIALS * (1 - steps[1] / steps[-1]))
+    judged.chance = np.broadcast_to(1 - judged.chance, judged.chance.shape)  # the best is stopped wherever any is
+    assert most_saved([judged]) < guessed < known
