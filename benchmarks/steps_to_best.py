@@ -219,7 +219,7 @@ def row(found: Sequence[dict[str, Reached]], family: str, peer: str, at: int, ta
     )
 
 
-def rows(studies: int = 20) -> list[Row]:
+def rows(studies: int = STUDIES) -> list[Row]:
     """The claims, over all families together."""
     names = ("aime", "tune-asha", "tune-asha/2")
     found = [one for family in FAMILIES for one in races(family, studies, names)]
