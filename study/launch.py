@@ -21,8 +21,7 @@ from study.results import StudyResults, collect, find_study
 from study.spec import StudySpec
 from study.storage import driving
 from trainer.errors import UserError, root_line
-
-Progress = Callable[[float, str], None]
+from trainer.progress import Progress
 
 
 class Watcher(Protocol):

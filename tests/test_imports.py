@@ -6,7 +6,6 @@ import ast
 import graphlib
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -20,16 +19,15 @@ def modules(package: str) -> dict[str, Path]:
     return {".".join(name.parts).removesuffix(".__init__"): path for name, path in paths.items()}
 
 
-def imported(statements: Iterable[ast.stmt]) -> Iterator[str]:
-    """What a module imports when it is imported itself: not in functions, not for the type checker."""
-    for each in statements:
+def imported(path: Path) -> set[str]:
+    """What a file imports, also in its functions and for the type checker."""
+    found: set[str] = set()
+    for each in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(each, ast.ImportFrom) and each.module:
-            yield each.module
-            yield from (f"{each.module}.{name.name}" for name in each.names)
+            found |= {each.module, *(f"{each.module}.{name.name}" for name in each.names)}
         elif isinstance(each, ast.Import):
-            yield from (name.name for name in each.names)
-        elif isinstance(each, ast.If) and ast.unparse(each.test) != "TYPE_CHECKING":
-            yield from imported(each.body)
+            found |= {name.name for name in each.names}
+    return found
 
 
 @pytest.mark.parametrize(
@@ -52,29 +50,20 @@ def test_no_module_of_a_package_loads_what_stands_above_it(package: str, barred:
 @pytest.mark.parametrize(("package", "above"), [("trainer", {"study", "dashboards"}), ("study", {"dashboards"})])
 def test_not_even_a_function_imports_from_above(package: str, above: set[str]) -> None:
     for name, path in modules(package).items():
-        for each in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(each, ast.Import | ast.ImportFrom):
-                assert not above & {found.split(".")[0] for found in imported([each])}, name
+        assert not above & {found.split(".")[0] for found in imported(path)}, name
 
 
 def test_one_file_imports_vllm() -> None:
     """The others do without it, so that a change of its interface is mended in one place."""
-    homes = {
-        name
-        for package in ("trainer", "study", "dashboards")
-        for name, path in modules(package).items()
-        for each in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(each, ast.Import | ast.ImportFrom) and any(n.split(".")[0] == "vllm" for n in imported([each]))
-    }
+    known = modules("trainer") | modules("study") | modules("dashboards")
+    homes = {name for name, path in known.items() if any(each.split(".")[0] == "vllm" for each in imported(path))}
     assert homes == {"trainer.vllm_rollout"}
 
 
 def test_no_circle_of_imports() -> None:
+    """Not even by way of a function or of the type checker."""
     known = modules("trainer") | modules("study") | modules("dashboards")
-    graph = {
-        name: set(imported(ast.parse(path.read_text(encoding="utf-8")).body)) & set(known) - {name}
-        for name, path in known.items()
-    }
+    graph = {name: imported(path) & set(known) - {name} for name, path in known.items()}
     packages = {name for name, path in known.items() if path.stem == "__init__"}
     for name, found in graph.items():  # `from package import module` is of the module, which its own package may load
         graph[name] = {each for each in found if each not in packages or not name.startswith(f"{each}.")}

@@ -9,7 +9,6 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -18,9 +17,7 @@ import safetensors
 
 from trainer.errors import UserError
 from trainer.problems import held_out
-
-Progress = Callable[[float, str], None]
-"""Called with the fraction done, 0 to 1, and what is being done."""
+from trainer.progress import Progress
 
 _MARKER = "complete.json"  # written last: a directory without it is half made
 

@@ -13,9 +13,9 @@ from torch.nn.functional import cross_entropy
 from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
 
 from trainer import tokenizer
-from trainer.base_model import Progress
 from trainer.errors import UserError
 from trainer.problems import held_out, random_sum, sum_prompt
+from trainer.progress import Progress
 from trainer.worked_sums import boxed, habitual_answer, worked_sum
 
 BATCH = 32
