@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+Aggregation = Literal["token-mean", "seq-mean-token-sum", "seq-mean-token-mean"]
+
 
 class Frozen(BaseModel):
     """Immutable, and an unknown key is an error. Fields are documented by the string below them."""
@@ -113,7 +115,7 @@ class FipoConfig(Frozen):
     kl_coef: float = Field(default=0.0, ge=0)
     """Weight of the k3 estimate of KL(policy || base model) per token in the loss (Table 2: 0). Above 0 the base model
     stays in memory beside the policy."""
-    aggregation: Literal["token-mean", "seq-mean-token-sum", "seq-mean-token-mean"] = "token-mean"
+    aggregation: Aggregation = "token-mean"
     """How token losses become one number; DAPO and the paper use token-mean."""
 
     @model_validator(mode="before")

@@ -7,12 +7,12 @@ Where the authors' code and the paper differ, this follows the code, and says so
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-Aggregation = Literal["token-mean", "seq-mean-token-sum", "seq-mean-token-mean"]
+from trainer.config import Aggregation
 
 LOG_RATIO_LIMIT = 20.0  # exp(20) is still finite in float32; the authors clamp at the same value
 SCAN_BLOCK = 128
@@ -81,9 +81,8 @@ class LossSum(NamedTuple):
     count: Tensor
     """Scalar: kept tokens (token-mean) or kept sequences (seq-mean-*)."""
     sums: dict[str, Tensor]
-    """Scalars without gradient, each a sum over response tokens (or sequences) of the metric named."""
-    tokens: Tensor
-    sequences: Tensor
+    """Scalars without gradient: response tokens, those clipped, dual-clipped and with a weight at a bound; the sums
+    over them of weight, FutureKL and log pi_old - log pi_theta; sequences, and those dropped."""
     smallest_weight: Tensor
     largest_weight: Tensor
     weights: Tensor
@@ -102,13 +101,28 @@ def fipo_loss_sum(
     epsilon_f_low: float,
     epsilon_f_high: float,
     safety_threshold: float,
-    clip_low: float = 0.2,
-    clip_high: float = 0.28,
-    dual_clip: float = 10.0,
-    filtering: bool = True,
-    aggregation: Aggregation = "token-mean",
+    clip_low: float,
+    clip_high: float,
+    dual_clip: float,
+    filtering: bool,
+    aggregation: Aggregation,
 ) -> LossSum:
-    """`fipo_loss` as a sum and its count; see there for the arguments."""
+    """The FIPO loss (paper eq. 10): the dual-clip PPO surrogate with advantages times the influence weights.
+
+    No number has a default: `trainer.config.FipoConfig` holds them.
+    DAPO is `epsilon_f_low = epsilon_f_high = 0`; GRPO is that with `clip_low = clip_high`.
+    A sequence with more than one dual-clipped token is left out, as in the authors' code.
+
+    Args:
+        log_probs: [B, L], log pi_theta of the sampled tokens, with gradient.
+        old_log_probs: [B, L], the same under the policy that sampled them.
+        advantages: [B, L] (a group-normalised reward repeated over its tokens).
+        mask: [B, L], 1 on response tokens.
+        gamma, epsilon_f_low, epsilon_f_high, safety_threshold: see `future_kl` and `influence_weights`.
+        clip_low, clip_high, dual_clip: ratio clips 1 - clip_low, 1 + clip_high, and c for negative advantages.
+        filtering: leave tokens with ratio > dual_clip out of the future KL.
+        aggregation: "token-mean" over kept tokens, or the mean over kept sequences of token sums or token means.
+    """
     mask = mask.to(log_probs.dtype)
     log_ratio = (log_probs - old_log_probs).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
     ratio = log_ratio.exp()
@@ -140,15 +154,15 @@ def fipo_loss_sum(
         kept_mask = mask * kept[:, None]
         has_tokens = (mask.sum(1) > 0).to(mask.dtype)
         sums = {
-            "clip_fraction": ((clipped > unclipped) * mask).sum(),
-            "dual_clip_fraction": dual_clipped.sum(),
+            "tokens": mask.sum(),
+            "clipped": ((clipped > unclipped) * mask).sum(),
+            "dual_clipped": dual_clipped.sum(),
             "policy_kl": (-log_ratio * mask).sum(),
-            "influence_weight_mean": (weights * mask).sum(),
-            "influence_weight_clip_fraction": (
-                ((weights <= 1.0 - epsilon_f_low) | (weights >= 1.0 + epsilon_f_high)) * mask
-            ).sum(),
-            "future_kl_mean": (future * mask).sum(),
-            "dropped_sequence_fraction": ((1.0 - kept) * has_tokens).sum(),
+            "future_kl": (future * mask).sum(),
+            "influence_weight": (weights * mask).sum(),
+            "weights_at_bound": (((weights <= 1.0 - epsilon_f_low) | (weights >= 1.0 + epsilon_f_high)) * mask).sum(),
+            "sequences": has_tokens.sum(),
+            "dropped_sequences": ((1.0 - kept) * has_tokens).sum(),
         }
 
     # where, not times: a dropped sequence may hold infinities, and inf * 0 is nan.
@@ -159,8 +173,6 @@ def fipo_loss_sum(
         total=total,
         count=count,
         sums=sums,
-        tokens=mask.sum(),
-        sequences=has_tokens.sum(),
         smallest_weight=torch.where(valid, weights, torch.inf).amin(),
         largest_weight=torch.where(valid, weights, -torch.inf).amax(),
         weights=weights,
@@ -191,62 +203,3 @@ def reference_kl_sum(
     """
     log_r = (reference_log_probs - log_probs).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
     return _aggregate(torch.where(kept > 0, log_r.exp() - 1.0 - log_r, 0.0), kept, aggregation)
-
-
-def fipo_loss(
-    log_probs: Tensor,
-    old_log_probs: Tensor,
-    advantages: Tensor,
-    mask: Tensor,
-    *,
-    gamma: float,
-    epsilon_f_low: float,
-    epsilon_f_high: float,
-    safety_threshold: float,
-    clip_low: float = 0.2,
-    clip_high: float = 0.28,
-    dual_clip: float = 10.0,
-    filtering: bool = True,
-    aggregation: Aggregation = "token-mean",
-) -> tuple[Tensor, dict[str, float]]:
-    """The FIPO loss (paper eq. 10): the dual-clip PPO surrogate with advantages times the influence weights.
-
-    DAPO is `epsilon_f_low = epsilon_f_high = 0`; GRPO is that with `clip_low = clip_high`.
-    A sequence with more than one dual-clipped token is left out, as in the authors' code.
-
-    Args:
-        log_probs: [B, L], log pi_theta of the sampled tokens, with gradient.
-        old_log_probs: [B, L], the same under the policy that sampled them.
-        advantages: [B, L] (a group-normalised reward repeated over its tokens).
-        mask: [B, L], 1 on response tokens.
-        gamma, epsilon_f_low, epsilon_f_high, safety_threshold: see `future_kl` and `influence_weights`.
-        clip_low, clip_high, dual_clip: ratio clips 1 - clip_low, 1 + clip_high, and c for negative advantages.
-        filtering: leave tokens with ratio > dual_clip out of the future KL.
-        aggregation: "token-mean" over kept tokens, or the mean over kept sequences of token sums or token means.
-
-    Returns:
-        The scalar loss and the metrics named in `LossSum.sums` plus `influence_weight_min` and `_max`;
-        fractions and means are over response tokens, `dropped_sequence_fraction` over sequences.
-    """
-    result = fipo_loss_sum(
-        log_probs,
-        old_log_probs,
-        advantages,
-        mask,
-        gamma=gamma,
-        epsilon_f_low=epsilon_f_low,
-        epsilon_f_high=epsilon_f_high,
-        safety_threshold=safety_threshold,
-        clip_low=clip_low,
-        clip_high=clip_high,
-        dual_clip=dual_clip,
-        filtering=filtering,
-        aggregation=aggregation,
-    )
-    metrics = {
-        name: float(value / (result.sequences if name == "dropped_sequence_fraction" else result.tokens).clamp(min=1))
-        for name, value in result.sums.items()
-    }
-    metrics["influence_weight_min"] = float(result.smallest_weight)
-    metrics["influence_weight_max"] = float(result.largest_weight)
-    return result.total / result.count.clamp(min=1), metrics

@@ -15,7 +15,7 @@ from torch.distributed.tensor import DTensor
 from trainer.config import FipoConfig, TrainerConfig
 from trainer.errors import TrainingDiverged
 from trainer.groups import Batch, minibatches
-from trainer.losses import fipo_loss_sum, future_kl, reference_kl_sum
+from trainer.losses import LossSum, fipo_loss_sum, future_kl, reference_kl_sum
 from trainer.policy import Policy, micro_batches, score
 from trainer.ranks import Ranks
 from trainer.rollout import Response
@@ -59,9 +59,9 @@ def score_old(
     Raises:
         TrainingDiverged: a log-probability, here or in the rollout, is not finite.
     """
-    dtype = getattr(torch, config.model.dtype)
+    temperature, dtype = config.rollout.temperature, getattr(torch, config.model.dtype)
     result: list[list[MicroBatch]] = []
-    sums = dict.fromkeys(("tokens", "entropy", "gap", "floor", "advantage", "signed gap", "squared gap"), 0.0)
+    totals: dict[str, float] = defaultdict(float)
     largest_gap, fault = 0.0, None
     for groups in minibatches(batch, config):
         responses = [one for group in groups for one in batch.groups[group]]
@@ -72,10 +72,10 @@ def score_old(
             rows = own or [0]  # a rank without work runs along with nothing that counts
             chosen = [responses[row] for row in rows]
             with torch.no_grad():
-                old, entropy, mask = score(policy, chosen, temperature=config.rollout.temperature, dtype=dtype)
+                old, entropy, mask = score(policy, chosen, temperature=temperature, dtype=dtype)
                 base = None
                 if reference is not None:
-                    base, _, _ = score(reference, chosen, temperature=config.rollout.temperature, dtype=dtype)
+                    base, _, _ = score(reference, chosen, temperature=temperature, dtype=dtype)
             mask = mask * bool(own)
             advantage = torch.tensor([[advantages[row]] for row in rows], dtype=old.dtype, device=policy.device)
             rollout = _rollout_log_probs(chosen, old)
@@ -83,37 +83,40 @@ def score_old(
                 fault = fault or (None if values.isfinite().all() else name)
             gap = (old - rollout) * mask
             floor = future_kl(gap, mask, gamma=config.fipo.discount) * mask
-            for name, value in (
-                ("tokens", mask),
-                ("entropy", entropy * mask),
-                ("gap", gap.abs()),
-                ("floor", floor.abs()),
-                ("advantage", advantage * mask),
-                ("signed gap", gap),
-                ("squared gap", gap.double().square()),
-            ):
-                sums[name] += float(value.sum())
+            _add(
+                totals,
+                tokens=mask,
+                entropy=entropy * mask,
+                gap=gap,
+                absolute_gap=gap.abs(),
+                squared_gap=gap.double().square(),
+                floor=floor.abs(),
+                advantage=advantage * mask,
+            )
             largest_gap = max(largest_gap, float(gap.abs().max()))
             if config.rollout.importance_cap is not None:
                 # The loss is linear in the advantage, so this weighs each token's loss, clips and all.
                 advantage = advantage * gap.exp().clamp(max=config.rollout.importance_cap)
             parts.append(MicroBatch(chosen, advantage, old, mask, base))
         result.append(parts)
-    sums = ranks.sum(sums | {"faults": float(fault is not None)})
-    if sums["faults"]:
+    totals = ranks.sum(totals | {"faults": float(fault is not None)})
+    if totals["faults"]:
         raise _diverged(step, ranks, fault, "log-prob")
-    tokens = max(sums["tokens"], 1.0)
-    names = {
-        "entropy": "entropy",
-        "rollout_gap/mean": "gap",
-        "future_kl/noise_floor": "floor",
-        "advantage/length_weighted_mean": "advantage",
+    means = {name: value / max(totals["tokens"], 1.0) for name, value in totals.items()}
+    metrics = {
+        "entropy": means["entropy"],
+        "rollout_gap/mean": means["absolute_gap"],
+        "rollout_gap/max": ranks.extremes(0.0, largest_gap)[1],
+        "rollout_gap/std": math.sqrt(max(means["squared_gap"] - means["gap"] ** 2, 0.0)),
+        "future_kl/noise_floor": means["floor"],
+        "advantage/length_weighted_mean": means["advantage"],
     }
-    metrics = {name: sums[key] / tokens for name, key in names.items()}
-    metrics["rollout_gap/max"] = ranks.extremes(0.0, largest_gap)[1]
-    variance = sums["squared gap"] / tokens - (sums["signed gap"] / tokens) ** 2
-    metrics["rollout_gap/std"] = math.sqrt(max(variance, 0.0))
     return OldScores(result, metrics)
+
+
+def _add(totals: dict[str, float], **values: Tensor) -> None:
+    for name, value in values.items():
+        totals[name] += float(value.sum())
 
 
 def _rollout_log_probs(responses: Sequence[Response], like: Tensor) -> Tensor:
@@ -135,7 +138,6 @@ def update(
         TrainingDiverged: a log-prob, the loss or the gradient is not finite. That minibatch is not applied; those
             before it in the step have been.
     """
-    dtype = getattr(torch, config.model.dtype)
     totals: dict[str, float] = defaultdict(float)
     losses, norms, first_gap = [], [], 0.0
     smallest, largest = float("inf"), float("-inf")
@@ -143,32 +145,18 @@ def update(
         optimizer.zero_grad(set_to_none=True)
         loss_sum, count, fault = 0.0, 0.0, None
         for part in minibatch:
-            log_probs, _, _ = score(policy, part.responses, temperature=config.rollout.temperature, dtype=dtype)
+            log_probs, loss = _loss(policy, part, config)
+            # The sum is differentiated, and the gradient divided below by the count of the whole minibatch over all
+            # ranks: it does not depend on how the minibatch was cut.
+            loss.total.backward()
+            loss_sum, count = loss_sum + float(loss.total.detach()), count + float(loss.count)
             if not log_probs.isfinite().all():
                 fault = fault or "log-prob"
             if index == 0:
-                first_gap = max(first_gap, float((log_probs.detach() - part.old_log_probs).abs().max()))
-            result = fipo_loss_sum(
-                log_probs,
-                part.old_log_probs,
-                part.advantages.expand_as(log_probs),
-                part.mask,
-                **loss_settings(config.fipo),
-            )
-            # The sum is differentiated, and the gradient divided below by the count of the whole minibatch over all
-            # ranks: it does not depend on how the minibatch was cut.
-            total = result.total
-            if part.reference_log_probs is not None:
-                divergence = reference_kl_sum(
-                    log_probs, part.reference_log_probs, result.kept, aggregation=config.fipo.aggregation
-                )
-                total = total + config.fipo.kl_coef * divergence
-            total.backward()
-            loss_sum, count = loss_sum + float(total.detach()), count + float(result.count)
-            for name, value in (*result.sums.items(), ("tokens", result.tokens), ("sequences", result.sequences)):
-                totals[name] += float(value)
-            smallest = min(smallest, float(result.smallest_weight))
-            largest = max(largest, float(result.largest_weight))
+                first_gap = max(first_gap, float((log_probs - part.old_log_probs).abs().max()))
+            _add(totals, **loss.sums)
+            smallest = min(smallest, float(loss.smallest_weight))
+            largest = max(largest, float(loss.largest_weight))
         if not math.isfinite(loss_sum):
             fault = fault or "loss"
         whole = ranks.sum({"loss": loss_sum, "count": count, "faults": float(fault is not None)})
@@ -186,17 +174,31 @@ def update(
     return {
         "loss": sum(losses) / len(losses),
         "grad_norm": sum(norms) / len(norms),
-        "clip_fraction": totals["clip_fraction"] / tokens,
-        "dual_clip_fraction": totals["dual_clip_fraction"] / tokens,
+        "clip_fraction": totals["clipped"] / tokens,
+        "dual_clip_fraction": totals["dual_clipped"] / tokens,
         "policy_kl": totals["policy_kl"] / tokens,
-        "influence_weight/mean": totals["influence_weight_mean"] / tokens,
+        "influence_weight/mean": totals["influence_weight"] / tokens,
         "influence_weight/min": smallest,
         "influence_weight/max": largest,
-        "influence_weight/clip_fraction": totals["influence_weight_clip_fraction"] / tokens,
-        "future_kl/mean": totals["future_kl_mean"] / tokens,
-        "dropped_sequence_fraction": totals["dropped_sequence_fraction"] / sequences,
+        "influence_weight/clip_fraction": totals["weights_at_bound"] / tokens,
+        "future_kl/mean": totals["future_kl"] / tokens,
+        "dropped_sequence_fraction": totals["dropped_sequences"] / sequences,
         "first_minibatch_log_ratio_max": ranks.extremes(0.0, first_gap)[1],
     }
+
+
+def _loss(policy: Policy, part: MicroBatch, config: TrainerConfig) -> tuple[Tensor, LossSum]:
+    """Log-probs [B, L] of `part` under the policy as it is now, without gradient, and the loss made of them."""
+    dtype = getattr(torch, config.model.dtype)
+    log_probs, _, _ = score(policy, part.responses, temperature=config.rollout.temperature, dtype=dtype)
+    advantages = part.advantages.expand_as(log_probs)
+    loss = fipo_loss_sum(log_probs, part.old_log_probs, advantages, part.mask, **loss_settings(config.fipo))
+    if part.reference_log_probs is not None:
+        divergence = reference_kl_sum(
+            log_probs, part.reference_log_probs, loss.kept, aggregation=config.fipo.aggregation
+        )
+        loss = loss._replace(total=loss.total + config.fipo.kl_coef * divergence)
+    return log_probs.detach(), loss
 
 
 def _clip_gradient(policy: Policy, *, divisor: float, limit: float) -> float:
@@ -230,7 +232,7 @@ def _gradient_fault(policy: Policy) -> str | None:
 
 
 def loss_settings(fipo: FipoConfig) -> dict[str, Any]:
-    """The keyword arguments of `trainer.losses.fipo_loss` that a configuration sets."""
+    """The keyword arguments of `trainer.losses.fipo_loss_sum` that a configuration sets."""
     return {
         "gamma": fipo.discount,
         "epsilon_f_low": fipo.epsilon_f_low,

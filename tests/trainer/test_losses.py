@@ -10,10 +10,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainer.losses import fipo_loss, fipo_loss_sum, future_kl, influence_weights, reference_kl_sum
+from trainer.losses import LossSum, fipo_loss_sum, future_kl, influence_weights, reference_kl_sum
 
 CASES = json.loads((Path(__file__).parent / "data" / "fipo_policy_loss.json").read_text())["cases"]
-FIPO = {"gamma": 2 ** (-1 / 32), "epsilon_f_low": 0.2, "epsilon_f_high": 0.2, "safety_threshold": 3.0}
+FIPO = {
+    "gamma": 2 ** (-1 / 32), "epsilon_f_low": 0.2, "epsilon_f_high": 0.2, "safety_threshold": 3.0, "clip_low": 0.2,
+    "clip_high": 0.28, "dual_clip": 10.0, "filtering": True, "aggregation": "token-mean",
+}  # fmt: skip
+DAPO = FIPO | {"epsilon_f_low": 0.0, "epsilon_f_high": 0.0}
+
+
+def mean_loss(result: LossSum) -> torch.Tensor:
+    """As the update divides it."""
+    return result.total / result.count.clamp(min=1)
 
 
 def case_settings(params: dict) -> dict:
@@ -28,6 +37,7 @@ def case_settings(params: dict) -> dict:
         "clip_low": params["clip_ratio_low"],
         "clip_high": params["clip_ratio_high"],
         "dual_clip": params["dual_clip_ratio"],
+        "filtering": True,
         "aggregation": params["loss_aggregation"],
     }
 
@@ -41,9 +51,9 @@ def test_equals_the_authors_reference(case: dict, dtype: torch.dtype, tolerance:
     arguments = (log_probs, inputs["old_log_probs"], inputs["advantages"], mask)
     expected = case["expected"]
 
-    loss, metrics = fipo_loss(*arguments, **case_settings(case["params"]))
+    result = fipo_loss_sum(*arguments, **case_settings(case["params"]))
+    loss = mean_loss(result)
     loss.backward()
-    weights = fipo_loss_sum(*arguments, **case_settings(case["params"])).weights
 
     def close(ours: torch.Tensor, theirs: list) -> None:
         theirs = torch.tensor(theirs, dtype=dtype)
@@ -51,20 +61,21 @@ def test_equals_the_authors_reference(case: dict, dtype: torch.dtype, tolerance:
 
     assert loss.item() == pytest.approx(expected["loss"], rel=tolerance, abs=tolerance)
     close(log_probs.grad, expected["grad_log_probs"])
-    close(weights, expected["influence_weights"])
+    close(result.weights, expected["influence_weights"])
     for ours, theirs in {
-        "clip_fraction": "clip_frac",
-        "dual_clip_fraction": "dual_clip_frac",
+        "clipped": "clip_frac",
+        "dual_clipped": "dual_clip_frac",
         "policy_kl": "ppo_kl",
-        "influence_weight_mean": "influence_mean",
-        "influence_weight_min": "influence_min",
-        "influence_weight_max": "influence_max",
-        "influence_weight_clip_fraction": "influence_clip_frac",
+        "influence_weight": "influence_mean",
+        "weights_at_bound": "influence_clip_frac",
     }.items():
-        # The reference divides by tokens + 1e-8, which the metrics (not the loss) show in the tenth digit.
-        assert metrics[ours] == pytest.approx(expected[theirs], rel=tolerance, abs=max(tolerance, 2e-9)), ours
-    dropped = 1 - (torch.tensor(expected["loss_mask"]).amax(1) > 0).double().mean().item()
-    assert metrics["dropped_sequence_fraction"] == pytest.approx(dropped)
+        # The reference divides by tokens + 1e-8, which shows in the tenth digit here, though not in the loss.
+        mean = (result.sums[ours] / result.sums["tokens"]).item()
+        assert mean == pytest.approx(expected[theirs], rel=tolerance, abs=max(tolerance, 2e-9)), ours
+    for ours, theirs in ((result.smallest_weight, "influence_min"), (result.largest_weight, "influence_max")):
+        assert ours.item() == pytest.approx(expected[theirs], rel=tolerance, abs=tolerance), theirs
+    dropped = (torch.tensor(expected["loss_mask"]).amax(1) == 0).sum().item()
+    assert result.sums["dropped_sequences"].item() == dropped
 
 
 def random_batch(batch: int, length: int, seed: int, spread: float = 0.3) -> tuple[torch.Tensor, ...]:
@@ -108,7 +119,7 @@ def test_weights_of_one_are_dapo(seed: int, gamma: float, spread: float) -> None
     outside = ((advantages < 0) & (ratio > 10) & (mask > 0)).sum(1)
     mask_kept = mask * (outside <= 1)[:, None]
     expected = (loss * mask_kept).sum() / mask_kept.sum().clamp(min=1)
-    ours, _ = fipo_loss(new, old, advantages, mask, gamma=gamma, epsilon_f_low=0, epsilon_f_high=0, safety_threshold=3)
+    ours = mean_loss(fipo_loss_sum(new, old, advantages, mask, **DAPO | {"gamma": gamma}))
     assert ours.item() == pytest.approx(expected.item(), rel=1e-10, abs=1e-12)
 
 
@@ -117,11 +128,8 @@ def test_equal_clips_are_grpo() -> None:
     ratio = (new - old).exp()
     grpo = -torch.minimum(advantages * ratio, advantages * ratio.clamp(0.8, 1.2))
     expected = (grpo * mask).sum(1).div(mask.sum(1)).mean()
-    ours, _ = fipo_loss(
-        new, old, advantages, mask,
-        gamma=0.9, epsilon_f_low=0, epsilon_f_high=0, safety_threshold=3, clip_low=0.2, clip_high=0.2,
-        dual_clip=1e9, aggregation="seq-mean-token-mean",
-    )  # fmt: skip
+    settings = {"clip_low": 0.2, "clip_high": 0.2, "dual_clip": 1e9, "aggregation": "seq-mean-token-mean"}
+    ours = mean_loss(fipo_loss_sum(new, old, advantages, mask, **DAPO | settings))
     assert ours.item() == pytest.approx(expected.item(), rel=1e-12)
 
 
@@ -129,11 +137,10 @@ def test_an_unmoved_policy_makes_every_setting_the_same_run() -> None:
     _, old, advantages, mask = random_batch(4, 30, seed=1)
     losses = set()
     for gamma, epsilon in [(0.0, 0.0), (0.9, 0.2), (1.0, 1.0)]:
-        loss, metrics = fipo_loss(
-            old, old, advantages, mask, gamma=gamma, epsilon_f_low=epsilon, epsilon_f_high=epsilon, safety_threshold=3
-        )
-        losses.add(round(loss.item(), 12))
-        assert metrics["influence_weight_mean"] == 1.0
+        settings = {"gamma": gamma, "epsilon_f_low": epsilon, "epsilon_f_high": epsilon}
+        result = fipo_loss_sum(old, old, advantages, mask, **FIPO | settings)
+        losses.add(round(mean_loss(result).item(), 12))
+        assert result.sums["influence_weight"] == result.sums["tokens"]
     assert len(losses) == 1
 
 
@@ -148,8 +155,9 @@ def test_an_unmoved_policy_makes_every_setting_the_same_run() -> None:
 def test_every_argument_changes_the_loss(name: str, value: object) -> None:
     new, old, advantages, mask = random_batch(6, 40, seed=3, spread=0.8)
     base = FIPO | {"dual_clip": 3.0}
-    before, _ = fipo_loss(new, old, advantages, mask, **base)
-    after, _ = fipo_loss(new, old, advantages, mask, **(base | {name: value}))
+    before, after = (
+        mean_loss(fipo_loss_sum(new, old, advantages, mask, **settings)) for settings in (base, base | {name: value})
+    )
     assert before.item() != after.item()
 
 
@@ -182,13 +190,18 @@ def test_a_token_past_the_safety_threshold_is_never_amplified() -> None:
 )
 def test_sums_over_micro_batches_add_up(seed: int, cut: int, aggregation: str) -> None:
     batch = random_batch(6, 25, seed, spread=1.0)
-    whole = fipo_loss_sum(*batch, **FIPO, dual_clip=3.0, aggregation=aggregation)
-    parts = [
-        fipo_loss_sum(*(x[rows] for x in batch), **FIPO, dual_clip=3.0, aggregation=aggregation)
-        for rows in (slice(0, cut), slice(cut, 6))
-    ]
+    settings = FIPO | {"dual_clip": 3.0, "aggregation": aggregation}
+    whole = fipo_loss_sum(*batch, **settings)
+    parts = [fipo_loss_sum(*(x[rows] for x in batch), **settings) for rows in (slice(0, cut), slice(cut, 6))]
     assert sum(p.total for p in parts).item() == pytest.approx(whole.total.item(), rel=1e-9, abs=1e-9)
     assert sum(p.count for p in parts).item() == whole.count.item()
+
+
+def numbers(result: LossSum) -> dict[str, float]:
+    """All but the tables."""
+    named = result._asdict()
+    sums, _, _ = (named.pop(name) for name in ("sums", "weights", "kept"))
+    return {name: value.item() for name, value in (named | sums).items()}
 
 
 @settings(deadline=None, max_examples=30)
@@ -197,10 +210,8 @@ def test_padding_changes_nothing(seed: int, extra: int) -> None:
     batch = random_batch(3, 20, seed)
     junk = [torch.randn(3, extra, dtype=torch.float64) for _ in range(3)] + [torch.zeros(3, extra, dtype=torch.float64)]
     padded = [torch.cat([x, more], 1) for x, more in zip(batch, junk, strict=True)]
-    before, metrics = fipo_loss(*batch, **FIPO)
-    after, padded_metrics = fipo_loss(*padded, **FIPO)
-    assert after.item() == pytest.approx(before.item(), rel=1e-9, abs=1e-12)
-    assert padded_metrics == pytest.approx(metrics, rel=1e-9, abs=1e-12)
+    before, after = (numbers(fipo_loss_sum(*each, **FIPO)) for each in (batch, padded))
+    assert after == pytest.approx(before, rel=1e-9, abs=1e-12)
 
 
 def test_reference_kl_estimates_the_divergence_and_is_zero_at_the_reference() -> None:
