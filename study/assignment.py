@@ -7,17 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainer.config import TrainerConfig
-
 
 @dataclass(frozen=True)
 class Assignment:
-    """What a trial is to run: its number, its config and the directory it writes to."""
+    """What a trial is to run: its number, and the directory that holds its config and that it writes to."""
 
     number: int
     params: dict[str, Any]
     """Sampled values by dotted trainer key."""
-    config: TrainerConfig
     directory: Path
 
 

@@ -21,7 +21,7 @@ import yaml
 from study import pruners
 from study.assignment import Assignment, Report
 from study.budget import USAGE, Account, usage
-from study.directory import say_enough, trial_directory, write_atomically
+from study.directory import say_enough, trial_directory, write_or_refuse
 from study.metric import solved_key
 from study.notify import Notifier
 from study.replicas import CONFIRMS, Confirmation, confirmations
@@ -88,8 +88,8 @@ class Bridge:
             running.directory.mkdir(exist_ok=True)
             (running.directory / "stop").unlink(missing_ok=True)
             text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
-            write_atomically(running.directory / "config.yaml", text)
-            return Assignment(trial.number, trial.params, config, running.directory)
+            write_or_refuse(running.directory / "config.yaml", text)
+            return Assignment(trial.number, trial.params, running.directory)
         return None
 
     def report(self, number: int, report: Report) -> bool:
@@ -159,7 +159,7 @@ class Bridge:
 
     def change(self, spec: StudySpec) -> None:
         """Go on by another spec, which differs in what may change while a study runs, and write it down."""
-        write_atomically(self.directory / "study.yaml", spec.to_yaml())
+        write_or_refuse(self.directory / "study.yaml", spec.to_yaml())
         self.spec = spec
         self.account.budget = spec.budget
         self.notifier.settings = spec.notify

@@ -16,7 +16,8 @@ from study.space import Choice, LogUniform, Uniform, Value, contains, describe, 
 from study.spec import Control, Plugin, StudySpec, get_dotted
 from study.storage import directions
 from trainer.config import TrainerConfig
-from trainer.errors import UserError, read_yaml, validate
+from trainer.config_file import read_yaml, validate
+from trainer.errors import UserError
 
 _CORNERS = 4096
 _SHARED = ("evaluation", "steps", "threads")

@@ -17,7 +17,8 @@ from study.lock import driver, driver_lock
 from study.space import Value
 from study.spec import StudySpec, set_dotted
 from trainer.config import Frozen
-from trainer.errors import UserError, root_line, validate
+from trainer.config_file import validate
+from trainer.errors import UserError, root_line
 from trainer.records import write_atomic
 
 if TYPE_CHECKING:

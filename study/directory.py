@@ -27,8 +27,8 @@ def trial_directory(number: int) -> Path:
     return Path("trials") / f"{number:04d}"
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file so that a reader sees the old text or the new, never half. Raises UserError when it cannot."""
+def write_or_refuse(path: Path, text: str) -> None:
+    """`write_atomic`, which raises UserError when it cannot."""
     try:
         write_atomic(path, text)
     except OSError as error:
@@ -37,7 +37,7 @@ def write_atomically(path: Path, text: str) -> None:
 
 def say_enough(trial: Path, step: int, samples: int) -> None:
     """Tell the trial in directory `trial` that `samples` per problem are enough for its evaluation at `step`."""
-    write_atomically(trial / "enough", f"{step} {samples}")
+    write_or_refuse(trial / "enough", f"{step} {samples}")
 
 
 def is_enough(trial: Path, step: int, samples: int) -> bool:
@@ -79,7 +79,7 @@ class Staging:
             ) from None
         self.spec = spec
         try:
-            write_atomically(self.path / "study.yaml", spec.to_yaml())
+            write_or_refuse(self.path / "study.yaml", spec.to_yaml())
             require_free(spec, self.path)
         except UserError:
             self.discard()

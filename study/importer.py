@@ -10,12 +10,13 @@ from typing import Any
 
 import yaml
 
-from study.directory import write_atomically
+from study.directory import write_or_refuse
 from study.export.script import comments
 from study.launch_script import LaunchScript, items, read_launch_script, scalar
 from study.spec import set_dotted
 from trainer.config import TrainerConfig
-from trainer.errors import UserError, validate
+from trainer.config_file import validate
+from trainer.errors import UserError
 
 _ACTOR = "actor_rollout_ref.actor."
 _ROLLOUT = "actor_rollout_ref.rollout."
@@ -88,7 +89,7 @@ def import_script(path: Path, *, source: str, out: Path) -> Imported:
     if out.exists():
         raise UserError(f"--out {out} exists; choose another name, or remove it first")
     imported = import_verl_script(path)
-    write_atomically(out, imported.to_yaml(path.name))
+    write_or_refuse(out, imported.to_yaml(path.name))
     return imported
 
 

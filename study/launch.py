@@ -21,6 +21,7 @@ from study.results import StudyResults, collect, find_study
 from study.spec import StudySpec
 from study.storage import driving
 from trainer.errors import UserError, root_line
+from trainer.paths import expanded, is_local
 from trainer.progress import Progress
 
 
@@ -96,8 +97,8 @@ def prepare(spec: StudySpec, progress: Progress) -> None:
 
 
 def _check_model(path: str) -> None:
-    path = os.path.expanduser(path)  # noqa: PTH111, for pathlib raises where a user is not known
-    if path.startswith((".", "/", "~")) and not (Path(path) / "config.json").exists():
+    path = expanded(path)
+    if is_local(path) and not (Path(path) / "config.json").exists():
         raise UserError(f"model.path = {path!r}: no config.json there; give a model directory, a hub name or embedded")
     from transformers import AutoConfig
 

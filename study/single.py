@@ -8,10 +8,11 @@ from pathlib import Path
 import yaml
 from rich.table import Table
 
-from study.directory import write_atomically
+from study.directory import write_or_refuse
 from study.spec import set_dotted
 from trainer.config import TrainerConfig
-from trainer.errors import UserError, read_yaml, validate
+from trainer.config_file import read_config, validate
+from trainer.errors import UserError
 from trainer.records import Evaluation, SetScore
 
 DEFAULT_PARENT = Path("runs")
@@ -24,7 +25,7 @@ def run(path: Path, directory: Path) -> Iterator[str]:
         UserError: the config is not valid, `directory` exists, or something it names is missing.
         TrainingDiverged: a loss or gradient is not finite.
     """
-    config = validate(TrainerConfig, read_yaml(path), source=str(path))
+    config = read_config(TrainerConfig, path)
     if directory.exists():
         raise UserError(
             f"--out {directory} exists; choose another directory, or leave --out away for the next free name"
@@ -35,7 +36,7 @@ def run(path: Path, directory: Path) -> Iterator[str]:
         directory.mkdir(parents=True)
     except OSError as error:
         raise UserError(f"--out {directory}: cannot be made ({error.strerror}); choose another directory") from None
-    write_atomically(directory / "config.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+    write_or_refuse(directory / "config.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
     for evaluation in train(config, directory):
         assert isinstance(evaluation, Evaluation), "only a study races"
         for score in evaluation.scores:

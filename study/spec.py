@@ -18,7 +18,7 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 from study.collapse import CollapseRule
 from study.space import Distribution, Value
 from trainer.config import EvaluationConfig, Frozen, TrainerConfig
-from trainer.errors import read_yaml, validate
+from trainer.config_file import read_config, validate
 
 
 class Plugin(Frozen):
@@ -203,7 +203,7 @@ class StudySpec(Frozen):
     @classmethod
     def from_file(cls, path: Path) -> StudySpec:
         """Read a complete spec (`study.yaml`), checking its shape only. For one that a person wrote: `load_spec`."""
-        return validate(cls, read_yaml(path), source=str(path))
+        return read_config(cls, path)
 
 
 def set_dotted(data: dict[str, Any], key: str, value: Any) -> None:

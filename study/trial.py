@@ -21,7 +21,8 @@ from study.directory import is_enough
 from study.metric import metric_value, selecting_score
 from study.spec import Resources, StudySpec
 from trainer.config import TrainerConfig
-from trainer.errors import TrainingDiverged, UserError, read_yaml, validate
+from trainer.config_file import read_config
+from trainer.errors import TrainingDiverged, UserError
 from trainer.records import Evaluation, Look, SetScore, read_lines
 
 _POLL_SECONDS = 1.0
@@ -66,7 +67,7 @@ class Worker:
         self._hold(directory)
         path = directory / "config.yaml"
         self._directory, self._told = directory, -1
-        config = validate(TrainerConfig, read_yaml(path), source=str(path))
+        config = read_config(TrainerConfig, path)
         self._run = train(config, directory, resume=True, races=True)
 
     def advance(self, enough: bool) -> dict[str, Any] | None:

@@ -125,7 +125,7 @@ class BridgeScheduler(_NotSaved, FIFOScheduler):
         self._user_errors.add(line)
 
 
-class Watch(_NotSaved, tune.Callback):
+class Supervisor(_NotSaved, tune.Callback):
     """Looks every second whether there is a command, the budget is spent, or Ray has died; Tune would wait for ever."""
 
     _PERIOD = 1.0
@@ -177,7 +177,7 @@ def run_trials(
             storage_path=str(scratch),  # without a place for its own records Tune complains in the log
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=resources.retries),
-            callbacks=[*trackers(bridge.spec), Watch(bridge)],
+            callbacks=[*trackers(bridge.spec), Supervisor(bridge)],
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
         ),
     )

@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 from trainer.config import TrainerConfig
-from trainer.errors import RankLost, TrainingDiverged, UserError, read_yaml, validate
+from trainer.config_file import read_config
+from trainer.errors import RankLost, TrainingDiverged, UserError
 from trainer.train import train
 
 
@@ -26,7 +27,7 @@ def main(words: list[str] | None = None) -> int:
     first = os.environ.get("RANK", "0") == "0"
     first_of_node = os.environ.get("LOCAL_RANK", "0") == "0"
     try:
-        config = validate(TrainerConfig, read_yaml(arguments.config), source=str(arguments.config))
+        config = read_config(TrainerConfig, arguments.config)
         for evaluation in train(config, arguments.out, resume=arguments.resume):
             if first:
                 print(evaluation, flush=True)

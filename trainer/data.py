@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os.path
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,6 +19,7 @@ import polars
 
 from trainer.config import TrainerConfig
 from trainer.errors import UserError
+from trainer.paths import expanded, is_local
 from trainer.problems import EMBEDDED, Problem, embedded_problems
 from trainer.rewards import normalise
 
@@ -84,10 +84,10 @@ def evaluation_problems(config: TrainerConfig) -> dict[str, list[Problem]]:
 
 def _rows(path: str) -> tuple[int, list[Row]]:
     """How many rows there are, and the rows themselves, some repeats already left out."""
-    file = Path(os.path.expanduser(path))  # noqa: PTH111, for pathlib raises where a user is not known
+    file = Path(expanded(path))
     if file.suffix.lower() in SUFFIXES or file.exists():
         return _file_rows(file)
-    if path.count("/") != 1 or path.startswith((".", "/", "~")):
+    if path.count("/") != 1 or is_local(path):
         raise UserError(
             f"{path}: no such file; give a file ({', '.join(SUFFIXES)}), a hub name owner/name or embedded:train"
         )

@@ -70,13 +70,12 @@ def pass_at_k(correct: Array, k: int) -> float:
     return float((1 - miss).mean())
 
 
-def cons_at_k(predictions: Sequence[Sequence[str | None]], answers: Sequence[str], *, ties: str = "average") -> float:
-    """cons@k: accuracy of the majority answer; responses without an answer do not vote.
+def cons_at_k(predictions: Sequence[Sequence[str | None]], answers: Sequence[str]) -> float:
+    """cons@k: accuracy of the majority answer, a tie counting for its share of right answers; no answer is no vote.
 
     Args:
         predictions: [problems, k], None or "" where a response had no answer.
         answers: [problems], in the same notation.
-        ties: "average" gives a tie its share of right answers, "first" takes the one seen first.
     """
     shares = []
     for row, answer in zip(predictions, answers, strict=True):
@@ -86,7 +85,7 @@ def cons_at_k(predictions: Sequence[Sequence[str | None]], answers: Sequence[str
             continue
         most = max(votes.values())
         leaders = [each for each, count in votes.items() if count == most]
-        shares.append(float(leaders[0] == answer) if ties == "first" else float(answer in leaders) / len(leaders))
+        shares.append(float(answer in leaders) / len(leaders))
     return float(np.mean(shares))
 
 
@@ -99,14 +98,14 @@ class SetResult(NamedTuple):
     length in tokens, finished (not cut at the limit)."""
 
 
-def outcomes(each: EvaluationSet, responses: Sequence[Response], grades: Sequence[Grade]) -> polars.DataFrame:
+def outcomes(evaluation_set: EvaluationSet, responses: Sequence[Response], grades: Sequence[Grade]) -> polars.DataFrame:
     """The table of `SetResult.outcomes`, of k graded responses per problem, given problem by problem."""
     number = np.arange(len(responses))
     return polars.DataFrame(
         {
-            "set": polars.Series([each.name] * len(responses), dtype=polars.String),
-            "problem": polars.Series(number // each.samples, dtype=polars.UInt32),
-            "sample": polars.Series(number % each.samples, dtype=polars.UInt32),
+            "set": polars.Series([evaluation_set.name] * len(responses), dtype=polars.String),
+            "problem": polars.Series(number // evaluation_set.samples, dtype=polars.UInt32),
+            "sample": polars.Series(number % evaluation_set.samples, dtype=polars.UInt32),
             "correct": [one.correct for one in grades],
             "prediction": polars.Series([one.prediction for one in grades], dtype=polars.String),
             "length": polars.Series([len(one.tokens) for one in responses], dtype=polars.UInt32),
@@ -116,23 +115,23 @@ def outcomes(each: EvaluationSet, responses: Sequence[Response], grades: Sequenc
 
 
 def score_set(
-    each: EvaluationSet, problems: Sequence[Problem], responses: Sequence[Response], grades: Sequence[Grade]
+    evaluation_set: EvaluationSet, problems: Sequence[Problem], responses: Sequence[Response], grades: Sequence[Grade]
 ) -> SetScore:
     """Sum up k graded responses per problem, given problem by problem."""
-    correct = np.array([one.correct for one in grades]).reshape(len(problems), each.samples)
+    correct = np.array([one.correct for one in grades]).reshape(len(problems), evaluation_set.samples)
     answers = [normalise(problem.answer) for problem in problems]
     votes = np.array([one.prediction for one in grades], dtype=object).reshape(correct.shape)
     votes = np.where(correct, np.array(answers, dtype=object)[:, None], votes)  # 5^2 and 25 vote for the same
     lengths = np.array([len(response.tokens) for response in responses])
     return SetScore(
-        name=each.name,
-        samples=each.samples,
+        name=evaluation_set.name,
+        samples=evaluation_set.samples,
         solved=tuple(int(count) for count in correct.sum(axis=1)),
         accuracy=avg_at_k(correct),
         sampling_error=sampling_error(correct),
         problem_error=problem_error(correct),
         cons=cons_at_k(votes.tolist(), answers),
-        pass_at_k=pass_at_k(correct, each.samples),
+        pass_at_k=pass_at_k(correct, evaluation_set.samples),
         mean_length=float(lengths.mean()),
         length_quantiles=tuple(float(q) for q in np.quantile(lengths, [0, 0.25, 0.5, 0.75, 1])),
         truncated=float(np.mean([not response.finished for response in responses])),
@@ -143,7 +142,7 @@ def evaluate_set(
     sampler: Sampler,
     policy: Policy,
     ranks: Ranks,
-    each: EvaluationSet,
+    evaluation_set: EvaluationSet,
     problems: Sequence[Problem],
     *,
     config: TrainerConfig,
@@ -156,9 +155,9 @@ def evaluate_set(
     that these are enough. What was drawn is kept, and sample for sample it is what one call would have drawn. Seeds
     leave the trial out, so that trials are compared on common random numbers.
     """
-    name_seed = int.from_bytes(each.name.encode(), "little")
+    name_seed = int.from_bytes(evaluation_set.name.encode(), "little")
     drawn: list[list[tuple[Response, Grade]]] = [[] for _ in problems]
-    count, target = 0, each.first_look if races and each.first_look else each.samples
+    count, target = 0, evaluation_set.first_look if races and evaluation_set.first_look else evaluation_set.samples
     while True:
         responses, grades = sample_graded(
             sampler,
@@ -173,11 +172,11 @@ def evaluate_set(
         )
         for place, pair in enumerate(zip(responses, grades, strict=True)):
             drawn[place // (target - count)].append(pair)
-        count, target = target, min(2 * target, each.samples)
-        part = each.model_copy(update={"samples": count})
+        count, target = target, min(2 * target, evaluation_set.samples)
+        part = evaluation_set.model_copy(update={"samples": count})
         responses, grades = zip(*itertools.chain.from_iterable(drawn), strict=True)
         score = score_set(part, problems, responses, grades)
-        if count == each.samples or (yield Look(step=step, score=score)):
+        if count == evaluation_set.samples or (yield Look(step=step, score=score)):
             return SetResult(score, outcomes(part, responses, grades))
 
 
@@ -200,8 +199,9 @@ def evaluate_due(
 ) -> Looks[list[SetResult]]:
     """The results of the sets that are due at `step`. The set that selects comes first, whenever it is due."""
     results = []
-    for each in sets_due(config, step):
-        looks = evaluate_set(sampler, policy, ranks, each, sets[each.name], config=config, step=step, races=races)
+    for evaluation_set in sets_due(config, step):
+        problems = sets[evaluation_set.name]
+        looks = evaluate_set(sampler, policy, ranks, evaluation_set, problems, config=config, step=step, races=races)
         results.append((yield from looks))
     return results
 

@@ -10,7 +10,8 @@ import torch
 
 from trainer.checkpoint import complete, load_weights
 from trainer.config import ModelConfig, TrainerConfig
-from trainer.errors import UserError, read_yaml, validate
+from trainer.config_file import read_config
+from trainer.errors import UserError
 from trainer.policy import load_policy
 from trainer.records import appearing
 
@@ -62,7 +63,7 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="directory to write; it must not exist")
     arguments = parser.parse_args(words)
     try:
-        config = validate(TrainerConfig, read_yaml(arguments.config), source=str(arguments.config))
+        config = read_config(TrainerConfig, arguments.config)
         print(f"{arguments.out}: the policy of {export_policy(config, arguments.run, arguments.out)}")
     except UserError as error:
         print(error, file=sys.stderr)

@@ -19,8 +19,8 @@ from trainer.rollout import Response, Sampler
 class ProblemStream:
     """The training problems in a seeded order, reshuffled every epoch. `position` is all there is to resume."""
 
-    def __init__(self, problems: Sequence[Problem], *, seed: int, position: int = 0) -> None:
-        self.problems, self.seed, self.position = problems, seed, position
+    def __init__(self, problems: Sequence[Problem], *, seed: int) -> None:
+        self.problems, self.seed, self.position = problems, seed, 0
 
     def take(self, count: int) -> list[Problem]:
         """The next `count` problems."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import os.path
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from trainer.attention import packing_arguments
 from trainer.base_model import ensure_base_model
 from trainer.config import ModelConfig
 from trainer.errors import UserError
+from trainer.paths import expanded
 from trainer.pretrained import load_pretrained
 from trainer.ranks import ALONE, Ranks
 from trainer.rollout import Response
@@ -48,7 +48,7 @@ def load_policy(config: ModelConfig, ranks: Ranks = ALONE) -> Policy:
     Raises:
         UserError: no model there that can be trained, see `load_pretrained`.
     """
-    path = str(ensure_base_model()) if config.path == "embedded" else os.path.expanduser(config.path)  # noqa: PTH111
+    path = str(ensure_base_model()) if config.path == "embedded" else expanded(config.path)
     model, tokenizer = load_pretrained(path, dtype=getattr(torch, config.dtype))
     if config.cpu_offload and ranks.size == 1:
         raise UserError("model.cpu_offload = true needs several ranks; start with torchrun, or set it to false")

@@ -12,6 +12,7 @@ from transformers.utils import logging
 
 from trainer.attention import attention_implementation
 from trainer.errors import UserError
+from trainer.paths import is_local
 
 SOURCES = "give a directory in Hugging Face format, a hub name, or 'embedded'"
 
@@ -22,7 +23,7 @@ def load_pretrained(path: str, *, dtype: torch.dtype) -> tuple[PreTrainedModel, 
     Raises:
         UserError: nothing whole is there, the two do not fit each other, or the logits are more than a matrix product.
     """
-    local_only = Path(path).exists() or path.startswith((".", "/", "~"))
+    local_only = Path(path).exists() or is_local(path)
     if local_only and not (Path(path) / "config.json").exists():
         raise UserError(f"model.path = {path}: no model there (config.json is missing); {SOURCES}")
     try:

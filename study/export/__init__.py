@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from study.directory import write_atomically
+from study.directory import write_or_refuse
 from study.export import hf, ms_swift, report, slime, tables, trainer_yaml, trl, verl
 from study.export.choice import choose_trials
 from study.export.gaps import Gap, settle
@@ -124,7 +124,7 @@ def _write_one(results: StudyResults, export: Export, path: Path) -> None:
         assert export.trial is not None
         hf.write_policy(results, export.trial, path)
         return
-    write_atomically(path, export.text)
+    write_or_refuse(path, export.text)
     if export.text.startswith("#!"):
         path.chmod(0o755)
 

@@ -12,6 +12,7 @@ from study.export.script import plain
 from study.results import StudyResults, TrialResult
 from trainer.config import ModelConfig
 from trainer.errors import UserError
+from trainer.paths import is_local
 
 
 def newest_checkpoint(trial: TrialResult) -> Path:
@@ -48,7 +49,7 @@ def model_card(results: StudyResults, trial: TrialResult, *, step: int) -> str:
         "pipeline_tag": "text-generation",
         "tags": ["fipo", "reinforcement-learning", "math"],
     }
-    if config.model.path.count("/") == 1 and not config.model.path.startswith((".", "/", "~")):
+    if config.model.path.count("/") == 1 and not is_local(config.model.path):
         front["base_model"] = config.model.path  # the hub takes its own names only
     settings = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     lines = "\n".join(f"- {markdown(line)}" for line in provenance(results, trial))

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from study.results import StudyResults, TrialResult
 from study.spec import get_dotted
 from trainer.config import TrainerConfig
-from trainer.errors import UserError, read_yaml, validate
+from trainer.config_file import read_config, validate
+from trainer.errors import UserError
 from trainer.presets import read_preset
 
 
@@ -63,7 +64,7 @@ def trial_config(trial: TrialResult) -> TrainerConfig:
     path = trial.directory / "config.yaml"
     if not path.exists():
         raise UserError(f"{path}: trial {trial.number} has no config, it was removed or not yet begun; choose another")
-    return validate(TrainerConfig, read_yaml(path), source=str(path))
+    return read_config(TrainerConfig, path)
 
 
 def make_recipe(results: StudyResults, trial: TrialResult, *, preset: str | None) -> Recipe:

@@ -30,7 +30,7 @@ from tests.integration.launching import (
     write_spec,
 )
 from trainer.config import TrainerConfig
-from trainer.errors import read_yaml, validate
+from trainer.config_file import read_config
 from trainer.records import read_evaluations
 
 pytestmark = pytest.mark.slow
@@ -71,7 +71,7 @@ def test_every_file_of_the_layout_is_there(finished):
     names = {"study.yaml", "optuna.db", "trials", "tensorboard", "driver.log", "driver.lock", "environment.txt"}
     assert {path.name for path in directory.iterdir()} == names
     for trial in read_study(directory).trials:
-        validate(TrainerConfig, read_yaml(trial.directory / "config.yaml"), source="config.yaml")
+        read_config(TrainerConfig, trial.directory / "config.yaml")
         assert (trial.directory / "metrics.jsonl").exists()
 
 

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from study.directory import write_atomically
+from study.directory import write_or_refuse
 from study.export import prepare, write
 from study.results import read_study
 from tests.study.exported import PAPER, make_results
 from trainer.config import TrainerConfig
-from trainer.errors import UserError, read_yaml, validate
+from trainer.config_file import read_config
+from trainer.errors import UserError
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def export(results):
 def test_the_best_trials_config_is_exported_and_valid(export, tmp_path):
     (one,) = export(out=tmp_path / "best.yaml")
     assert one.trial.number == 1
-    exported = validate(TrainerConfig, read_yaml(tmp_path / "best.yaml"), source="best.yaml")
+    exported = read_config(TrainerConfig, tmp_path / "best.yaml")
     own = TrainerConfig.model_validate(yaml.safe_load((one.trial.directory / "config.yaml").read_text()))
     assert exported == own
     assert exported.optimizer.learning_rate == one.trial.params["optimizer.learning_rate"]
@@ -124,12 +125,12 @@ def test_a_trial_that_is_not_the_best_says_its_rank(export, tmp_path):
 
 
 def test_several_files_appear_together_or_not_at_all(export, tmp_path, monkeypatch):
-    def full(path, text, *, write=write_atomically):
+    def full(path, text, *, write=write_or_refuse):
         if "0000" in path.name:
             raise UserError("no space")
         write(path, text)
 
-    monkeypatch.setattr("study.export.write_atomically", full)
+    monkeypatch.setattr("study.export.write_or_refuse", full)
     before = set(tmp_path.iterdir())
     with pytest.raises(UserError, match="no space"):
         export(top=2, out=tmp_path / "best")

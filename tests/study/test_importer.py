@@ -15,7 +15,8 @@ from study.importer import FIXED, READ, import_script, import_verl_script
 from study.spec import set_dotted
 from tests.study.exported import PAPER, make_results
 from trainer.config import TrainerConfig
-from trainer.errors import UserError, read_yaml, validate
+from trainer.config_file import read_config
+from trainer.errors import UserError
 from trainer.presets import read_preset
 
 # The keys of the authors' own script, in a script of our own making.
@@ -117,7 +118,7 @@ def test_what_was_not_read_stands_at_the_top_of_a_valid_config(tmp_path):
     text = (tmp_path / "base.yaml").read_text()
     assert "# - trainer.nnodes=16\n" in text
     assert "# - actor_rollout_ref.actor.entropy_coeff is 0.1 there, always 0 here\n" in text
-    assert validate(TrainerConfig, read_yaml(tmp_path / "base.yaml"), source="base.yaml") == imported.config
+    assert read_config(TrainerConfig, tmp_path / "base.yaml") == imported.config
 
 
 @pytest.mark.parametrize("low", [0.0, 0.2])
@@ -125,7 +126,7 @@ def test_an_exported_verl_script_comes_back_the_same(tmp_path, low):
     results = make_results(tmp_path / "study", [PAPER | {"fipo.epsilon_f_low": low, "seed": 3}])
     (one,) = prepare(results, "verl", out=tmp_path / "out.sh")
     back = read(tmp_path, one.text)
-    own = validate(TrainerConfig, read_yaml(results.trials[0].directory / "config.yaml"), source="config.yaml")
+    own = read_config(TrainerConfig, results.trials[0].directory / "config.yaml")
     for part in ("steps", "seed", "model", "rollout", "reward", "fipo", "optimizer", "checkpoint"):
         assert getattr(back.config, part) == getattr(own, part), part
     assert [each.samples for each in back.config.evaluation.sets] == [32, 32]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from trainer.config import FipoConfig, TrainerConfig
-from trainer.errors import UserError, validate
+from trainer.config_file import validate
+from trainer.errors import UserError
 
 
 def refused(data: dict) -> str:

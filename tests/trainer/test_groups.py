@@ -38,7 +38,9 @@ def test_the_order_goes_on_from_its_position_across_epochs() -> None:
     whole = ProblemStream(PROBLEMS, seed=3).take(20)
     first = ProblemStream(PROBLEMS, seed=3)
     assert first.take(5) == whole[:5]
-    assert ProblemStream(PROBLEMS, seed=3, position=first.position).take(15) == whole[5:]
+    resumed = ProblemStream(PROBLEMS, seed=3)
+    resumed.position = first.position
+    assert resumed.take(15) == whole[5:]
 
 
 class Scripted:

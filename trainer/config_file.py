@@ -1,0 +1,97 @@
+"""Files of settings that a person wrote: YAML read into a model, and what is wrong with it in one line."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from trainer.errors import UserError
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def read_config(model: type[Model], path: Path) -> Model:
+    """Build `model` from the YAML file `path`. Raises UserError for what is not there, no YAML or not valid."""
+    return validate(model, read_yaml(path), source=str(path))
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML mapping with `yaml.safe_load`. Raises UserError when there is none to read."""
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; give the path of a YAML file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); give the path of a YAML file") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" line {mark.line + 1}" if mark else ""
+        raise UserError(
+            f"{path}:{line} is not valid YAML ({getattr(error, 'problem', error)}); mend that line"
+        ) from None
+    if not isinstance(data, dict):
+        raise UserError(
+            f"{path}: holds {type(data).__name__}, not a mapping of keys to values; see search_spaces/tiny.yaml"
+        )
+    return data
+
+
+def validate(model: type[Model], data: dict[str, Any], *, source: str) -> Model:
+    """Build `model` from `data`; `source` (a file name) and the key are named when a value is refused.
+
+    Raises:
+        UserError: one line for the first bad value.
+    """
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        raise UserError(f"{source}: {_explain(model, error)}") from None
+
+
+def _explain(model: type[BaseModel], error: ValidationError) -> str:
+    first = error.errors()[0]
+    parts, inner = _walk(model, first["loc"])
+    key = ".".join(parts)  # empty for a validator on the whole model
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if first["type"] == "extra_forbidden":
+        known = sorted(inner.model_fields)
+        close = difflib.get_close_matches(parts[-1], known, n=1)
+        hint = f"did you mean {close[0]}?" if close else "remove it"
+        return f"{key} is not a known key; known here: {', '.join(known)}; {hint}{more}"
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "missing":
+        return f"{key} is missing; add it{more}"
+    if first["type"] == "value_error":  # our own validators say the value, the range and the mend themselves
+        return (f"{key}: " if key else "") + message + more
+    return f"{key} = {first['input']!r}: {message[0].lower()}{message[1:]}; change it{more}"
+
+
+def _walk(model: type[BaseModel], location: tuple[Any, ...]) -> tuple[list[str], type[BaseModel]]:
+    """The keys a person wrote along `location` (without the tags that pydantic adds) and the model around the last."""
+    keys, inner, annotation = [], model, model
+    for part in location:
+        if get_origin(annotation) is Annotated:
+            annotation = get_args(annotation)[0]
+        members = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else ()
+        tagged = [each for each in members if isinstance(each, type) and part in _literals(each)]
+        if tagged:
+            annotation = inner = tagged[0]
+            continue
+        keys.append(str(part))
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            inner = annotation
+            field = annotation.model_fields.get(str(part))
+            annotation = field.annotation if field is not None else Any
+        elif get_origin(annotation) in (dict, tuple, list):
+            annotation = get_args(annotation)[get_origin(annotation) is dict]
+    return keys, inner
+
+
+def _literals(model: type) -> list[Any]:
+    fields = model.model_fields.values() if issubclass(model, BaseModel) else ()
+    return [each for field in fields if get_origin(field.annotation) is Literal for each in get_args(field.annotation)]
