@@ -1,9 +1,14 @@
-"""Bad configurations are refused with one line that says what to do."""
+"""Bad configurations are refused with one line that says what to do, and no field goes untested."""
 
 from __future__ import annotations
 
-import pytest
+from collections.abc import Iterator
+from typing import get_args
 
+import pytest
+from pydantic import BaseModel
+
+from tests.integration import test_knobs
 from trainer.config import FipoConfig, TrainerConfig
 from trainer.config_file import validate
 from trainer.errors import UserError
@@ -53,3 +58,22 @@ def test_a_config_is_frozen_and_round_trips() -> None:
     assert TrainerConfig.model_validate(config.model_dump(mode="json")) == config
     with pytest.raises(ValueError, match="frozen"):
         config.steps = 3
+
+
+def leaves(model: type[BaseModel] = TrainerConfig, prefix: str = "") -> Iterator[str]:
+    """Every field that holds a value, also of the models in a list."""
+    for name, field in model.model_fields.items():
+        inner = [each for each in (field.annotation, *get_args(field.annotation)) if _is_model(each)]
+        if inner:
+            yield from leaves(inner[0], f"{prefix}{name}.")
+        else:
+            yield prefix + name
+
+
+def _is_model(annotation: object) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def test_every_field_is_in_test_knobs() -> None:
+    own = {name.removeprefix("test_knob_").replace("__", ".") for name in vars(test_knobs) if "test_knob_" in name}
+    assert set(leaves()) == set(test_knobs.CHANGES_THE_NUMBERS) | set(test_knobs.CHANGES_THE_ENGINE) | own
