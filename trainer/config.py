@@ -140,7 +140,7 @@ class OptimizerConfig(Frozen):
     learning_rate: float = Field(default=3e-5, ge=0)
     """AdamW's rate after warm-up (Table 2: 1e-6)."""
     schedule: Literal["constant", "cosine"] = "constant"
-    """After warm-up: the same rate to the end (Table 2), or falling to 0 along a cosine."""
+    """After warm-up: the same rate to the end (Table 2), or falling along a cosine, to 0 after the last step."""
     warmup_steps: int = Field(default=0, ge=0)
     """Training steps over which the learning rate rises linearly (Table 2: 10)."""
     weight_decay: float = Field(default=0.1, ge=0)

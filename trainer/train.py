@@ -159,13 +159,20 @@ def start_sampler(config: TrainerConfig, policy: Policy, ranks: Ranks) -> Sample
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, config: TrainerConfig, step: int) -> float:
-    """Linear warm-up over `optimizer.warmup_steps` training steps, then `optimizer.schedule`; returns the rate."""
+    """Linear warm-up over `optimizer.warmup_steps` training steps, then `optimizer.schedule`; returns the rate.
+
+    The cosine would be 0 one step after the last, so that every step trains, as transformers counts it. Its warm-up
+    begins at a rate of 0 and is a step later; here the first step trains too.
+
+    Args:
+        step: training step, from 1.
+    """
     settings = config.optimizer
     rate = settings.learning_rate
-    if step < settings.warmup_steps:
+    if step <= settings.warmup_steps:
         rate *= step / settings.warmup_steps
     elif settings.schedule == "cosine":
-        done = (step - settings.warmup_steps) / max(config.steps - settings.warmup_steps, 1)
+        done = (step - 1 - settings.warmup_steps) / (config.steps - settings.warmup_steps)
         rate *= 0.5 * (1 + math.cos(math.pi * done))
     for group in optimizer.param_groups:
         group["lr"] = rate

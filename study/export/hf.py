@@ -10,7 +10,6 @@ from study.export.provenance import provenance
 from study.export.recipe import trial_config
 from study.export.script import plain
 from study.results import StudyResults, TrialResult
-from trainer.config import ModelConfig
 from trainer.errors import UserError
 from trainer.paths import is_local
 
@@ -38,7 +37,7 @@ def write_policy(results: StudyResults, trial: TrialResult, out: Path) -> None:
 
     config, checkpoint = trial_config(trial), newest_checkpoint(trial)
     card = model_card(results, trial, step=int(checkpoint.name.removeprefix("step-")))
-    export.write_policy(ModelConfig(path=config.model.path), checkpoint, out, card=card)
+    export.write_policy(config.model, checkpoint, out, card=card)
 
 
 def model_card(results: StudyResults, trial: TrialResult, *, step: int) -> str:

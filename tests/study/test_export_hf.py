@@ -91,6 +91,18 @@ def test_transformers_loads_the_trained_weights_and_not_the_base(trained, base, 
     assert not torch.equal(saved["model.embed_tokens.weight"], untrained["model.embed_tokens.weight"])
 
 
+def test_it_is_written_in_the_arithmetic_that_it_was_trained_in(base, policy, tmp_path):
+    """As by python -m trainer.export."""
+    point = {"model.path": str(base), "model.dtype": "bfloat16"}
+    results = make_results(tmp_path / "study", [point], embedded=True)
+    position = Position(step=24, problems_taken=0, tokens=0, seconds=0.0)
+    optimizer = torch.optim.AdamW(policy.model.parameters())
+    save(results.trials[0].directory / "checkpoints", policy, optimizer, position, ALONE, keep=1)
+    saved = AutoModelForCausalLM.from_pretrained(export(results, tmp_path / "policy"), dtype="auto")
+    for name, value in policy.model.state_dict().items():
+        assert torch.equal(saved.state_dict()[name], value.bfloat16()), name
+
+
 def test_the_card_tells_lineage_scores_and_config_and_others_may_read_it(trained, base, tmp_path):
     out = export(trained, tmp_path / "policy")
     front, text = (out / "README.md").read_text().split("---\n", 2)[1:]
