@@ -22,7 +22,6 @@ from dashboards.catalogue import Entry, entries
 from dashboards.optuna_study import OptunaStudy
 from study.lock import driver
 from study.results import StudyResults, read_study
-from trainer.config import TrainerConfig
 from trainer.errors import UserError
 
 POLL_SECONDS = 1.5
@@ -47,8 +46,7 @@ class Study:
     @property
     def steps(self) -> int:
         """Training steps that a trial runs when it is not pruned."""
-        planned = self.results.spec.trainer.get("steps", TrainerConfig.model_fields["steps"].default)
-        return max(planned, self.trials["steps_done"].max() or 0)
+        return max(self.results.spec.steps, self.trials["steps_done"].max() or 0)
 
     @property
     def sets(self) -> list[str]:

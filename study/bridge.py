@@ -27,7 +27,6 @@ from study.notify import Notifier
 from study.replicas import CONFIRMS, Confirmation, confirmations
 from study.samplers import make_sampler
 from study.spec import StudySpec
-from trainer.config import TrainerConfig
 from trainer.errors import UserError
 from trainer.records import read_evaluations
 
@@ -62,14 +61,15 @@ class Bridge:
         self.ending: str | None = None
         """Why the study is stopping; running trials then end without an end, to be resumed."""
         self.notifier = Notifier(spec.notify, spec.name, directory)
-        self._steps = int(spec.trainer.get("steps", TrainerConfig.model_fields["steps"].default))
         self._sees_problems = pruners.sees_problems(spec.pruner.name, spec.pruner.options)
         self._running: dict[int, _Running] = {}
         trials = study.get_trials(deepcopy=False)
         self._asked = sum(each.state.name != "WAITING" and CONFIRMS not in each.user_attrs for each in trials)
         self.account = Account(spec.budget, [each for each in trials if each.state.is_finished()])
-        left = [each for each in trials if each.state.name == "RUNNING"]
-        self._left = deque(each for each in left if not self._ended_before(each))
+        self._left: deque[FrozenTrial] = deque()
+        for each in trials:
+            if each.state.name == "RUNNING":
+                self._take_over(each)
 
     def ask(self) -> Assignment | None:
         """The next trial, its config already written: first those that an earlier driver left running, then enqueued
@@ -113,7 +113,7 @@ class Bridge:
         if (reason := self.account.spent()) is not None:
             self.end(reason)
             return True
-        if step >= self._steps:  # a trial has cost all it can: there is nothing left to save
+        if step >= self.spec.steps:  # a trial has cost all it can: there is nothing left to save
             return False
         if report.collapsed is not None or self._prunes(running):
             self._prune(running, report.collapsed)
@@ -188,12 +188,12 @@ class Bridge:
         running = self._running.pop(number, None)
         if running is None:
             return
-        trial, short = running.trial, running.last_step < self._steps
+        trial, short = running.trial, running.last_step < self.spec.steps
         trial.set_user_attr(USAGE, dataclasses.asdict(self.account.usage(number)))
         if running.fail_reason is None and running.pruned_at is None and short:
             if self.ending is not None:
                 return
-            running.fail_reason = f"ended after step {max(running.last_step, 0)} of {self._steps}"
+            running.fail_reason = f"ended after step {max(running.last_step, 0)} of {self.spec.steps}"
         if running.fail_reason is not None:
             trial.set_user_attr("fail_reason", running.fail_reason)
             self.study.tell(trial, state=TrialState.FAIL)
@@ -260,8 +260,8 @@ class Bridge:
 
     def _due(self, trials: list[FrozenTrial]) -> list[Confirmation]:
         """Confirmations that are asked for and not there yet."""
-        seed = int(self.spec.trainer.get("seed", TrainerConfig.model_fields["seed"].default))
-        return confirmations(trials, self.spec.replicas, seed=seed) if self.spec.replicas else []
+        replicas, seed = self.spec.replicas, self.spec.training_seed
+        return confirmations(trials, replicas, seed=seed) if replicas is not None else []
 
     def _reopened(self, left: FrozenTrial) -> optuna.Trial:
         import optuna
@@ -281,11 +281,11 @@ class Bridge:
                 self.account.used(trial.number, took)
         return running
 
-    def _ended_before(self, left: FrozenTrial) -> bool:
-        """Tell the end of a trial whose driver died between deciding it and telling it."""
+    def _take_over(self, left: FrozenTrial) -> None:
+        """Queue a trial that an earlier driver left, or tell its end, if that one died between deciding and telling."""
         running = self._as_left(self._reopened(left), left)
-        if running.pruned_at is None and running.fail_reason is None and running.last_step < self._steps:
-            return False
+        if running.pruned_at is None and running.fail_reason is None and running.last_step < self.spec.steps:
+            self._left.append(left)
+            return
         self._running[left.number] = running
         self.finish(left.number)
-        return True

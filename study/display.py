@@ -14,7 +14,7 @@ from rich.text import Text
 
 from study.evidence import seeds_against_settings
 from study.results import StudyResults, TrialResult
-from study.tables import ENDED, costs, counts, one_line, planned, steps, trial_table
+from study.tables import ENDED, costs, counts, one_line, planned, trial_table
 
 _PERIOD = 1.0
 
@@ -102,7 +102,7 @@ def time_left(results: StudyResults, elapsed: float) -> float | None:
 
     Trials still to come are taken to run as far as those that have ended did, pruned ones included.
     """
-    total = steps(results.spec)
+    total = results.spec.steps
     done = {trial.number: trial.steps_done for trial in results.trials}
     ended = [done[trial.number] for trial in results.trials if trial.state in ENDED]
     usual = sum(ended) / len(ended) if ended else total

@@ -183,6 +183,19 @@ class StudySpec(Frozen):
             set_dotted(data, key, value)
         return validate(TrainerConfig, data, source=source)
 
+    @property
+    def steps(self) -> int:
+        """Training steps of every trial; they are never swept."""
+        return int(self._fixed("steps"))
+
+    @property
+    def training_seed(self) -> int:
+        """The seed of its training runs, but of those that are given another."""
+        return int(self._fixed("seed"))
+
+    def _fixed(self, key: str) -> Any:
+        return self.trainer.get(key, TrainerConfig.model_fields[key].default)
+
     def metric_name(self) -> str:
         """For example `aime_2024/avg@32`. Evaluation is the same in all trials."""
         first = self.evaluation_config().sets[0]

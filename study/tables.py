@@ -50,7 +50,7 @@ def _table(results: StudyResults, trials: Sequence[TrialResult], keys: Sequence[
         table.add_row(
             f"{trial.number}{mark}",
             f"[{STYLES[trial.state]}]{state(results, trial)}[/]" + (f" {escape(name)}" if name else ""),
-            f"{trial.steps_done}/{steps(results.spec)}",
+            f"{trial.steps_done}/{results.spec.steps}",
             accuracy(results.spec, trial),
             length(results.spec, trial),
             *(escape(number(trial.params.get(key))) for key in keys),
@@ -73,11 +73,6 @@ def label(trial: TrialResult) -> str | None:
 def planned(results: StudyResults) -> int:
     """Trials that the study will have, the confirmations known so far included."""
     return results.spec.trials + sum(trial.confirms is not None for trial in results.trials)
-
-
-def steps(spec: StudySpec) -> int:
-    """Training steps of every trial."""
-    return int(spec.trainer["steps"])
 
 
 def number(value: object) -> str:
@@ -138,7 +133,7 @@ def costs(results: StudyResults) -> str | None:
 
 def spared_by_pruning(results: StudyResults) -> float | None:
     """Share of the steps of complete and pruned trials that were not trained; None before a first one is."""
-    total = steps(results.spec)
+    total = results.spec.steps
     finished = [trial for trial in results.trials if trial.state in ("COMPLETE", "PRUNED")]
     spared = sum(total - trial.pruned_at for trial in finished if trial.pruned_at is not None)
     return spared / (total * len(finished)) if finished else None

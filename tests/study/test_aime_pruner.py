@@ -248,6 +248,14 @@ def test_without_information_a_first_look_is_enough(make_bridge):
     assert raced(bridge, 0.05)
 
 
+def test_a_confirmation_draws_all_samples(make_bridge):
+    bridge = make_bridge(pruner={"name": "aime"}, trials=5, replicas={"seeds": 2, "top": 1})
+    for each in INTERIM:
+        run(bridge, each)
+    assert not raced(bridge, 0.05)  # which is enough for a trial that can be pruned
+    assert bridge.study.trials[5].user_attrs["confirms"] == 4
+
+
 def test_word_of_another_evaluation_is_not_taken_for_this_one(make_bridge):
     bridge = make_bridge(pruner={"name": "aime"}, trials=6)
     for each in INTERIM:

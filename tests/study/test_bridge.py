@@ -113,6 +113,14 @@ def test_a_trial_that_ends_early_without_a_reason_fails(make_bridge):
     assert trial.user_attrs["fail_reason"] == "ended after step 5 of 20"
 
 
+def test_a_trial_ends_once(make_bridge):
+    """Tune tells the end of a trial that the scheduler has settled already."""
+    bridge = make_bridge()
+    number = run(bridge, [0.1, 0.5, 0.9, 0.4, 0.3])
+    bridge.finish(number)
+    assert [trial.state for trial in reopened(bridge.directory)] == [TrialState.COMPLETE]
+
+
 def test_failed_trials_count_toward_the_cap(make_bridge):
     bridge = make_bridge(trials=3)
     for _ in range(3):

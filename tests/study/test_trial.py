@@ -10,7 +10,7 @@ import pytest
 import yaml
 from ray.exceptions import RayTaskError
 
-from study.trial import Worker, last_words
+from study.trial import StudyTrial, Worker, last_words
 from trainer.config import TrainerConfig
 from trainer.errors import TrainingDiverged, UserError
 from trainer.records import read_evaluations
@@ -65,6 +65,27 @@ def test_a_race_ends_at_the_first_enough_and_neither_base_nor_last_step_races(wo
 
 def test_a_race_that_is_never_ended_draws_all(worker: Worker):
     assert told(worker, [False, False])[-2:] == [("evaluation", 1, 8), ("evaluation", 2, 8)]
+
+
+def test_an_evaluation_brings_the_metrics_since_the_one_before_also_after_a_restart(worker: Worker, racing: Path):
+    for _ in range(2):
+        told = []
+        while (each := worker.advance(False)) is not None:
+            if "evaluation" in each:
+                told.append((each["evaluation"]["step"], [line["step"] for line in each["metrics"]]))
+        assert told == [(0, [0]), (1, [1]), (2, [2])]
+        worker.begin(racing, ("127.0.0.1", 0))
+
+
+@pytest.mark.parametrize(("deaths", "pauses"), [(0, []), (1, [2.0]), (3, [8.0]), (10, [60.0])])
+def test_a_trial_that_died_begins_again_after_a_pause_that_doubles(
+    deaths: int, pauses: list[float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    slept, begun = [], []
+    monkeypatch.setattr("study.trial.time.sleep", slept.append)
+    monkeypatch.setattr(StudyTrial, "_begin", lambda self, directory: begun.append((directory, list(slept))))
+    StudyTrial.__new__(StudyTrial).setup({"directory": str(tmp_path)} | ({"deaths": deaths} if deaths else {}))
+    assert begun == [(tmp_path, pauses)]
 
 
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

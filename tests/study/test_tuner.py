@@ -7,6 +7,7 @@ import os
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import mlflow
 import optuna
@@ -179,6 +180,22 @@ def test_every_tracker_that_is_asked_for_gets_the_results_under_their_training_s
 
     (log,) = offline.glob("wandb/offline-run-*/run-*.wandb")
     assert b"optimizer.learning_rate" in log.read_bytes()
+
+
+def test_a_spent_budget_ends_the_study_between_two_results(make_bridge, tuner):
+    """A trial may train for hours before it reports anything."""
+    bridge = make_bridge(budget={"hours": 1e-9})
+    running = bridge.ask()
+    tuner.Supervisor(bridge).on_step_begin(0, [])
+    assert bridge.ending == "budget.hours = 1e-09 is over"
+    assert (running.directory / "stop").exists()
+
+
+def test_each_death_of_a_trial_is_counted_for_its_next_start(make_bridge, tuner):
+    scheduler, trial = tuner.BridgeScheduler(make_bridge()), SimpleNamespace(config={"number": 0})
+    for expected in (1, 2):
+        scheduler.on_trial_error(None, trial)
+        assert trial.config == {"number": 0, "deaths": expected}
 
 
 def test_a_full_disk_ends_the_study_and_leaves_what_ran_to_be_resumed(make_bridge, tuner, tmp_path):
