@@ -232,15 +232,5 @@ def _gradient_fault(policy: Policy) -> str | None:
 
 
 def loss_settings(fipo: FipoConfig) -> dict[str, Any]:
-    """The keyword arguments of `trainer.losses.fipo_loss_sum` that a configuration sets."""
-    return {
-        "gamma": fipo.discount,
-        "epsilon_f_low": fipo.epsilon_f_low,
-        "epsilon_f_high": fipo.epsilon_f_high,
-        "safety_threshold": fipo.safety_threshold,
-        "clip_low": fipo.clip_low,
-        "clip_high": fipo.clip_high,
-        "dual_clip": fipo.dual_clip,
-        "filtering": fipo.filtering,
-        "aggregation": fipo.aggregation,
-    }
+    """The keyword arguments of `trainer.losses.fipo_loss_sum`: the fields of `fipo`, by their own names."""
+    return fipo.model_dump(exclude={"half_life", "kl_coef"}) | {"gamma": fipo.discount}

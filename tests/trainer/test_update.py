@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import get_cosine_schedule_with_warmup
 
+from tests.integration.test_knobs import CHANGES_THE_NUMBERS
 from tests.trainer.batches import changed, run_update, sampled_batch
-from trainer.config import FipoConfig, ModelConfig, TrainerConfig
+from trainer.config import ModelConfig, TrainerConfig
 from trainer.errors import TrainingDiverged
 from trainer.groups import minibatches
 from trainer.policy import Policy, load_policy, micro_batches
@@ -33,26 +34,13 @@ def test_ratio_is_exactly_one_on_the_first_minibatch(policy: Policy, small_confi
     assert metrics["policy_kl"] != 0.0  # the second minibatch meets a policy that has moved
 
 
-FIELDS = {
-    "gamma": 0.3, "epsilon_f_low": 0.0, "epsilon_f_high": 0.0, "clip_high": 0.01, "clip_low": 0.01,
-    "filtering": False, "safety_threshold": 1.0, "dual_clip": 1.1, "aggregation": "seq-mean-token-sum", "kl_coef": 1.0,
-}  # fmt: skip
-
-
-def test_no_fipo_field_is_left_out() -> None:
-    assert set(FIELDS) == set(FipoConfig.model_fields) - {"half_life"}  # another name of gamma
-
-
-@pytest.mark.parametrize(("name", "value"), FIELDS.items())
-def test_every_fipo_field_reaches_the_weights(
-    policy: Policy, small_config: TrainerConfig, name: str, value: object
-) -> None:
+@pytest.mark.parametrize("key", [key for key in CHANGES_THE_NUMBERS if key.startswith("fipo.")])
+def test_every_fipo_field_reaches_the_weights(policy: Policy, small_config: TrainerConfig, key: str) -> None:
     batch = sampled_batch(policy)
     base = changed(small_config, "fipo", dual_clip=1.5, epsilon_f_low=0.9, epsilon_f_high=3.0, safety_threshold=1.3)
     base = changed(base, "optimizer", learning_rate=1.0)
-    assert not torch.equal(
-        run_update(policy, batch, base)[1], run_update(policy, batch, changed(base, "fipo", **{name: value}))[1]
-    )
+    other = changed(base, "fipo", **{key.removeprefix("fipo."): CHANGES_THE_NUMBERS[key]})
+    assert not torch.equal(run_update(policy, batch, base)[1], run_update(policy, batch, other)[1])
 
 
 def stopped_by(policy: Policy, config: TrainerConfig, term: str, *, advantage: float = 1.0) -> None:
