@@ -20,18 +20,7 @@ if TYPE_CHECKING:
     from study.export import Export
     from study.results import TrialResult
 
-TITLES = {
-    "yaml": "this trainer (YAML)",
-    "verl": "verl, FIPO authors' fork",
-    "ms-swift": "ms-swift",
-    "slime": "slime",
-    "trl": "TRL (DAPO only)",
-    "hf": "trained weights, Hugging Face format",
-    "json": "all trials, JSON",
-    "csv": "all trials, CSV",
-    "report": "report, one HTML file",
-}
-LANGUAGES = {"yaml": "yaml", "trl": "yaml", "json": "json", "report": "html"}
+LANGUAGES = {".yaml": "yaml", ".sh": "bash", ".json": "json", ".html": "html"}
 AS_RUN = "as the trial ran"
 PREVIEW_LINES, PREVIEW_CHARACTERS = 200, 40_000
 SCALE_HELP = "A preset is the paper's model, data, lengths, batches and optimizer, with FIPO's part of the trial."
@@ -40,14 +29,14 @@ APPROXIMATE_HELP = "Where the target cannot say what the trial did, take the nea
 
 def render(study: Study) -> None:
     """Choose target and trial; then what had to be approximated or why it is refused, the file, and the command."""
-    from study.export import SUFFIXES, TRAINERS, WHOLE_STUDY  # the page alone pays for its import
+    from study.export import TARGETS, TRAINERS  # the page alone pays for its import
 
     st.title("Export")
     left, right, last = st.columns(3)
-    target = left.selectbox("Target", list(SUFFIXES), key="target", format_func=lambda key: TITLES.get(key, key),
-                            **IN_URL)  # fmt: skip
-    number = None if target in WHOLE_STUDY else _trial(study, right)
-    if number is None and target not in WHOLE_STUDY:
+    target = left.selectbox("Target", list(TARGETS), key="target", format_func=lambda key: TARGETS[key].title, **IN_URL)
+    whole = TARGETS[target].whole_study
+    number = None if whole else _trial(study, right)
+    if number is None and not whole:
         st.info("No trial has come to an evaluation yet: there is nothing to choose.")
         return
     preset, approximate = None, False
@@ -110,7 +99,7 @@ def _file(study: Study, target: str, number: int | None, *, approximate: bool, p
         st.caption(f"{len(export.text.encode()) / 1e6:.1f} MB; opens in any browser, without a network.")
         return
     shown, whole = preview(export.text)
-    language = LANGUAGES.get(target, "bash" if export.path.suffix == ".sh" else None)
+    language = LANGUAGES.get(export.path.suffix)
     st.code(shown, language=language, height=480, wrap_lines=True)
     if not whole:
         st.caption("The beginning; the download has all of it.")
@@ -120,11 +109,11 @@ def prepared(
     study: Study, target: str, number: int | None, *, approximate: bool = False, preset: str | None = None
 ) -> Export:
     """What `fipo export` would write, under the name it would have. Raises UserError where the target refuses."""
-    from study.export import SUFFIXES, prepare
+    from study.export import TARGETS, prepare
 
     name = "trials" if number is None else f"{study.results.spec.name}-trial-{number:04d}"
     with tempfile.TemporaryDirectory() as empty:  # `prepare` refuses names that exist; nothing is written there
-        out = Path(empty) / (name + SUFFIXES[target])
+        out = Path(empty) / (name + TARGETS[target].suffix)
         options = {"number": number, "approximate": approximate, "preset": preset, "out": out}
         (export,) = prepare(study.results, target, **options)
     return export

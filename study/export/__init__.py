@@ -14,7 +14,7 @@ Every file begins with where it comes from and how sure its numbers are. What a 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,29 +23,47 @@ from study.export import hf, ms_swift, report, slime, tables, trainer_yaml, trl,
 from study.export.choice import choose_trials
 from study.export.gaps import Gap, settle
 from study.export.provenance import differences, provenance
-from study.export.recipe import make_recipe
+from study.export.recipe import Recipe, make_recipe
 from study.results import StudyResults, TrialResult
 from study.tables import accuracy, counts
 from trainer.errors import UserError
 from trainer.records import appearing
 
-SUFFIXES = {
-    "yaml": ".yaml", "verl": ".verl.sh", "ms-swift": ".ms-swift.sh", "slime": ".slime.sh", "trl": ".trl.yaml",
-    "hf": "-hf", "json": ".json", "csv": ".csv", "report": ".html",
-}  # fmt: skip
-"""Every target and how its default file name ends."""
-NEXT = {
-    "yaml": "Train it again: fipo train {}",
-    "verl": "Run it in the root of the FIPO authors' fork of verl: bash {}",
-    "ms-swift": "Run it where ms-swift is installed: bash {}",
-    "slime": "Run it in the root of slime, which needs its pull request 1801: bash {}",
-    "trl": "Run it where TRL is installed: trl grpo --config {}",
-    "hf": "Score it: fipo eval {} --data NAME=PATH",
-    "report": "Open it in any browser: {}",
+
+@dataclass(frozen=True)
+class Target:
+    """One kind of file that a study can be exported as."""
+
+    title: str
+    suffix: str
+    """How its default file name ends."""
+    then: str = ""
+    """What to do with the file, its path in the place of {}."""
+    render: Callable[[Recipe, Iterable[str]], tuple[str, list[Gap]]] | None = None
+    """For another trainer: the file's text below a header, and what it does not say exactly."""
+    whole_study: bool = False
+    """It has all trials, not one."""
+
+
+TARGETS = {
+    "yaml": Target("this trainer (YAML)", ".yaml", "Train it again: fipo train {}"),
+    "verl": Target(
+        "verl, FIPO authors' fork",
+        ".verl.sh",
+        "Run it in the root of the FIPO authors' fork of verl: bash {}",
+        verl.render,
+    ),
+    "ms-swift": Target("ms-swift", ".ms-swift.sh", "Run it where ms-swift is installed: bash {}", ms_swift.render),
+    "slime": Target(
+        "slime", ".slime.sh", "Run it in the root of slime, which needs its pull request 1801: bash {}", slime.render
+    ),
+    "trl": Target("TRL (DAPO only)", ".trl.yaml", "Run it where TRL is installed: trl grpo --config {}", trl.render),
+    "hf": Target("trained weights, Hugging Face format", "-hf", "Score it: fipo eval {} --data NAME=PATH"),
+    "json": Target("all trials, JSON", ".json", whole_study=True),
+    "csv": Target("all trials, CSV", ".csv", whole_study=True),
+    "report": Target("report, one HTML file", ".html", "Open it in any browser: {}"),
 }
-"""What to do with a file of each target."""
-TRAINERS = {"verl": verl.render, "ms-swift": ms_swift.render, "slime": slime.render, "trl": trl.render}
-WHOLE_STUDY = ("json", "csv")
+TRAINERS = {name: target.render for name, target in TARGETS.items() if target.render is not None}
 
 
 @dataclass(frozen=True)
@@ -83,22 +101,23 @@ def prepare(
     Raises:
         UserError: unknown target, no such trial, something that cannot be said, or `out` cannot be used.
     """
-    if target not in SUFFIXES:
-        raise UserError(f"--to {target}: no such target; known: {', '.join(SUFFIXES)}")
+    if target not in TARGETS:
+        raise UserError(f"--to {target}: no such target; known: {', '.join(TARGETS)}")
     if preset is not None and target not in ("yaml", *TRAINERS):
         raise UserError(f"--preset {preset}: {target} tells what was run; leave --preset away")
-    if target in WHOLE_STUDY:
+    suffix = TARGETS[target].suffix
+    if TARGETS[target].whole_study:
         if number is not None or top is not None or pareto:
             raise UserError(f"--to {target} has all trials; leave --trial, --top and --pareto away")
-        path = _free(out or Path(f"trials{SUFFIXES[target]}"))
+        path = _free(out or Path(f"trials{suffix}"))
         return [Export(path, None, target, tables.as_json(results) if target == "json" else tables.as_csv(results))]
     trials = choose_trials(results, number=number, top=top, pareto=pareto)
     several = top is not None or pareto
     if several:
         directory = _free(out or Path(f"best-{target}"))
-        paths = [directory / f"trial-{trial.number:04d}{SUFFIXES[target]}" for trial in trials]
+        paths = [directory / f"trial-{trial.number:04d}{suffix}" for trial in trials]
     else:
-        paths = [_free(out or Path(f"{'report' if target == 'report' else 'best'}{SUFFIXES[target]}"))]
+        paths = [_free(out or Path(f"{'report' if target == 'report' else 'best'}{suffix}"))]
     return [
         _prepared(results, trial, path, target, approximate=approximate, preset=preset)
         for trial, path in zip(trials, paths, strict=True)
@@ -139,8 +158,8 @@ def summary(results: StudyResults, exports: list[Export]) -> Iterator[str]:
         yield f"{export.path}: trial {export.trial.number}, {results.metric_name} {score}"
         for gap in export.gaps:
             yield f"  approximated {gap.ours}: {gap.taken}"
-    if exports[0].target in NEXT:
-        yield NEXT[exports[0].target].format(shlex.quote(str(exports[0].path)))
+    if then := TARGETS[exports[0].target].then:
+        yield then.format(shlex.quote(str(exports[0].path)))
 
 
 def _prepared(

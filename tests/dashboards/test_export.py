@@ -8,8 +8,8 @@ import yaml
 
 from dashboards import frames
 from dashboards.source import Study
-from dashboards.views.export import TITLES, prepared, preview
-from study.export import SUFFIXES
+from dashboards.views.export import prepared, preview
+from study.export import TARGETS, TRAINERS
 from study.results import StudyResults
 from trainer.config import TrainerConfig
 from trainer.errors import UserError
@@ -20,10 +20,6 @@ def study(finished: StudyResults) -> Study:
     return Study(finished, frames.trials(finished), frames.evaluations(finished))
 
 
-def test_every_target_has_a_title() -> None:
-    assert set(TITLES) == set(SUFFIXES)
-
-
 def test_the_yaml_is_the_trials_own_configuration(study: Study) -> None:
     export = prepared(study, "yaml", 3)
     assert export.path.name == "synthetic-trial-0003.yaml"
@@ -31,19 +27,19 @@ def test_the_yaml_is_the_trials_own_configuration(study: Study) -> None:
     assert config.fipo.epsilon_f_high == study.results.trials[3].params["fipo.epsilon_f_high"]
 
 
-@pytest.mark.parametrize("target", ["verl", "ms-swift", "slime", "trl"])
+@pytest.mark.parametrize("target", TRAINERS)
 def test_another_trainer_refuses_until_the_nearest_is_asked_for(study: Study, target: str) -> None:
     with pytest.raises(UserError, match=target):
         prepared(study, target, 3)
     with pytest.raises(UserError, match=target):
         prepared(study, target, 3, preset="qwen2.5_7b_math")
     export = prepared(study, target, 3, preset="qwen2.5_7b_math", approximate=True)
-    assert export.gaps and export.text and export.path.name.endswith(SUFFIXES[target])
+    assert export.gaps and export.text and export.path.name.endswith(TARGETS[target].suffix)
 
 
 @pytest.mark.parametrize("target", ["json", "csv"])
 def test_the_tables_have_every_trial(study: Study, target: str) -> None:
-    assert prepared(study, target, None).path.name == "trials" + SUFFIXES[target]
+    assert prepared(study, target, None).path.name == "trials" + TARGETS[target].suffix
 
 
 def test_nothing_is_written_where_the_dashboard_runs(

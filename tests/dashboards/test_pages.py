@@ -13,6 +13,7 @@ from streamlit.testing.v1 import AppTest
 from dashboards import frames
 from dashboards.app import PAGES
 from dashboards.source import Study
+from study.export import TARGETS
 from study.results import StudyResults
 from tests.dashboards import synthetic
 
@@ -193,7 +194,7 @@ def test_pruning_tells_the_pruner_from_other_reasons(finished: StudyResults, pag
     assert "stopped by hand" in app.dataframe[0].value["stop_reason"].to_list()
 
 
-@pytest.mark.parametrize("target", ["yaml", "verl", "ms-swift", "slime", "trl", "hf", "json", "csv", "report"])
+@pytest.mark.parametrize("target", TARGETS)
 def test_every_target_shows_a_preview_or_why_not_and_the_command(
     finished: StudyResults, page: Shown, target: str
 ) -> None:

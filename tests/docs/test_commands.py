@@ -13,7 +13,7 @@ import yaml
 
 from study.cli import app
 from study.control import LIVE
-from study.export import SUFFIXES
+from study.export import TARGETS
 from study.keys import check_key
 from study.overrides import apply_set, assignment
 from study.spec import StudySpec
@@ -65,6 +65,12 @@ def test_every_example_of_the_help_can_be_typed() -> None:
         fipo(shlex.split(command.epilog.removeprefix("Example:"))[1:])
 
 
+def test_every_export_target_is_named_by_the_help_and_the_readme() -> None:
+    (option,) = (each for each in FIPO.commands["export"].params if each.name == "to")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert not [name for name in TARGETS if name not in re.split(r"[ ,.]+", option.help) or f"`{name}`" not in readme]
+
+
 def fipo(words: list[str]) -> None:
     """Parse as the command line does, without running it; then look at what only the command itself would."""
     context = typer.Context(FIPO, info_name="fipo")
@@ -73,7 +79,7 @@ def fipo(words: list[str]) -> None:
         given = command.make_context(name, rest, parent=context).params
     except typer.Exit:  # --help
         return
-    assert given.get("to") in (None, *SUFFIXES)
+    assert given.get("to") in (None, *TARGETS)
     assert given.get("preset") in (None, *preset_names())
     spec = given.get("spec") if str(given.get("spec")).startswith("search_spaces") else None
     data = yaml.safe_load((ROOT / (spec or "search_spaces/tiny.yaml")).read_text(encoding="utf-8"))

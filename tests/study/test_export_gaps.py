@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from study.export import prepare
+from study.export import TRAINERS, prepare
 from study.export.gaps import half_life, one_ratio
 from tests.study.exported import PAPER, make_results
 from trainer.config import FipoConfig, TrainerConfig
@@ -106,7 +106,7 @@ def test_trl_loses_fipo_and_says_so(tmp_path):
 
 def test_the_embedded_model_is_refused_even_with_approximate(tmp_path):
     results = make_results(tmp_path, [PAPER], embedded=True)
-    for target in ("verl", "ms-swift", "slime", "trl"):
+    for target in TRAINERS:
         with pytest.raises(UserError, match=r"model\.path = embedded exists in this trainer only; .*--preset qwen2"):
             prepare(results, target, out=tmp_path / "out", approximate=True)
 

@@ -16,13 +16,13 @@ import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from study.export import SUFFIXES, prepare, write
+from study.export import TARGETS, prepare, write
 from study.export.hf import model_card
 from study.spec import Resources
 from tests.study.exported import PAPER, make_results
 
 GOLDEN = Path(__file__).parent / "export_golden"
-SCRIPTS = ("verl", "ms-swift", "slime")
+SCRIPTS = [name for name, target in TARGETS.items() if target.suffix.endswith(".sh")]
 BOTH = PAPER | {"fipo.epsilon_f_low": 0.2}
 
 
@@ -74,10 +74,10 @@ def verl_config(overrides: list[str], tmp_path: Path) -> Any:
 
 
 def test_every_target_has_a_golden_file():
-    assert {path.stem for path in GOLDEN.glob("*.txt")} == set(SUFFIXES)
+    assert {path.stem for path in GOLDEN.glob("*.txt")} == set(TARGETS)
 
 
-@pytest.mark.parametrize("target", SUFFIXES)
+@pytest.mark.parametrize("target", TARGETS)
 def test_the_file_is_the_golden_one(export, target, tmp_path):
     if target == "hf":  # a directory, of which the card is text
         results = make_results(tmp_path / "study", [BOTH])
