@@ -63,15 +63,20 @@ def leaves(model: type[BaseModel] = TrainerConfig, prefix: str = "") -> Iterator
             yield key
 
 
-def said(target: str, key: str | None = None) -> tuple[str, str]:
-    """What the file says and what it refuses, of the paper's recipe with one field changed."""
+def changed(key: str | None) -> TrainerConfig:
+    """The paper's recipe with one field changed."""
     data = read_preset("qwen2.5_7b_math")
     set_dotted(data, "data.chat", True)
     if key == "fipo.gamma":
         del data["fipo"]["half_life"]
     if key is not None:
         set_dotted(data, key, CHANGED[key])
-    recipe = Recipe(TrainerConfig.model_validate(data), "name", Machines())
+    return TrainerConfig.model_validate(data)
+
+
+def said(target: str, key: str | None = None) -> tuple[str, str]:
+    """What the file says of `changed(key)`, and what it refuses."""
+    recipe = Recipe(changed(key), "name", Machines())
     text, gaps = TRAINERS[target](recipe, ())
     return text, "\n".join(map(str, gaps))
 
