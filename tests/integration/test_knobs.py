@@ -33,7 +33,7 @@ BASE = {
         "half_life": 32, "epsilon_f_low": 0.5, "epsilon_f_high": 2.0, "safety_threshold": 1.2, "dual_clip": 1.3,
         "kl_coef": 0.01,
     },
-    "optimizer": {"learning_rate": 4e-4, "warmup_steps": 1, "prompts_per_minibatch": 4},
+    "optimizer": {"learning_rate": 4e-4, "prompts_per_minibatch": 4},
     "evaluation": {
         "completions": 0,
         "sets": [{"name": "a", "path": "embedded:select", "samples": 2, "every": 1}],
