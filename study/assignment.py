@@ -1,11 +1,14 @@
-"""What a trial is given to run, and what it reports at each evaluation."""
+"""What a trial is given to run, and what it says: a report at each evaluation, looks at one that races, last words.
+
+Tune carries all three as flat dicts, a report by the names of its fields.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 
 @dataclass(frozen=True)
@@ -38,3 +41,27 @@ class Report:
     """Training tokens sampled so far."""
     collapsed: str | None = None
     """Why the run has collapsed, if it has."""
+
+
+class RacingLook(TypedDict):
+    """A racing evaluation under way."""
+
+    step: int
+    """Training step."""
+    look: int
+    """Samples per problem so far."""
+    solved: list[int]
+    """Correct ones of each problem."""
+
+
+class LastWords(TypedDict, total=False):
+    """The end of a trial, but for one that completes: that is ``{"done": True}``, which Tune keeps to itself."""
+
+    failed: str
+    """Why it ends as FAIL, in one line."""
+    user_error: bool
+    """With `failed`: whether the user is to act."""
+    abort: str
+    """Why the whole study ends, as for a full disk."""
+    stopped: bool
+    """Its bridge had it stop."""

@@ -6,7 +6,7 @@ import errno
 import os
 import socket
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from ray import tune
 from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
+from study.assignment import LastWords, RacingLook
 from study.collapse import collapse_reason
 from study.directory import is_enough
 from study.metric import metric_value, selecting_score
@@ -70,15 +71,15 @@ class Worker:
         config = read_config(TrainerConfig, path)
         self._run = train(config, directory, resume=True, races=True)
 
-    def advance(self, enough: bool) -> dict[str, Any] | None:
+    def advance(self, enough: bool) -> Mapping[str, Any] | None:
         """Train up to the next evaluation, or the next look at one that races; None after the last. Raises what `train`
         does.
 
         Args:
             enough: after a look, that no more samples are wanted.
         Returns:
-            ``{"evaluation": JSON data, "metrics": the lines of metrics.jsonl since the evaluation before}``, or
-            ``{"step", "look": samples per problem so far, "solved": correct of each}``.
+            ``{"evaluation": JSON data, "metrics": the lines of metrics.jsonl since the evaluation before}``, or a
+            `RacingLook`.
         """
         assert self._run is not None, "begin comes first"
         try:
@@ -87,7 +88,7 @@ class Worker:
             return None
         if isinstance(evaluation, Look):
             score = evaluation.score
-            return {"step": evaluation.step, "look": score.samples, "solved": list(score.solved)}
+            return RacingLook(step=evaluation.step, look=score.samples, solved=list(score.solved))
         lines = read_lines(self._directory / "metrics.jsonl") if self._rank == 0 else []
         lines = [line for line in lines if self._told < line["step"] <= evaluation.step]
         self._told = evaluation.step
@@ -115,8 +116,7 @@ class _Stopped(Exception):
 class StudyTrial(tune.Trainable):
     """What Tune runs for each trial. Its config is ``{"number", "directory"}``; the study directory says the rest.
 
-    A result holds the fields of `study.assignment.Report` and the newest metrics; or it is a look, ``{"step", "look":
-    samples per problem so far, "solved"}``, or ``{"stopped": True}``, the last words of `last_words`, or, at the end,
+    A result is a `Report` of `study.assignment` with the newest metrics, a `RacingLook`, `LastWords`, or at the end
     ``{"done": True}``.
     """
 
@@ -132,7 +132,7 @@ class StudyTrial(tune.Trainable):
         self._begin(Path(new_config["directory"]))
         return True
 
-    def step(self) -> dict[str, Any]:
+    def step(self) -> Mapping[str, Any]:
         """Train up to the next evaluation of the set that selects, or the next look at one that races.
 
         Raises:
@@ -151,7 +151,7 @@ class StudyTrial(tune.Trainable):
             return {"done": True}
         except _Stopped:
             self.cleanup()
-            return {"stopped": True}
+            return LastWords(stopped=True)
         except RayTaskError as error:
             self.cleanup()  # the other ranks wait for one that will not come
             return last_words(error)
@@ -193,7 +193,7 @@ class StudyTrial(tune.Trainable):
             result |= {"collapsed": reason} if reason else {}
         return result
 
-    def _advance(self) -> dict[str, Any] | None:
+    def _advance(self) -> Mapping[str, Any] | None:
         """The next evaluation or look, which every rank returns alike. Raises as soon as any rank has."""
         look, self._look = self._look, None
         enough = look is not None and is_enough(self._directory, *look)
@@ -230,11 +230,8 @@ def _start_worker(resources: Resources, rank: int) -> Any:
     return ray.remote(Worker).options(scheduling_strategy=place, **options).remote(rank, resources.workers)
 
 
-def last_words(error: RayTaskError) -> dict[str, Any]:
-    """What a trial reports when its worker raised: the reason in one line, and whether the user is to act.
-
-    ``{"failed": reason, "user_error": bool}`` ends the trial, ``{"abort": reason}`` the study, for a full disk.
-    """
+def last_words(error: RayTaskError) -> LastWords:
+    """What a trial reports when its worker raised."""
     cause = error.cause
     if isinstance(cause, UserError):
         return {"failed": str(cause), "user_error": True}

@@ -82,10 +82,7 @@ class BridgeSearcher(_NotSaved, Searcher):
 class BridgeScheduler(_NotSaved, FIFOScheduler):
     """Passes results to the bridge and stops the trials it decides against.
 
-    A result holds the fields of `study.assignment.Report`, or is a look ``{"step", "look": samples, "solved"}``, or a
-    trial's last words: ``{"failed": reason, "user_error": bool}``, ``{"stopped": True}`` when its bridge had it stop,
-    or ``{"abort": reason}`` for what ends the study. It is flat, as Tune would make it. One with ``"done"`` does not
-    come here: Tune stops the trial without asking.
+    A result is a `Report`, a `RacingLook` or `LastWords`, see `study.assignment`.
     """
 
     def __init__(self, bridge: Bridge) -> None:
