@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,10 +13,11 @@ if TYPE_CHECKING:
 
     from study.results import StudyResults
 
-FEWEST, MOST = 8, 300
+FEWEST, MOST = 8, 150
 """Trials that it needs, and those it takes: fANOVA's time grows faster than their number (optuna issue 3962)."""
 CHANCE = "random numbers (chance)"
 """A parameter made up beside the real ones: what chance alone explains with so few trials."""
+TWINS = ("fipo.half_life", "fipo.gamma")
 SCHEMA = {"parameter": pl.String, "method": pl.String, "importance": pl.Float64}
 
 
@@ -48,6 +50,20 @@ def importance(results: StudyResults, scores: pl.DataFrame, *, seed: int = 0) ->
         for key, share in optuna.importance.get_param_importances(study, evaluator=evaluator).items()
     ]
     return pl.DataFrame(rows, schema=SCHEMA)
+
+
+def ranked(keys: Sequence[str], importance: pl.DataFrame) -> list[str]:
+    """`keys` with those that explain more than chance first, the most important in front; the others keep their order.
+
+    Args:
+        importance: of `importance`, whose methods count alike. gamma and half-life are one quantity.
+    """
+    mean = dict(importance.group_by("parameter").agg(pl.col("importance").mean()).iter_rows())
+    for one, other in (TWINS, TWINS[::-1]):
+        if one in mean:
+            mean.setdefault(other, mean[one])
+    chance = mean.get(CHANCE, 0.0)
+    return sorted(keys, key=lambda key: -mean.get(key, 0.0) if mean.get(key, 0.0) > chance else 0.0)
 
 
 def usable(results: StudyResults, scores: pl.DataFrame) -> pl.DataFrame:

@@ -10,6 +10,7 @@ from dashboards.figures import overlays
 from dashboards.figures.length_accuracy import length_accuracy
 from dashboards.source import Study
 from dashboards.thinning import ends_only, thin
+from dashboards.views import ranking
 from dashboards.views.opened import clicked, opened
 from dashboards.views.trials import trials_table
 from dashboards.views.widgets import IN_URL, choose_trials, filter_trials, is_dark
@@ -27,8 +28,8 @@ def render(study: Study) -> None:
     st.title("Length-accuracy")
     left, middle, right, last = st.columns(4)
     set_name = left.selectbox("Evaluation set", study.sets, key="set", help=SET_HELP, **IN_URL)
-    colours = [*frames.parameters(study.trials), STATE]
-    colour = middle.selectbox("Colour", colours, key="colour", format_func=text.label, **IN_URL)
+    colours = [*ranking.ranked(study), STATE]
+    colour = middle.selectbox("Colour", colours, key="colour", format_func=text.label, help=ranking.HELP, **IN_URL)
     length = right.selectbox("Length", list(frames.LENGTHS), key="length", **IN_URL)
     bars = last.selectbox("Error bars", [*frames.ERRORS, "none"], key="error", help=ERROR_HELP, **IN_URL)
     left, middle, right, last = st.columns(4, vertical_alignment="bottom")

@@ -12,6 +12,7 @@ from dashboards.advice import advice
 from dashboards.figures.history import history
 from dashboards.source import Study
 from dashboards.views.length_accuracy import FRONT, draw
+from dashboards.views.ranking import ranked
 from dashboards.views.trials import trials_table
 from dashboards.views.widgets import ORDER, PAGES, is_dark
 from study.evidence import seeds_against_settings
@@ -26,7 +27,7 @@ def render(study: Study) -> None:
         _cost(study)
     _configuration(study)
     _next(study)
-    keys = frames.parameters(study.trials)
+    keys = ranked(study)
     draw(
         study,
         set_name=study.sets[0],

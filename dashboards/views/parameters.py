@@ -11,11 +11,12 @@ from dashboards.figures import parameters as figures
 from dashboards.figures import plane
 from dashboards.figures.parallel import parallel_coordinates, thinned
 from dashboards.source import Study
+from dashboards.views import ranking
 from dashboards.views.widgets import IN_URL, is_dark
 from study.evidence import seeds_against_settings
-from study.results import StudyResults
 
 COLUMNS = 4
+NEXT_HELP = "At first the next most important one."
 STEP_HELP = "Everything on this page compares trials at this step. A pruned one counts as long as it ran."
 
 
@@ -29,8 +30,8 @@ def render(study: Study) -> None:
         st.info("No parameter has taken two values yet." if counts else "No trial has been evaluated after a step yet.")
         return
     step = _step(counts)
-    metric = study.results.spec.metric
-    known = scores.at_step(study.trials, study.evaluations, set_name=set_name, step=step, metric=metric)
+    known = ranking.compared(study, step)
+    keys = importances.ranked(keys, ranking.shares(study, known))
     _verdict(study, known, step, max(counts))
     measure = study.results.metric_name
     if len(_without_twin(keys)) > 1:
@@ -88,11 +89,9 @@ def _verdict(study: Study, known: pl.DataFrame, step: int, last: int) -> None:
 def _plane(known: pl.DataFrame, keys: list[str], measure: str) -> None:
     st.subheader("Two together")
     left, right = st.columns(2)
-    x = left.selectbox("Across", keys, key="x", format_func=text.label, **IN_URL)
-    twins = {"fipo.gamma", "fipo.half_life"}
-    others = [key for key in keys if key != x and {key, x} != twins]
-    usual = "fipo.epsilon_f_high" if "fipo.epsilon_f_high" in others else others[0]
-    y = right.selectbox("Up", others, index=others.index(usual), key="y", format_func=text.label, **IN_URL)
+    x = left.selectbox("Across", keys, key="x", format_func=text.label, help=ranking.HELP, **IN_URL)
+    others = [key for key in keys if key != x and {key, x} != {*importances.TWINS}]
+    y = right.selectbox("Up", others, key="y", format_func=text.label, help=NEXT_HELP, **IN_URL)
     numeric = all(known[key].dtype.is_numeric() for key in (x, y))
     found = _surface(known.select("trial", x, y, "score", "error"), x, y) if numeric else None
     drawn = found if found is not None and found.informs else None
@@ -127,7 +126,7 @@ def _importance(study: Study, known: pl.DataFrame) -> None:
     if usable.height < importances.FEWEST:
         st.caption(f"Needs {importances.FEWEST} trials at this step; there are {usable.height}.")
         return
-    share = _shares(study.results, usable.select("trial", "score"))
+    share = ranking.shares(study, known)
     if share.is_empty():
         st.caption("All trials have one score: there is nothing to explain.")
         return
@@ -137,8 +136,3 @@ def _importance(study: Study, known: pl.DataFrame) -> None:
         f"From {taken} of {usable.height} trials at this step. fANOVA explains the differences between all of them,"
         " PED-ANOVA what sets the best tenth apart. What explains no more than random numbers do explains nothing."
     )
-
-
-@st.cache_data(max_entries=8, show_spinner="Computing importance")
-def _shares(_results: StudyResults, known: pl.DataFrame) -> pl.DataFrame:
-    return importances.importance(_results, known)

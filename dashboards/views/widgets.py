@@ -55,13 +55,13 @@ def choose_study(known: Sequence[Entry]) -> Entry | None:
 
 
 def _turn() -> None:
-    """Chosen trials and filters belong to the study that is left; how charts are drawn does not."""
+    """Trials, filters and the parameters on axes belong to the study that is left; how charts are drawn does not."""
     st.query_params[STUDY] = st.session_state[CHOICE]
     for key in ("trials", "states"):
         if key in st.session_state:
             st.session_state[key] = []
     for key in st.session_state:
-        if key in ("trial", "steps") or "." in str(key):
+        if key in ("trial", "steps", "colour", "x", "y") or "." in str(key):
             del st.session_state[key]
 
 

@@ -55,3 +55,32 @@ def test_a_control_that_lacks_a_parameter_or_lies_outside_its_range_is_left_out(
     results = dataclasses.replace(finished, trials=(dataclasses.replace(first, params=changed), *finished.trials[1:]))
     usable = importance.usable(results, steered_by_rate(finished))
     assert usable["trial"].to_list() == [trial.number for trial in finished.trials[1:]]
+
+
+def shares(**mean: float) -> pl.DataFrame:
+    """An importance of two methods around the given means, keyed by the last part of a parameter's key."""
+    full = {"half_life": "fipo.half_life", "gamma": "fipo.gamma", "rate": "optimizer.learning_rate",
+            "high": "fipo.epsilon_f_high", "chance": importance.CHANCE}  # fmt: skip
+    rows = [
+        (full[key], method, value + shift) for key, value in mean.items() for method, shift in (("a", 0.1), ("b", -0.1))
+    ]
+    return pl.DataFrame(rows, schema=importance.SCHEMA, orient="row")
+
+
+KEYS = ["fipo.half_life", "fipo.gamma", "fipo.epsilon_f_high", "optimizer.learning_rate"]
+
+
+def test_keys_that_explain_more_than_chance_come_first_and_the_rest_keep_their_order() -> None:
+    found = importance.ranked(KEYS, shares(rate=0.5, high=0.3, half_life=0.1, chance=0.2))
+    assert found == ["optimizer.learning_rate", "fipo.epsilon_f_high", "fipo.half_life", "fipo.gamma"]
+
+
+@pytest.mark.parametrize("known", [{}, {"rate": 0.2, "high": 0.1, "half_life": 0.05, "chance": 0.3}])
+def test_without_importance_beyond_chance_the_usual_order_stays(known: dict[str, float]) -> None:
+    assert importance.ranked(KEYS, shares(**known)) == KEYS
+
+
+@pytest.mark.parametrize("sampled", ["gamma", "half_life"])
+def test_where_gamma_is_what_matters_its_half_life_comes_first(sampled: str) -> None:
+    found = importance.ranked(KEYS[2:] + KEYS[:2], shares(**{sampled: 0.6, "rate": 0.3, "chance": 0.1}))
+    assert found[:3] == ["fipo.half_life", "fipo.gamma", "optimizer.learning_rate"]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dashboards import frames
+from dashboards import frames, importance, scores
 from dashboards.app import PAGES
 from dashboards.source import Study
 from study.export import TARGETS
@@ -129,6 +129,22 @@ def test_hyperparameters_compare_where_there_are_enough_trials_and_say_how_many(
     there = sum(trial.evaluations[-1].step == 40 for trial in finished.trials)
     assert f"{there} of 12 trials were evaluated at step 40." in said(last)
     assert f"A map needs 8 trials with numbers for both that differ; there are {there}" in said(last)
+
+
+def test_what_importance_puts_first_colours_the_charts_and_lays_out_the_map(
+    finished: StudyResults, page: Shown
+) -> None:
+    app = page(finished, "parameters")
+    known = scores.at_step(frames.trials(finished), frames.evaluations(finished), set_name="sums_select",
+                           step=app.select_slider[0].value)  # fmt: skip
+    first, second, *_ = importance.ranked(
+        [*finished.spec.space], importance.importance(finished, importance.usable(finished, known))
+    )
+    assert first != "fipo.half_life"
+    boxes = {box.label: box for box in app.selectbox}
+    assert (boxes["Across"].value, boxes["Up"].value) == (first, second)
+    colour = {box.label: box for box in page(finished, "length_accuracy").selectbox}["Colour"]
+    assert colour.value == first and colour.options[-1] == "trial state"
 
 
 def test_hyperparameters_say_plainly_when_differences_are_within_noise(finished: StudyResults, page: Shown) -> None:

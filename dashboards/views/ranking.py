@@ -1,0 +1,40 @@
+"""The parameters of a study in the order of their importance: what every page colours and lays out by, unless told."""
+
+from __future__ import annotations
+
+import polars as pl
+import streamlit as st
+
+from dashboards import frames, importance, scores, surface
+from dashboards.source import Study
+from study.results import StudyResults
+
+HELP = """At first the most important parameter, as the Hyperparameters page has it; the half-life where no parameter
+explains more than chance, or trials are too few to tell."""
+
+
+def ranked(study: Study) -> list[str]:
+    """The keys of `frames.parameters`, the most important first, at the step where Hyperparameters opens."""
+    keys = frames.parameters(study.trials)
+    counts = scores.steps(study.evaluations, study.sets[0]) if study.sets else {}
+    if len(keys) < 2 or not counts:
+        return keys
+    step = scores.usual_step(counts, enough=surface.FEWEST)
+    return importance.ranked(keys, shares(study, compared(study, step)))
+
+
+def compared(study: Study, step: int) -> pl.DataFrame:
+    """The trials at a training step by what the study maximizes (`scores.at_step`)."""
+    metric = study.results.spec.metric
+    return scores.at_step(study.trials, study.evaluations, set_name=study.sets[0], step=step, metric=metric)
+
+
+def shares(study: Study, known: pl.DataFrame) -> pl.DataFrame:
+    """`importance.importance` of the trials of `compared`, computed once for all pages."""
+    usable = importance.usable(study.results, known)
+    return _shares(study.results, str(study.results.directory), usable.select("trial", "score"))
+
+
+@st.cache_data(max_entries=8, show_spinner="Computing importance")
+def _shares(_results: StudyResults, directory: str, known: pl.DataFrame) -> pl.DataFrame:
+    return importance.importance(_results, known)
