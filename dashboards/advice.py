@@ -81,7 +81,8 @@ def _noise(results: StudyResults, trials: pl.DataFrame, evaluations: pl.DataFram
 def _against_control(results: StudyResults, trials: pl.DataFrame) -> Advice | None:
     """The best trial against the first complete control, on the last set that both were evaluated on."""
     best = results.best
-    control = next((each for each in results.trials if each.control and each.state == "COMPLETE"), None)
+    complete = (each for each in results.trials if each.state == "COMPLETE")
+    control = next((each for each in complete if frames.is_control(results, each)), None)
     if best is None or control is None or not best.evaluations:
         return None
     labels = dict(trials.select("trial", "label").iter_rows())

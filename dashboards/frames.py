@@ -29,6 +29,7 @@ TRIAL_SCHEMA: dict[str, Any] = {
     "label": pl.String,
     "state": pl.String,
     "control": pl.String,
+    "enqueued": pl.String,
     "value": pl.Float64,
     "steps_done": pl.Int64,
     "pruned_at": pl.Int64,
@@ -65,8 +66,9 @@ EVALUATION_SCHEMA: dict[str, Any] = {
 def trials(results: StudyResults) -> pl.DataFrame:
     """One row per trial in `TRIAL_SCHEMA`, then one column per sampled parameter, named by its dotted key.
 
-    A trial that would run but has no driver is STOPPED; it goes on when the study is resumed. `seconds` are from start
-    to end, `used_seconds` those of training as the driver counted them.
+    A trial that would run but has no driver is STOPPED; it goes on when the study is resumed. `control` is the label of
+    a control, `enqueued` that of a trial whose values someone gave later (`fipo enqueue`). `seconds` are from start to
+    end, `used_seconds` those of training as the driver counted them.
 
     gamma and half-life are one quantity (gamma = 2^(-1/tau), paper eq. 7): whichever was sampled, both are columns.
     """
@@ -77,7 +79,8 @@ def trials(results: StudyResults) -> pl.DataFrame:
                 "trial": trial.number,
                 "label": label(trial),
                 "state": "STOPPED" if trial.state == "RUNNING" and results.driver is None else trial.state,
-                "control": trial.control,
+                "control": trial.control if is_control(results, trial) else None,
+                "enqueued": None if is_control(results, trial) else trial.control,
                 "value": _finite(trial.value),
                 "steps_done": trial.steps_done,
                 "pruned_at": trial.pruned_at,
@@ -101,8 +104,13 @@ def trials(results: StudyResults) -> pl.DataFrame:
     return frame
 
 
+def is_control(results: StudyResults, trial: TrialResult) -> bool:
+    """Whether the study's file enqueued the trial: those enter the queue first, so theirs are the first numbers."""
+    return trial.control is not None and trial.number < len(results.spec.enqueue)
+
+
 def label(trial: TrialResult) -> str:
-    """What a trial is called: its number, with the name of a control or what it confirms."""
+    """What a trial is called: its number, with the name under which it was enqueued or what it confirms."""
     if trial.confirms is not None:
         return f"#{trial.number} confirms #{trial.confirms}"
     return f"{trial.control} (#{trial.number})" if trial.control else f"#{trial.number}"

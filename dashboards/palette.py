@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -24,6 +24,15 @@ STATE_SYMBOLS = {
     "STOPPED": "square",
 }  # fmt: skip
 NEUTRAL = "#808495"
+
+
+CONTROL_DASHES = ("dot", "dashdot", "longdashdot")
+"""Controls have one colour; how each is dotted tells them apart."""
+
+
+def control_dashes(controls: Iterable[int]) -> dict[int, str]:
+    """How the line of each of these trials, the controls on a chart, is drawn."""
+    return {trial: CONTROL_DASHES[i % len(CONTROL_DASHES)] for i, trial in enumerate(sorted(set(controls)))}
 
 
 def by_trial(controls: Mapping[int, str | None], dark: bool) -> dict[int, str]:

@@ -17,7 +17,8 @@ def credit(tokens: pl.DataFrame, *, dark: bool = False) -> go.Figure:
                    line={"color": palette.CATEGORIES[0], "width": 1.5, "shape": "hvh"},
                    hovertemplate="%{text}<br>f = %{y:.4f}<extra></extra>")
     )  # fmt: skip
-    figure.add_hline(y=1, line={"color": palette.foreground(dark), "width": 1, "dash": "dot"})
+    line, note = {"color": palette.foreground(dark), "width": 1, "dash": "dot"}, {"font": {"size": 11}}
+    figure.add_hline(y=1, line=line, annotation_text="1: as in DAPO", annotation=note)
     figure.update_xaxes(title="token", zeroline=False, showgrid=False)
     figure.update_yaxes(title="influence weight f", zeroline=False, nticks=4)
     figure.update_layout(height=170, margin=MARGIN, showlegend=False, uirevision="keep")

@@ -21,9 +21,12 @@ def history(trials: pl.DataFrame, *, metric: str, dark: bool = False) -> go.Figu
         go.Scatter(x=found["trial"], y=found["value"].cum_max(), mode="lines", line=stair, name="best so far",
                    hovertemplate="best up to trial %{x}: %{y:.1%}<extra></extra>")
     )  # fmt: skip
+    control, enqueued = (pl.col(column).is_not_null() for column in ("control", "enqueued"))
+    complete = palette.STATE_COLOURS["COMPLETE"]
     for name, own, shade, symbol in (
-        ("complete", found.filter(pl.col("control").is_null()), palette.STATE_COLOURS["COMPLETE"], "circle"),
-        ("control", found.filter(pl.col("control").is_not_null()), palette.foreground(dark), "diamond"),
+        ("complete", found.filter(~control & ~enqueued), complete, "circle"),
+        ("enqueued", found.filter(enqueued), complete, "diamond"),
+        ("control", found.filter(control), palette.foreground(dark), "diamond"),
     ):
         if own.is_empty():
             continue

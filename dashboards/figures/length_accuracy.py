@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,7 @@ def length_accuracy(
     numeric = curves["colour"].dtype.is_numeric()
     scale = palette.scale(everything["colour"].unique().to_list(), dark) if colour and numeric else None
     classes = [] if scale or not colour else _classes(everything)
+    dashes = palette.control_dashes(everything.drop_nulls("control")["trial"])
     if ends is not None:
         _ends(figure, ends, colour, error, scale, classes, dark)
     groups = curves.partition_by("trial", maintain_order=True, as_dict=False)
@@ -56,7 +58,7 @@ def length_accuracy(
                 y=points["accuracy"],
                 error_y=_bars(points, shade, every=every_bar),
                 mode="lines+markers",
-                line={"color": shade, "width": 3 if named else 1.8, "dash": "dot" if row["control"] else "solid"},
+                line={"color": shade, "width": 3 if named else 1.8, "dash": dashes.get(row["trial"], "solid")},
                 marker={
                     "color": shade,
                     "symbol": [palette.STATE_SYMBOLS[row["state"]] if last else "circle" for last in points["last"]],
@@ -74,7 +76,7 @@ def length_accuracy(
         )
         if named:
             _tag(figure, points.row(-1, named=True), best, dark)
-    _legend(figure, everything, classes, colour, dark)
+    _legend(figure, everything, classes, colour, dashes, dark)
     if scale:
         _colour_bar(figure, scale, colour or "")
     samples = everything["samples"].unique()
@@ -179,8 +181,11 @@ def _hover(colour: str | None, error: str | None) -> str:
     )
 
 
-def _legend(figure: go.Figure, curves: pl.DataFrame, classes: list[str], colour: str | None, dark: bool) -> None:
-    """Empty traces that explain the shapes (how each trial ended), the classes of colour and the controls."""
+def _legend(
+    figure: go.Figure, curves: pl.DataFrame, classes: list[str], colour: str | None, dashes: Mapping[int, str],
+    dark: bool,
+) -> None:  # fmt: skip
+    """Empty traces that explain the shapes (how each trial ended), the classes of colour and each control's dashes."""
     states = [state for state in palette.STATE_SYMBOLS if state in set(curves["state"].to_list())]
     for state in states:
         shade = palette.NEUTRAL if colour else palette.STATE_COLOURS[state]
@@ -189,9 +194,11 @@ def _legend(figure: go.Figure, curves: pl.DataFrame, classes: list[str], colour:
     for index, name in enumerate(classes):
         line = {"color": palette.CATEGORIES[index % len(palette.CATEGORIES)], "width": 3}
         figure.add_trace(go.Scatter(x=[None], y=[None], mode="lines", name=text.in_plotly(name), line=line))
-    if curves["control"].drop_nulls().len():
-        line = {"color": palette.foreground(dark), "width": 3, "dash": "dot"}
-        figure.add_trace(go.Scatter(x=[None], y=[None], mode="lines", name="control", line=line))
+    labels = dict(curves.select("trial", "control").iter_rows())
+    for trial, dash in dashes.items():
+        line = {"color": palette.foreground(dark), "width": 3, "dash": dash}
+        name = f"control {text.in_plotly(labels[trial])}"
+        figure.add_trace(go.Scatter(x=[None], y=[None], mode="lines", name=name, line=line))
 
 
 def _colour_bar(figure: go.Figure, scale: palette.Scale, colour: str) -> None:

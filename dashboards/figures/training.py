@@ -29,10 +29,12 @@ def panel(
     signs: pl.DataFrame | None = None,
     paper: pl.DataFrame | None = None,
     own_axes: bool = True,
+    controls: Mapping[int, str] | None = None,
 ) -> go.Figure:
     """One quantity, one line per trial.
 
     Args:
+        controls: how the lines of controls are dashed, by trial.
         training: of `metrics.training`, maybe smoothed; `raw` is the same before smoothing, drawn faint behind.
         signs: of `collapse_signs.collapse_signs`: a dotted line where this quantity shows one.
         paper: rows of `paper.curves` to draw behind.
@@ -48,7 +50,8 @@ def panel(
             name = text.in_plotly(own["label"][0])
             figure.add_trace(
                 go.Scatter(x=own["step"], y=own["value"], mode="lines" if own.height > 1 else "markers",
-                           line={"color": colours[trial], "width": 1 if faint else 1.8}, opacity=0.3 if faint else 1,
+                           line={"color": colours[trial], "width": 1 if faint else 1.8,
+                                 "dash": (controls or {}).get(trial, "solid")}, opacity=0.3 if faint else 1,
                            marker={"color": colours[trial]}, name=name, meta=None if faint else trial,
                            hoverinfo="skip" if faint else None,
                            hovertemplate=None if faint else f"{name}, step %{{x}}: %{{y:.4g}}<extra></extra>")
@@ -75,12 +78,19 @@ def panel(
     return figure
 
 
-def legend(training: pl.DataFrame, colours: Mapping[int, str], references: Mapping[str, str], *, dark: bool) -> str:
-    """HTML of one line sample and name per trial, then per run of the paper (`references`: name to dash); wraps."""
+def legend(
+    training: pl.DataFrame, colours: Mapping[int, str], references: Mapping[str, str], *, signs: bool, dark: bool
+) -> str:
+    """HTML of one line sample and name per trial, then per run of the paper (`references`: name to dash); wraps.
+
+    Args:
+        signs: whether a panel shows the sign of a collapse.
+    """
     shown = [(colours[trial], "solid", label) for trial, label in
              training.select("trial", "label").unique(maintain_order=True).rows()]  # fmt: skip
     shown += [(palette.NEUTRAL, "dashed" if dash.endswith("dash") else "dotted", f"paper: {name}")
               for name, dash in references.items()]  # fmt: skip
+    shown += [(palette.NEUTRAL, "dotted", "upright with ⚠: sign of a collapse")] if signs else []
     items = "".join(
         '<span style="display:inline-flex;align-items:center;gap:.45rem">'
         f'<span style="width:1.6rem;border-top:3px {style} {colour}"></span>{html.escape(name)}</span>'

@@ -35,7 +35,7 @@ def render(study: Study) -> None:
     _warn(study, chosen, signs)
     behind = paper.curves().filter(pl.col("name").is_in(runs)) if runs else None
     colours = figures.colours(training)
-    st.html(figures.legend(training, colours, figures.dashes(behind), dark=is_dark()))
+    st.html(figures.legend(training, colours, figures.dashes(behind), signs=not signs.is_empty(), dark=is_dark()))
     smooth = metrics.smoothed(training, window)
     present = set(training["metric"])
     for group, quantities in metrics.GROUPS.items():

@@ -29,6 +29,14 @@ def test_the_control_is_labelled_and_the_others_are_numbered(finished: StudyResu
     assert frames.trials(finished)["label"].to_list()[:2] == ["DAPO (#0)", "#1"]
 
 
+def test_what_was_enqueued_after_the_launch_is_no_control(finished: StudyResults) -> None:
+    later = dataclasses.replace(finished.trials[3], control="warm start")
+    frame = frames.trials(dataclasses.replace(finished, trials=(*finished.trials[:3], later, *finished.trials[4:])))
+    assert frame["control"].to_list()[:4] == ["DAPO", None, None, None]
+    assert frame["enqueued"].to_list()[:4] == [None, None, None, "warm start"]
+    assert frame["label"][3] == "warm start (#3)"
+
+
 def test_a_running_trial_without_a_driver_is_stopped(finished: StudyResults) -> None:
     running = with_trials(finished, state="RUNNING")
     assert frames.trials(running)["state"].to_list() == ["STOPPED"]

@@ -24,6 +24,14 @@ def test_controls_are_marked_and_confirmations_are_no_search(finished: StudyResu
     assert 1 not in {trace.name: list(trace.x) for trace in history(again, metric="avg@8").data}["complete"]
 
 
+def test_what_was_enqueued_by_hand_is_told_from_the_controls(finished: StudyResults) -> None:
+    trials = frames.trials(finished)
+    first = trials.filter(pl.col("state") == "COMPLETE", pl.col("control").is_null())["trial"][0]
+    marked = trials.with_columns(pl.when(pl.col("trial") == first).then(pl.lit("warm")).alias("enqueued"))
+    drawn = {trace.name: list(trace.x) for trace in history(marked, metric="avg@8").data}
+    assert (drawn["control"], drawn["enqueued"]) == ([0], [first]) and first not in drawn["complete"]
+
+
 def test_without_a_complete_trial_there_is_nothing_but_axes(finished: StudyResults) -> None:
     none = frames.trials(finished).filter(pl.col("state") == "PRUNED")
     assert [len(trace.x) for trace in history(none, metric="avg@8").data] == [0]

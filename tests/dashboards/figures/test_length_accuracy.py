@@ -61,6 +61,15 @@ def test_equal_values_have_equal_colours_and_the_bar_spans_the_values(finished: 
             assert trace.line.color == scale.colour(finished.trials[number].params[key])
 
 
+def test_each_control_has_dashes_of_its_own_and_the_legend_says_whose_they_are(finished: StudyResults) -> None:
+    second = pl.when(pl.col("trial") == 1).then(pl.lit("FIPO")).otherwise("control").alias("control")
+    figure = length_accuracy(points(finished).with_columns(second), colour=None)
+    told = {trace.name: trace.line.dash for trace in figure.data if trace.meta is None}
+    curves = drawn(figure)
+    assert told["control DAPO"] == curves[0].line.dash != curves[1].line.dash == told["control FIPO"]
+    assert {curve.line.dash for number, curve in curves.items() if number > 1} == {"solid"}
+
+
 def test_text_values_get_a_colour_and_a_legend_entry_each(finished: StudyResults) -> None:
     frame = points(finished).with_columns(
         pl.when(pl.col("trial") < 6).then(pl.lit("yes")).otherwise(pl.lit("no")).alias("colour")

@@ -75,11 +75,12 @@ def test_a_constant_fraction_of_zero_shows_nothing_below_zero(training: pl.DataF
 def test_markup_in_a_name_is_inert(training: pl.DataFrame) -> None:
     hostile = training.with_columns(pl.lit("<img src=x onerror=alert(1)>").alias("label"))
     colours = figures.colours(hostile)
-    assert "<img" not in figures.legend(hostile, colours, {}, dark=False)
+    assert "<img" not in figures.legend(hostile, colours, {}, signs=False, dark=False)
     assert "<img" not in str(panel(hostile).to_dict())
 
 
 def test_the_legend_names_trials_and_the_papers_runs(training: pl.DataFrame) -> None:
     behind = paper.curves().filter(pl.col("name") == VANILLA)
-    shown = figures.legend(training, figures.colours(training), figures.dashes(behind), dark=False)
+    shown = figures.legend(training, figures.colours(training), figures.dashes(behind), signs=True, dark=False)
+    assert "sign of a collapse" in shown
     assert all(name in shown for name in ("DAPO (#0)", "#1", f"paper: {VANILLA}"))
