@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -76,39 +76,40 @@ def paired(first: SetScore, second: SetScore) -> Paired:
 
 
 AGAINST_SCHEMA: dict[str, Any] = {
-    "trial": pl.Int64, "step": pl.Int64, "accuracy": pl.Float64, "sampling_error": pl.Float64,
+    "trial": pl.Int64, "accuracy": pl.Float64, "sampling_error": pl.Float64,
     "difference": pl.Float64, "error": pl.Float64, "better": pl.Int64, "equal": pl.Int64, "worse": pl.Int64,
 }  # fmt: skip
 
 
-def against(results: StudyResults, set_name: str, reference: int, trials: Sequence[int]) -> pl.DataFrame:
-    """Each of `trials` minus the reference, problem by problem, at the last step that both evaluated: `AGAINST_SCHEMA`.
+def against(scores: Mapping[int, SetScore], reference: int) -> pl.DataFrame:
+    """Each of the `scores` of one step (by trial) minus that of the reference, problem by problem: `AGAINST_SCHEMA`.
 
-    Columns better, equal and worse count problems. A trial without a common step, or with another number of problems,
-    has no row; the reference itself has its own newest accuracy and no difference.
+    Columns better, equal and worse count problems. A trial with another number of problems has no row; the reference
+    itself has no difference.
     """
     rows = []
-    for number in trials:
-        pair = frames.latest_common(results, set_name, number, reference)
-        if pair is None or len(pair[1].solved) != len(pair[2].solved):
+    for number, own in scores.items():
+        if len(own.solved) != len(scores[reference].solved):
             continue
-        step, own, other = pair
-        row = {"trial": number, "step": step, "accuracy": own.accuracy, "sampling_error": own.sampling_error}
+        row = {"trial": number, "accuracy": own.accuracy, "sampling_error": own.sampling_error}
         if number != reference:
-            gap, gaps = paired(own, other), per_problem(own, other)["difference"]
+            gap, gaps = paired(own, scores[reference]), per_problem(own, scores[reference])["difference"]
             row |= {"difference": gap.difference, "error": gap.error}
             row |= {"better": (gaps > 0).sum(), "equal": (gaps == 0).sum(), "worse": (gaps < 0).sum()}
         rows.append(row)
     return pl.DataFrame(rows, schema=AGAINST_SCHEMA)
 
 
-def solved(results: StudyResults, set_name: str, trials: Sequence[int]) -> tuple[int, dict[int, SetScore]] | None:
-    """The last step at which all `trials` evaluated the set, and the score of each; None where there is none."""
+def common(results: StudyResults, set_name: str, trials: Sequence[int]) -> tuple[int, dict[int, SetScore]] | None:
+    """The last step at which all `trials` evaluated the set, and the score of each; None where there is none.
+
+    The base model's evaluation, before the first step, is none: it says nothing of the trials.
+    """
     known = {number: frames.scores_by_step(results, set_name, number) for number in trials}
-    common = set.intersection(*(set(steps) for steps in known.values())) if known else set()
-    if not common:
+    shared = set.intersection(*(set(steps) for steps in known.values())) - {0} if known else set()
+    if not shared:
         return None
-    return max(common), {number: steps[max(common)] for number, steps in known.items()}
+    return max(shared), {number: steps[max(shared)] for number, steps in known.items()}
 
 
 def per_problem(first: SetScore, second: SetScore) -> pl.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -9,6 +10,7 @@ import streamlit as st
 
 from dashboards import configs, differences, frames, metrics, palette, text
 from dashboards.figures import training as panels
+from dashboards.figures.parameters import LEGEND
 from dashboards.figures.problems import solved_map
 from dashboards.source import Study
 from dashboards.views.length_accuracy import draw
@@ -18,7 +20,8 @@ if TYPE_CHECKING:
     from trainer.records import SetScore
 
 MOST = 8
-PAIRED_HELP = "Problem by problem, at the last step that both evaluated; ± one standard error over problems."
+PAIRED_HELP = "Problem by problem, at that step; ± one standard error over problems."
+USUAL = "complete ones: the best, the controls and the newest"
 SEED_NOTE = "One training seed each: what the seed does is not in these errors."
 
 
@@ -28,26 +31,44 @@ def render(study: Study) -> None:
     left, middle, right = st.columns([2, 3, 2])
     set_name = left.selectbox("Evaluation set", study.sets, key="set", **IN_URL)
     with middle:
-        chosen = choose_trials(study, most=MOST, placeholder="the best trial, the controls and the newest")
-    chosen = [number for number in chosen if number in set(study.evaluations["trial"])]
+        chosen = choose_trials(study, most=MOST, placeholder=USUAL, complete=True)
+    known = study.evaluations.filter((pl.col("set") == set_name) & (pl.col("step") > 0))
+    untold = [number for number in chosen if number not in set(known["trial"])]
+    chosen = [number for number in chosen if number not in untold]
     labels = dict(study.trials.select("trial", "label").iter_rows())
-    if len(chosen) < 2:
-        st.info("Choose two trials or more that have been evaluated.")
+    if untold:
+        names = ", ".join(labels[number] for number in untold)
+        st.info(text.in_markdown(f"Left out, for want of an evaluation of {set_name} after a training step: {names}."))
+    found = differences.common(study.results, set_name, chosen)
+    if len(chosen) < 2 or found is None:
+        st.info("Choose two trials or more that have been evaluated at one training step.")
         return
     controls = dict(study.trials.select("trial", "control").iter_rows())
     usual = next((i for i, number in enumerate(chosen) if controls[number]), 0)
     reference = right.selectbox("Against", chosen, index=usual, key="against", format_func=labels.__getitem__, **IN_URL)
-    _scores(study, set_name, chosen, reference, labels)
+    _said(study, known.filter(pl.col("trial").is_in(chosen)), found[0], labels)
+    _scores(study, found[1], reference, labels)
     _settings(study, chosen, labels)
     _curves(study, set_name, chosen, {number: controls[number] for number in chosen})
-    _problems(study, set_name, chosen, labels)
+    _problems(found, labels)
 
 
-def _scores(study: Study, set_name: str, chosen: list[int], reference: int, labels: dict[int, str]) -> None:
-    table = differences.against(study.results, set_name, reference, chosen)
-    if table.is_empty():
-        st.info("The chosen trials have no evaluation of this set.")
-        return
+def _said(study: Study, evaluations: pl.DataFrame, step: int, labels: dict[int, str]) -> None:
+    """At which step the trials are compared, and for the sake of which ones, where others went on."""
+    last = evaluations.group_by("trial", maintain_order=True).agg(pl.col("step").max())
+    states = dict(study.trials.select("trial", "state").iter_rows())
+    early = [f"{labels[trial]} ({states[trial].lower()})" for trial, end in last.iter_rows() if end == step]
+    said = f"Compared at training step {step}, the last that all of them evaluated"
+    if last["step"].max() > step:
+        came = "came" if len(early) > 1 else "comes"
+        st.warning(text.in_markdown(f"{said}: {', '.join(early)} {came} no further. Leave out what ended early to"
+                                    " compare the others at their end."), icon=":material/content_cut:")  # fmt: skip
+    else:
+        st.markdown(f"{said}.")
+
+
+def _scores(study: Study, scores: Mapping[int, SetScore], reference: int, labels: dict[int, str]) -> None:
+    table = differences.against(scores, reference)
     states = study.trials.select("trial", "label", pl.col("state").str.to_lowercase())
     points = pl.col("accuracy", "sampling_error", "difference", "error") * 100
     table = table.join(states, on="trial", maintain_order="left").with_columns(points)
@@ -55,7 +76,6 @@ def _scores(study: Study, set_name: str, chosen: list[int], reference: int, labe
     columns = {
         "label": st.column_config.TextColumn("trial", pinned=True),
         "state": "state",
-        "step": number("at step", help="The last step at which both were evaluated."),
         "accuracy": number("accuracy %", format="%.1f"),
         "sampling_error": number("± sampling", format="%.1f"),
         "difference": number(f"minus {name}, points", format="%+.1f", help=PAIRED_HELP),
@@ -68,8 +88,8 @@ def _scores(study: Study, set_name: str, chosen: list[int], reference: int, labe
     st.dataframe(
         shown, column_config=columns, hide_index=True, key="scores", placeholder="", alt="Scores and differences"
     )
-    missing = len(chosen) - table.height
-    without = f" {missing} of the chosen trials have no common evaluation with {name}." if missing else ""
+    missing = len(scores) - table.height
+    without = f" {missing} of the chosen trials were evaluated on other problems than {name}." if missing else ""
     st.caption(text.in_markdown(SEED_NOTE + without))
 
 
@@ -97,23 +117,23 @@ def _curves(study: Study, set_name: str, chosen: list[int], controls: dict[int, 
         st.subheader("Accuracy over steps")
         over_steps = metrics.accuracy(study.results, chosen, set_name)
         quantity = metrics.GROUPS["Accuracy"][0]
-        figure = panels.panel(quantity, over_steps, colours=palette.by_trial(controls, is_dark()))
-        figure.update_layout(height=420, title=None, margin={"t": 40}, yaxis={"title": quantity.title})
+        dashes = palette.control_dashes(number for number, control in controls.items() if control)
+        colours = palette.by_trial(controls, is_dark())
+        figure = panels.panel(quantity, over_steps, colours=colours, controls=dashes)
+        figure.for_each_trace(lambda line: line.update(name=f"control {line.name}") if line.meta in dashes else None)
+        figure.update_layout(height=420, title=None, margin={"t": 40}, yaxis={"title": quantity.title}, showlegend=True,
+                             legend=LEGEND)  # fmt: skip
         st.plotly_chart(figure, key="over-steps", config={"displaylogo": False}, alt="Accuracy over training steps")
 
 
-def _problems(study: Study, set_name: str, chosen: list[int], labels: dict[int, str]) -> None:
+def _problems(found: tuple[int, dict[int, SetScore]], labels: dict[int, str]) -> None:
     st.subheader("Problem by problem")
-    found = differences.solved(study.results, set_name, chosen)
-    if found is None:
-        st.info("The chosen trials have no evaluation of this set at the same step.")
-        return
     step, scores = found
     named = {labels[number]: score for number, score in scores.items()}
     hardest = st.toggle("The hardest first", key="hardest", **IN_URL)
     figure = solved_map(named, hardest_first=hardest, dark=is_dark())
     st.plotly_chart(figure, key="solved", config={"displaylogo": False}, alt="Solved share by trial and problem")
-    st.caption(f"At step {step}, the last that all of them evaluated; {_responses(named)}.")
+    st.caption(f"At training step {step}; {_responses(named)}.")
     with st.expander("As a table"):
         problems = min(len(score.solved) for score in scores.values())
         table = pl.DataFrame({"problem": range(1, problems + 1)} | {

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import polars as pl
 import streamlit as st
 
 from dashboards import filters, frames, text
@@ -65,8 +66,14 @@ def _turn() -> None:
             del st.session_state[key]
 
 
-def choose_trials(study: Study, *, most: int | None = None, placeholder: str = "all trials") -> list[int]:
-    """A multiselect of trials by label. Left empty: all, or with `most` the best, the controls and the newest."""
+def choose_trials(
+    study: Study, *, most: int | None = None, placeholder: str = "all trials", complete: bool = False
+) -> list[int]:
+    """A multiselect of trials by label. Left empty: all, or with `most` the best, the controls and the newest.
+
+    Args:
+        complete: left empty, leave out what has not come to its last step, where two trials have.
+    """
     labels = dict(study.trials.select("trial", "label").iter_rows())
     chosen = st.multiselect(
         "Trials", list(labels), key="trials", format_func=labels.__getitem__, placeholder=placeholder, **IN_URL
@@ -74,8 +81,11 @@ def choose_trials(study: Study, *, most: int | None = None, placeholder: str = "
     if chosen or most is None:
         return chosen[:most]
     best = study.results.best
-    controls = study.trials.drop_nulls("control")["trial"].to_list()
-    begun = study.trials.drop_nulls("started").sort("started")["trial"].to_list()
+    usual = study.trials.drop_nulls("started").sort("started")
+    ended = usual.filter(pl.col("state") == "COMPLETE")
+    if complete and ended.height > 1:
+        usual = ended
+    controls, begun = usual.drop_nulls("control")["trial"].to_list(), usual["trial"].to_list()
     return list(dict.fromkeys([*([best.number] if best else []), *controls, *begun[::-1]]))[: min(4, most)]
 
 

@@ -71,28 +71,32 @@ def test_the_per_problem_table_counts_solved_responses(finished: StudyResults) -
     assert tuple(table["first"]) == first.solved and tuple(table["second"]) == second.solved
 
 
-def test_each_trial_is_paired_with_the_reference_where_both_last_met(finished: StudyResults) -> None:
-    pruned = next(trial for trial in finished.trials if trial.state == "PRUNED")
+def test_each_trial_is_paired_with_the_reference_at_one_step_of_all(finished: StudyResults) -> None:
     complete = next(trial for trial in finished.trials[1:] if trial.state == "COMPLETE")
-    table = differences.against(finished, "sums_select", 0, [0, complete.number, pruned.number])
-    own, other, early = table.iter_rows(named=True)
-    assert own["difference"] is None and (own["step"], other["step"], early["step"]) == (40, 40, pruned.pruned_at)
+    step, scores = differences.common(finished, "sums_select", [0, complete.number])  # type: ignore[misc]
+    own, other = differences.against(scores, 0).iter_rows(named=True)
+    assert step == 40 and own["difference"] is None
     gap = differences.paired(complete.evaluations[-1].scores[0], finished.trials[0].evaluations[-1].scores[0])
     assert (other["difference"], other["error"]) == (gap.difference, gap.error)
     assert other["better"] + other["equal"] + other["worse"] == 30
 
 
-def test_a_trial_that_never_met_the_reference_has_no_row(finished: StudyResults) -> None:
-    pruned = next(trial for trial in finished.trials if trial.state == "PRUNED")
-    silent = dataclasses.replace(pruned, evaluations=())
-    trials = tuple(silent if trial is pruned else trial for trial in finished.trials)
-    results = dataclasses.replace(finished, trials=trials)
-    assert differences.against(results, "sums_select", 0, [pruned.number]).is_empty()
-    assert differences.solved(results, "sums_select", [0, pruned.number]) is None
+def test_a_trial_of_other_problems_has_no_row(finished: StudyResults) -> None:
+    score = finished.trials[0].evaluations[-1].scores[0]
+    fewer = score.model_copy(update={"solved": score.solved[1:]})
+    assert differences.against({0: score, 1: fewer}, 0)["trial"].to_list() == [0]
 
 
-def test_all_of_several_trials_are_shown_at_the_last_step_that_all_evaluated(finished: StudyResults) -> None:
+def test_the_step_of_a_comparison_is_the_last_of_the_one_that_ended_first(finished: StudyResults) -> None:
     pruned = min((trial for trial in finished.trials if trial.state == "PRUNED"), key=lambda trial: trial.pruned_at)
-    found = differences.solved(finished, "sums_select", [0, 1, pruned.number])
+    found = differences.common(finished, "sums_select", [0, 1, pruned.number])
     assert found is not None and found[0] == pruned.pruned_at
     assert found[1][pruned.number] == pruned.evaluations[-1].scores[0]
+
+
+def test_the_base_model_is_no_step_to_compare_trials_at(finished: StudyResults) -> None:
+    pruned = next(trial for trial in finished.trials if trial.state == "PRUNED")
+    base = dataclasses.replace(pruned, evaluations=pruned.evaluations[:1])
+    results = dataclasses.replace(finished, trials=(finished.trials[0], base))
+    assert base.evaluations[0].step == 0
+    assert differences.common(results, "sums_select", [0, base.number]) is None

@@ -177,6 +177,30 @@ def test_more_than_two_trials_are_compared_with_the_control(finished: StudyResul
     assert scores["difference"].notna().sum() == len(scores) - 1
 
 
+def test_complete_trials_are_compared_at_their_end_and_a_pruned_one_only_when_chosen(
+    finished: StudyResults, page: Shown
+) -> None:
+    app = page(finished, "compare")
+    assert set(app.dataframe[0].value["state"]) == {"complete"}
+    assert any("Compared at training step 40," in each.value for each in app.markdown)
+    pruned = next(trial for trial in finished.trials if trial.state == "PRUNED")
+    app = page(finished, "compare", trials=["DAPO (#0)", "#1", f"#{pruned.number}"])
+    (warning,) = [each.value.replace("\\", "") for each in app.warning]
+    assert f"training step {pruned.pruned_at}," in warning and f"#{pruned.number} (pruned) comes no further" in warning
+    scores = app.dataframe[0].value.set_index("label")
+    then = next(each for each in finished.trials[0].evaluations if each.step == pruned.pruned_at)
+    assert scores.loc["DAPO (#0)", "accuracy"] == pytest.approx(100 * then.scores[0].accuracy)
+
+
+def test_a_trial_that_was_not_evaluated_after_training_began_is_left_out_by_name(
+    finished: StudyResults, page: Shown
+) -> None:
+    pruned = next(trial for trial in finished.trials if trial.state == "PRUNED")
+    app = page(finished, "compare", trials=["DAPO (#0)", "#1", f"#{pruned.number}"], set="sums_report")
+    assert f"#{pruned.number}" in app.info[0].value.replace("\\", "")
+    assert app.dataframe[0].value["label"].to_list() == ["DAPO (#0)", "#1"]
+
+
 def test_problems_of_a_race_that_ended_early_are_compared_by_their_rates(raced: StudyResults, page: Shown) -> None:
     app = page(raced, "compare", trials=["#1", "#2"], against="#2")
     assert any("8 responses per problem, of #1 2" in each.value.replace("\\", "") for each in app.caption)

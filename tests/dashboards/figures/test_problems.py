@@ -10,7 +10,7 @@ from trainer.records import SetScore
 
 @pytest.fixture
 def scores(finished: StudyResults) -> dict[str, SetScore]:
-    found = differences.solved(finished, "sums_select", [0, 1])
+    found = differences.common(finished, "sums_select", [0, 1])
     assert found is not None
     return {"DAPO": found[1][0], "<img src=x>": found[1][1]}
 
