@@ -62,7 +62,7 @@ class Paired:
     difference: float
     """Of avg@k, as a fraction."""
     error: float | None
-    """One standard error over problems; None for a single problem."""
+    """One standard error over problems; None for a single problem, and where all differ alike: that is no spread."""
     problems: int
 
 
@@ -71,12 +71,12 @@ def paired(first: SetScore, second: SetScore) -> Paired:
     if len(first.solved) != len(second.solved):
         raise ValueError(f"{first.name}: {len(first.solved)} and {len(second.solved)} problems cannot be paired")
     gaps = per_problem(first, second)["difference"]
-    error = float(gaps.std()) / math.sqrt(len(gaps)) if len(gaps) > 1 else None
+    error = float(gaps.std()) / math.sqrt(len(gaps)) if gaps.n_unique() > 1 else None
     return Paired(float(gaps.mean()), error, len(gaps))
 
 
 AGAINST_SCHEMA: dict[str, Any] = {
-    "trial": pl.Int64, "accuracy": pl.Float64, "sampling_error": pl.Float64,
+    "trial": pl.Int64, "samples": pl.Int64, "problems": pl.Int64, "accuracy": pl.Float64, "sampling_error": pl.Float64,
     "difference": pl.Float64, "error": pl.Float64, "better": pl.Int64, "equal": pl.Int64, "worse": pl.Int64,
 }  # fmt: skip
 
@@ -91,7 +91,8 @@ def against(scores: Mapping[int, SetScore], reference: int) -> pl.DataFrame:
     for number, own in scores.items():
         if len(own.solved) != len(scores[reference].solved):
             continue
-        row = {"trial": number, "accuracy": own.accuracy, "sampling_error": own.sampling_error}
+        row: dict[str, Any] = {"trial": number, "samples": own.samples, "problems": len(own.solved)}
+        row |= {"accuracy": own.accuracy, "sampling_error": own.sampling_error}
         if number != reference:
             gap, gaps = paired(own, scores[reference]), per_problem(own, scores[reference])["difference"]
             row |= {"difference": gap.difference, "error": gap.error}

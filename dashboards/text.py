@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import html
 import re
+from collections.abc import Mapping
+from typing import Any
+
+from dashboards import saturation
 
 LABELS = {
     "fipo.half_life": "half-life τ (tokens)",
@@ -47,17 +51,35 @@ def probability(p: float) -> str:
     return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
 
 
-def accuracy(value: float | None, error: float | None = None) -> str:
-    """A fraction 0..1 as per cent, with one standard error when there is one: 0.912, 0.021 -> 91.2 ± 2.1 %."""
+def accuracy(value: float | None, error: float | None = None, *, problems: int = 0, samples: int = 0) -> str:
+    """A fraction 0..1 as per cent, with one standard error when there is one: 0.912, 0.021 -> 91.2 ± 2.1 %.
+
+    An error of 0 is none: there it is the interval that `problems` x `samples` responses without spread leave.
+    """
     if value is None:
         return "-"
+    if error == 0:
+        known = f" ({saturation.in_words(value, problems=problems, samples=samples)} %, 95 % sure)" if problems else ""
+        return f"{100 * value:.1f} %{known}"
     return f"{100 * value:.1f} %" if error is None else f"{100 * value:.1f} ± {100 * error:.1f} %"
 
 
-def errors(sampling: float | None, problems: float | None) -> str | None:
-    """Both standard errors of an accuracy in points, leaving out what one sample or one problem cannot tell."""
-    parts = [(sampling, "sampling"), (problems, "problems")]
-    known = [f"± {100 * value:.1f} {name}" for value, name in parts if value is not None]
+def errors(row: Mapping[str, Any]) -> str | None:
+    """Both standard errors of an evaluation in points, leaving out what one sample or one problem cannot tell.
+
+    Where one is 0 it is the interval of the accuracy, in per cent, for want of an error.
+
+    Args:
+        row: with columns of `frames.EVALUATION_SCHEMA`.
+    """
+    parts = [(row["sampling_error"], row["samples"], "sampling"), (row["problem_error"], 1, "problems")]
+    known = []
+    for error, samples, name in parts:
+        if error:
+            known.append(f"± {100 * error:.1f} {name}")
+        elif error == 0 and (samples > 1 or row["accuracy"] in (0, 1)):
+            words = saturation.in_words(row["accuracy"], problems=row["problems"], samples=samples)
+            known.append(f"{name} {words} % (95 % sure)")
     # No-break spaces: a narrow card breaks the line between the two.
     return ", ".join(each.replace(" ", "\N{NO-BREAK SPACE}") for each in known) or None
 

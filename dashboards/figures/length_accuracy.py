@@ -69,8 +69,8 @@ def length_accuracy(
                 opacity=1.0 if named else (0.55 if row["state"] in ("PRUNED", "FAIL") else 0.9),
                 name=text.in_plotly(row["label"]),
                 meta=row["trial"],
-                customdata=_hover_columns(points, colour),
-                hovertemplate=_hover(colour, error),
+                customdata=_hover_columns(points, colour, error),
+                hovertemplate=_hover(colour),
                 showlegend=False,
             )
         )
@@ -139,7 +139,9 @@ def _tag(figure: go.Figure, end: dict[str, object], best: int | None, dark: bool
 
 
 def _bars(points: pl.DataFrame, shade: str, *, every: bool) -> dict[str, object] | None:
-    errors = points["error"] if every else points.select(pl.when("last").then("error"))["error"]
+    drawn = pl.lit(True) if every else pl.col("last")
+    # One of 0 would be a bar without length: there is no error to be had, see `saturation`.
+    errors = points.select(pl.when(drawn & (pl.col("error") > 0)).then("error"))["error"]
     if errors.null_count() == len(points):
         return None
     return {"type": "data", "array": errors, "thickness": 1, "width": 2, "color": shade}
@@ -155,28 +157,32 @@ def _ends(
                   "symbol": palette.STATE_SYMBOLS[own["state"][0]], "size": 7, "opacity": 0.6}  # fmt: skip
         figure.add_trace(
             dict(type="scatter", x=own["length"], y=own["accuracy"], mode="markers", marker=marker, showlegend=False,
-                 name="ends", customdata=_hover_columns(own, colour), hovertemplate=_hover(colour, error))
+                 name="ends", customdata=_hover_columns(own, colour, error), hovertemplate=_hover(colour))
         )  # fmt: skip
 
 
-def _hover_columns(points: pl.DataFrame, colour: str | None) -> np.ndarray:
+def _accuracy(value: float, error: float | None, what: str | None, *, problems: int, samples: int) -> str:
+    shown = text.accuracy(value, error, problems=problems, samples=1 if what == "across problems" else samples)
+    return f"{shown} ({what} error)" if error else shown
+
+
+def _hover_columns(points: pl.DataFrame, colour: str | None, what: str | None) -> np.ndarray:
     """Per point: trial number (what a click opens), then what the hover says. Plotly checks each cell of a list."""
     columns = ("trial", "label", "state", "colour", "step", "samples", "problems", "accuracy", "error")
     rows = points.select(columns).iter_rows()
     told = [
         (trial, text.in_plotly(label), state.lower(), text.in_plotly(text.number(value)) if colour else "", step, k, n,
-         text.accuracy(accuracy, error))
+         _accuracy(accuracy, error, what, problems=n, samples=k))
         for trial, label, state, value, step, k, n, accuracy, error in rows
     ]  # fmt: skip
     return np.array(told, dtype=object)
 
 
-def _hover(colour: str | None, error: str | None) -> str:
+def _hover(colour: str | None) -> str:
     setting = f"<br>{text.in_plotly(text.label(colour))} %{{customdata[3]}}" if colour not in (None, "label") else ""
-    what = f" ({error} error)" if error else ""
     return (
         f"<b>%{{customdata[1]}}</b> %{{customdata[2]}}{setting}<br>step %{{customdata[4]}}"
-        f"<br>%{{customdata[7]}}{what}<br>%{{x:,.1f}} tokens<br>"
+        f"<br>%{{customdata[7]}}<br>%{{x:,.1f}} tokens<br>"
         "%{customdata[6]} problems × %{customdata[5]} responses<extra></extra>"
     )
 

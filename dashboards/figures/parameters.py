@@ -74,7 +74,8 @@ def hover(scores: pl.DataFrame) -> list[str]:
     """Per trial of `scores.at_step`: name, how it ended, score ± error, and every parameter."""
     keys = [name for name in scores.columns if "." in name]
     return [
-        f"<b>{text.in_plotly(row['label'])}</b> {row['state'].lower()}<br>{text.accuracy(row['score'], row['error'])}"
+        f"<b>{text.in_plotly(row['label'])}</b> {row['state'].lower()}<br>"
+        + text.accuracy(row["score"], row["error"], problems=row["problems"], samples=row["samples"])
         + "".join(f"<br>{text.in_plotly(text.label(key))} {text.in_plotly(text.number(row[key]))}" for key in keys)
         for row in scores.iter_rows(named=True)
     ]

@@ -14,6 +14,7 @@ from dashboards.figures.parameters import LEGEND
 from dashboards.figures.problems import solved_map
 from dashboards.source import Study
 from dashboards.views.length_accuracy import draw
+from dashboards.views.trials import in_points, without_error
 from dashboards.views.widgets import IN_URL, choose_trials, is_dark
 
 if TYPE_CHECKING:
@@ -70,8 +71,8 @@ def _said(study: Study, evaluations: pl.DataFrame, step: int, labels: dict[int, 
 def _scores(study: Study, scores: Mapping[int, SetScore], reference: int, labels: dict[int, str]) -> None:
     table = differences.against(scores, reference)
     states = study.trials.select("trial", "label", pl.col("state").str.to_lowercase())
-    points = pl.col("accuracy", "sampling_error", "difference", "error") * 100
-    table = table.join(states, on="trial", maintain_order="left").with_columns(points)
+    table = table.join(states, on="trial", maintain_order="left")
+    saturated, table = without_error(table), in_points(table)
     number, name = st.column_config.NumberColumn, labels[reference]
     columns = {
         "label": st.column_config.TextColumn("trial", pinned=True),
@@ -90,7 +91,7 @@ def _scores(study: Study, scores: Mapping[int, SetScore], reference: int, labels
     )
     missing = len(scores) - table.height
     without = f" {missing} of the chosen trials were evaluated on other problems than {name}." if missing else ""
-    st.caption(text.in_markdown(SEED_NOTE + without))
+    st.caption(text.in_markdown(SEED_NOTE + without) + (f" {saturated}" if saturated else ""))
 
 
 def _settings(study: Study, chosen: list[int], labels: dict[int, str]) -> None:

@@ -30,7 +30,7 @@ def opened(study: Study, number: int, set_name: str) -> None:
     settings = [f"{text.label(key)} {text.number(row[key])}" for key in frames.parameters(study.trials)]
     with st.container(border=True):
         st.markdown(f"**{text.in_markdown(row['label'])}** {row['state'].lower()} after {row['steps_done']} steps")
-        errors = text.errors(row["sampling_error"], row["problem_error"]) or "no error known"
+        errors = text.errors(row) or "no error known"
         length = f"{text.number(row['mean_length'])} tokens on average"
         st.text(f"{text.accuracy(row['accuracy'])} ({errors}) at step {row['step']}, {length}")
         st.text(" · ".join(settings))

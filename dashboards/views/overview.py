@@ -53,9 +53,9 @@ def _best(study: Study) -> None:
     confirmed = next((each for each in study.results.evidence if each.seed_error is not None), None)
     if confirmed is not None and confirmed.seed_error is not None:
         runs = len(confirmed.fresh)
+        spread = f"± {100 * confirmed.seed_error:.1f} over" if confirmed.seed_error else "the same with"
         _card(
-            f"Best {study.results.metric_name}", text.accuracy(confirmed.mean),
-            f"± {100 * confirmed.seed_error:.1f} over {runs} fresh seeds",
+            f"Best {study.results.metric_name}", text.accuracy(confirmed.mean), f"{spread} {runs} fresh seeds",
             f"The trials that confirm #{confirmed.number}: their mean, ± one standard error of it. The trial itself was"
             " chosen for being high, so it is left out.",
         )  # fmt: skip
@@ -79,7 +79,7 @@ def _score(row: dict[str, Any], chosen_by: str | None, candidates: int) -> None:
     _card(
         f"{'Best' if chosen_by else 'Its'} avg@{row['samples']}, {row['set']}",
         text.accuracy(row["accuracy"]),
-        text.errors(row["sampling_error"], row["problem_error"]),
+        text.errors(row),
         f"Trial #{row['trial']}, {row['problems']} problems × {row['samples']} responses, ± one standard error. {why}",
     )
 
@@ -154,8 +154,11 @@ def _confirmed(study: Study) -> None:
     if verdict:
         st.markdown(text.in_markdown(verdict[0].upper() + verdict[1:] + "."))
     labels = dict(study.trials.select("trial", "label").iter_rows())
-    rows = [(labels[each.number], 100 * each.first, len(each.fresh), 100 * each.mean, 100 * (each.seed_error or 0),
-             ", ".join(f"{100 * value:.1f}" for value in each.fresh)) for each in found]  # fmt: skip
+    rows = [
+        (labels[each.number], 100 * each.first, len(each.fresh), 100 * each.mean,
+         100 * each.seed_error if each.seed_error else None, ", ".join(f"{100 * value:.1f}" for value in each.fresh))
+        for each in found
+    ]  # fmt: skip
     number = st.column_config.NumberColumn
     columns = {
         "first": number("as chosen, %", format="%.1f", help="Of the trial itself, which was chosen for being high."),

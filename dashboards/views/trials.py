@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 import streamlit as st
 
-from dashboards import frames, text
+from dashboards import frames, saturation, text
 from dashboards.source import Study
 
 SAMPLING = (
@@ -21,12 +21,12 @@ def trials_table(study: Study, set_name: str, *, only: list[int] | None = None) 
     keys = [key for key in frames.parameters(study.trials) if key in study.results.spec.space]
     table = frames.summary(study.trials, study.evaluations, set_name=set_name).with_columns(
         pl.col("state").str.to_lowercase(),
-        pl.col("accuracy", "sampling_error", "problem_error") * 100,
         pl.col("mean_length").round(1),
         pl.coalesce("fail_reason", "stop_reason").alias("why"),
     )
     if only is not None:
         table = table.filter(pl.col("trial").is_in(only))
+    saturated, table = without_error(table), in_points(table)
     number, words = st.column_config.NumberColumn, st.column_config.TextColumn
     columns = {
         "label": words("trial", pinned=True, width=82 if table["confirms"].count() == 0 else 118),
@@ -53,6 +53,8 @@ def trials_table(study: Study, set_name: str, *, only: list[int] | None = None) 
         table.select(order), column_config=columns, hide_index=True, key=f"table-{set_name}", alt="Trials of the study",
         height=min(38 + 35 * max(table.height, 1), 600), placeholder="",
     )  # fmt: skip
+    if saturated:
+        st.caption(saturated)
     early = table.drop_nulls("why").select("label", "state", "why")
     if early.height:
         st.caption("Why trials ended before their last step")
@@ -60,6 +62,36 @@ def trials_table(study: Study, set_name: str, *, only: list[int] | None = None) 
         st.dataframe(
             early, column_config=names, hide_index=True, key=f"early-{set_name}", alt="Trials that ended early"
         )
+
+
+def in_points(table: pl.DataFrame) -> pl.DataFrame:
+    """Accuracies and errors in per cent and points; an error of 0 is none."""
+    errors = [name for name in ("sampling_error", "problem_error", "error") if name in table.columns]
+    shown = [name for name in ("accuracy", "difference") if name in table.columns]
+    return table.with_columns(pl.col(shown) * 100, pl.when(pl.col(errors) > 0).then(pl.col(errors)).name.keep() * 100)
+
+
+def without_error(table: pl.DataFrame, *, most: int = 4) -> str:
+    """What is known, for want of a sampling error, of the trials that solved each problem always or never.
+
+    Args:
+        table: with columns label, accuracy, sampling_error, problems and samples.
+        most: trials to name.
+    """
+    found = table.filter(pl.col("sampling_error") == 0)
+    if found.is_empty():
+        return ""
+    said = [
+        f"{label} {saturation.in_words(accuracy, problems=problems, samples=samples)} %"
+        for label, accuracy, problems, samples in found.select("label", "accuracy", "problems", "samples")
+        .head(most)
+        .rows()
+    ]
+    others = f", and {found.height - most} more" if found.height > most else ""
+    return text.in_markdown(
+        "No sampling error where every problem was solved always or never, for that shows no spread. 95 % sure: "
+        + ", ".join(said) + others + "."
+    )  # fmt: skip
 
 
 def _format(values: pl.Series) -> str:

@@ -45,9 +45,9 @@ def test_a_trial_that_solved_everything_is_judged_as_if_it_had_missed_one_respon
     assert far is not None and far.beyond_sampling
 
 
-def test_a_trial_minus_itself_is_zero_without_error(finished: StudyResults) -> None:
+def test_a_trial_minus_itself_is_zero_and_shows_no_error(finished: StudyResults) -> None:
     score = finished.trials[0].evaluations[-1].scores[0]
-    assert differences.paired(score, score) == differences.Paired(0.0, 0.0, len(score.solved))
+    assert differences.paired(score, score) == differences.Paired(0.0, None, len(score.solved))
 
 
 def test_the_paired_difference_is_the_difference_of_the_accuracies(finished: StudyResults) -> None:

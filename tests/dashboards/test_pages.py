@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -214,6 +215,26 @@ def test_problems_of_a_race_that_ended_early_are_compared_by_their_rates(raced: 
     assert page(raced, "overview").dataframe[0].value.set_index("label").loc["#1", "samples"] == 2
     pruned = page(raced, "pruning").dataframe[0].value.set_index("label")
     assert pruned.loc["#1", "samples"] == 2
+
+
+@pytest.mark.parametrize("view", ["overview", "length_accuracy", "compare"])
+def test_a_trial_that_solved_everything_has_a_bound_and_no_error_of_zero(
+    finished: StudyResults, page: Shown, view: str
+) -> None:
+    assert finished.best is not None
+    score = finished.best.evaluations[-1].scores[0]
+    every = {"solved": (8,) * 30, "accuracy": 1.0, "sampling_error": 0.0, "problem_error": 0.0}
+    last = finished.best.evaluations[-1].model_copy(update={"scores": (score.model_copy(update=every),)})
+    trials = list(finished.trials)
+    evaluations = (*finished.best.evaluations[:-1], last)
+    trials[finished.best.number] = dataclasses.replace(finished.best, evaluations=evaluations)
+    app = page(dataclasses.replace(finished, trials=tuple(trials)), view)
+    shown = app.dataframe[0].value.set_index("label").loc[f"#{finished.best.number}"]
+    assert shown["accuracy"] == 100 and math.isnan(shown["sampling_error"])
+    said = " ".join(each.value for each in app.caption).replace("\\", "")
+    assert f"95 % sure: #{finished.best.number} at least 98.5 %" in said
+    if view == "overview":
+        assert "at least 98.5 %" in app.metric[0].delta.replace("\N{NO-BREAK SPACE}", " ")
 
 
 def test_training_warns_of_a_collapse_in_words_and_tells_why_a_trial_was_stopped(

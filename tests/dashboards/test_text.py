@@ -29,14 +29,27 @@ def spaced(shown: str | None) -> str:
     return (shown or "").replace("\N{NO-BREAK SPACE}", " ")
 
 
+def row(sampling: float | None, problems: float | None, accuracy: float = 0.5) -> dict[str, float | None]:
+    return {"sampling_error": sampling, "problem_error": problems, "accuracy": accuracy, "problems": 30, "samples": 8}
+
+
 def test_an_error_that_cannot_be_estimated_is_left_out() -> None:
-    assert spaced(text.errors(0.021, 0.044)) == "± 2.1 sampling, ± 4.4 problems"
-    assert spaced(text.errors(None, 0.044)) == "± 4.4 problems"
-    assert text.errors(None, None) is None
+    assert spaced(text.errors(row(0.021, 0.044))) == "± 2.1 sampling, ± 4.4 problems"
+    assert spaced(text.errors(row(None, 0.044))) == "± 4.4 problems"
+    assert text.errors(row(None, None)) is None
+    assert spaced(text.errors(row(0.02, 0.0))) == "± 2.0 sampling"  # all problems by chance at one rate
+
+
+def test_an_error_is_never_zero() -> None:
+    both = "sampling at least 98.5 % (95 % sure), problems at least 88.4 % (95 % sure)"
+    assert spaced(text.errors(row(0.0, 0.0, accuracy=1.0))) == both
+    assert spaced(text.errors(row(0.0, 0.02, accuracy=0.9))) == "sampling 88.5 to 91.4 % (95 % sure), ± 2.0 problems"
+    assert text.accuracy(1.0, 0.0, problems=30, samples=8) == "100.0 % (at least 98.5 %, 95 % sure)"
+    assert text.accuracy(1.0, 0.0) == "100.0 %"
 
 
 def test_errors_break_only_between_the_two() -> None:
-    assert str(text.errors(0.021, 0.044)).split(" ")[1:] == ["±\N{NO-BREAK SPACE}4.4\N{NO-BREAK SPACE}problems"]
+    assert str(text.errors(row(0.021, 0.044))).split(" ")[1:] == ["±\N{NO-BREAK SPACE}4.4\N{NO-BREAK SPACE}problems"]
 
 
 @pytest.mark.parametrize(("seconds", "shown"), [(45, "45 s"), (720, "12 min"), (11_100, "3 h 05 min"), (None, "-")])
