@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 ENDED = ("COMPLETE", "PRUNED")
 PRUNED_SCHEMA = {
     "trial": pl.Int64, "label": pl.String, "pruned_at": pl.Int64, "samples": pl.Int64,
-    "accuracy": pl.Float64, "others": pl.Float64,
+    "accuracy": pl.Float64, "highest": pl.Float64, "others": pl.Float64,
     "compared": pl.Int64, "spared_steps": pl.Int64, "seconds": pl.Float64, "spared_seconds": pl.Float64,
-    "stop_reason": pl.String,
+    "stop_reason": pl.String, "pruner_reason": pl.String,
 }  # fmt: skip
 
 
@@ -80,18 +80,15 @@ def pruned(trials: pl.DataFrame, evaluations: pl.DataFrame, *, set_name: str, st
 
     Columns:
         samples, accuracy: its own on `set_name` at the step of its pruning.
-        others: the median of the `compared` complete trials at that very step.
+        highest: its best until then, which Optuna's median and percentile pruners go by.
+        others: the median at that very step of the `compared` trials that had been completed by then.
         seconds, spared_seconds: what it took, and what it would have taken more, at its own pace.
     """
     stopped = trials.filter((pl.col("state") == "PRUNED") & (pl.col("pruned_at") > 0))
     scores = evaluations.filter(pl.col("set") == set_name).select("trial", "step", "samples", "accuracy")
-    complete = trials.filter(pl.col("state") == "COMPLETE").select("trial")
-    at_step = scores.join(complete, on="trial").group_by("step").agg(
-        pl.col("accuracy").median().alias("others"), pl.len().cast(pl.Int64).alias("compared")
-    )  # fmt: skip
-    own = scores.rename({"step": "pruned_at"})
-    table = stopped.join(own, on=["trial", "pruned_at"], how="left")
-    table = table.join(at_step.rename({"step": "pruned_at"}), on="pruned_at", how="left")
+    own = scores.with_columns(pl.col("accuracy").cum_max().over("trial", order_by="step").alias("highest"))
+    table = stopped.join(own.rename({"step": "pruned_at"}), on=["trial", "pruned_at"], how="left")
+    table = table.join(_peers(stopped, trials, scores), on="trial", how="left")
     table = table.join(pace(evaluations), on="trial", how="left")
     spared = steps - pl.col("pruned_at")
     taken = pl.coalesce("used_seconds", "seconds")
@@ -103,6 +100,26 @@ def pruned(trials: pl.DataFrame, evaluations: pl.DataFrame, *, set_name: str, st
         pl.col("compared").fill_null(0),
     )
     return table.select(*PRUNED_SCHEMA).cast(PRUNED_SCHEMA).sort("trial")
+
+
+def _peers(stopped: pl.DataFrame, trials: pl.DataFrame, scores: pl.DataFrame) -> pl.DataFrame:
+    """Columns trial, others and compared of `pruned`."""
+    ended = pl.col("started") + pl.duration(microseconds=pl.col("seconds") * 1e6)
+    complete = trials.filter(pl.col("state") == "COMPLETE").select("trial", ended.alias("completed"))
+    complete = complete.join(scores, on="trial").select("completed", "step", pl.col("accuracy").alias("theirs"))
+    pairs = stopped.select("trial", "pruned_at", ended.alias("ended")).join(
+        complete, left_on="pruned_at", right_on="step"
+    )
+    pairs = pairs.filter((pl.col("completed") <= pl.col("ended")).fill_null(True))
+    return pairs.group_by("trial").agg(
+        pl.col("theirs").median().alias("others"), pl.len().cast(pl.Int64).alias("compared")
+    )
+
+
+def drawn(evaluations: pl.DataFrame, *, set_name: str, samples: int) -> tuple[int, int]:
+    """Responses that the evaluations of a set drew, and those that they would have with `samples` to each problem."""
+    own = evaluations.filter(pl.col("set") == set_name)
+    return int((own["samples"] * own["problems"]).sum()), int((samples * own["problems"]).sum())
 
 
 def seconds_left(trials: pl.DataFrame, evaluations: pl.DataFrame, *, planned: int, concurrency: int) -> float | None:

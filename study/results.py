@@ -50,6 +50,8 @@ class TrialResult:
     """In the order of their steps."""
     stop_reason: str | None = None
     """Why a PRUNED trial was stopped, when it was not the pruner: it collapsed, or by hand."""
+    pruner_reason: str | None = None
+    """What the pruner `aime` decided last, in one line with its numbers; None under other pruners."""
     confirms: int | None = None
     """The trial whose configuration this one trains again with another seed."""
     usage: Usage = NOTHING
@@ -124,6 +126,8 @@ def read_metrics(trial: TrialResult) -> polars.DataFrame:
 
 
 def _result(directory: Path, trial: FrozenTrial) -> TrialResult:
+    from study.aime_pruner import REASON  # a word, of a file that imports optuna
+
     attributes = trial.user_attrs
     own = directory / trial_directory(trial.number)
     return TrialResult(
@@ -135,6 +139,7 @@ def _result(directory: Path, trial: FrozenTrial) -> TrialResult:
         pruned_at=attributes.get("pruned_at") if trial.state.name == "PRUNED" else None,
         fail_reason=attributes.get("fail_reason"),
         stop_reason=attributes.get("stop_reason"),
+        pruner_reason=attributes.get(REASON),
         confirms=attributes.get(CONFIRMS),
         usage=usage_of(trial),
         started=trial.datetime_start,

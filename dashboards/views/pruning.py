@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import streamlit as st
@@ -16,6 +17,9 @@ from dashboards.views.opened import clicked, opened
 from dashboards.views.trials import RACE
 from dashboards.views.widgets import choose_trials, filter_trials, is_dark
 
+if TYPE_CHECKING:
+    from study.spec import Plugin
+
 
 def render(study: Study) -> None:
     """What was saved in words, the curves that the pruner saw, the pruned trials, and the timeline."""
@@ -24,6 +28,7 @@ def render(study: Study) -> None:
     evaluations = study.evaluations.with_columns(accuracy=MEASURES[study.results.spec.metric])
     pruned = costs.pruned(study.trials, evaluations, set_name=study.sets[0], steps=study.steps)
     _summary(study, pruned)
+    _race(study)
     _curves(study, evaluations)
     if pruned.height:
         _table(study, pruned)
@@ -51,6 +56,19 @@ def _summary(study: Study, pruned: pl.DataFrame) -> None:
             f"{who}. That spared **{text.number(100 * saved)} %** of the finished trials' steps,"
             f" about {hours} {devices.name}-hours."
         )
+
+
+def _race(study: Study) -> None:
+    """What racing evaluation saved, where the study has it."""
+    selects = study.results.spec.evaluation_config().sets[0]
+    drawn, whole = costs.drawn(study.evaluations, set_name=selects.name, samples=selects.samples)
+    if selects.first_look is None or not whole:
+        return
+    st.markdown(
+        f"Racing evaluation drew {drawn:,} of the {whole:,} responses that whole evaluations of"
+        f" {text.in_markdown(selects.name)} would have drawn: **{100 * (whole - drawn) / whole:.0f} %** saved"
+        f" ({selects.first_look} to each problem at first, {selects.samples} at most)."
+    )
 
 
 def _curves(study: Study, evaluations: pl.DataFrame) -> None:
@@ -89,23 +107,50 @@ def _table(study: Study, pruned: pl.DataFrame) -> None:
     number = st.column_config.NumberColumn
     table = pruned.with_columns(
         pl.col("accuracy", "others") * 100,
-        pl.col("stop_reason").fill_null(f"pruner {study.results.spec.pruner.name}"),
+        pl.Series(
+            "why", [_why(row, study.results.spec.pruner.name) for row in pruned.iter_rows(named=True)], pl.String
+        ),
         (pl.col("spared_seconds") / 3600 * devices.count).alias("hours"),
         pl.col("seconds", "spared_seconds").map_elements(text.duration, return_dtype=pl.String),
     )
     columns = {
         "label": st.column_config.TextColumn("trial", pinned=True),
+        "why": st.column_config.TextColumn("why", width="large"),
         "pruned_at": number("stopped at step"),
         "accuracy": number("accuracy then %", format="%.1f"),
         "samples": number("k then", help=RACE),
-        "others": number("median then %", format="%.1f", help="Of the complete trials at that very step."),
-        "compared": number("of trials", help="Complete trials with an evaluation at that step."),
+        "others": number("median then %", format="%.1f", help="Of the trials completed by then, at that very step."),
+        "compared": number("of trials", help="Trials completed by then, with an evaluation at that step."),
         "seconds": "took",
         "spared_steps": number("steps spared"),
         "spared_seconds": st.column_config.TextColumn("time spared", help="At its own pace."),
         "hours": number(f"{devices.name}-hours spared", format="%.3g"),
-        "stop_reason": st.column_config.TextColumn("why", width="medium"),
     }
     height = min(38 + 35 * table.height, 420)
     st.dataframe(table.select(list(columns)), column_config=columns, hide_index=True, key="pruned", height=height,
                  placeholder="", alt="Pruned trials")  # fmt: skip
+    if pruned["pruner_reason"].count():
+        st.caption(_aime(study.results.spec.pruner))
+
+
+def _why(row: dict[str, Any], pruner: str) -> str:
+    """Why a trial of `costs.pruned` ended: by hand or collapsed, in the words of its pruner, else what that saw."""
+    if row["stop_reason"] or row["pruner_reason"]:
+        return str(row["stop_reason"] or row["pruner_reason"])
+    now, best = text.accuracy(row["accuracy"]), text.accuracy(row["highest"])
+    own = f"{pruner}: {now} at step {row['pruned_at']}, {best} at best"
+    if row["others"] is None:
+        return f"{own}; no trial had been completed"
+    return f"{own}; median of {row['compared']} completed trials {text.accuracy(row['others'])}"
+
+
+def _aime(pruner: Plugin) -> str:
+    """How to read the words of the pruner `aime`, also where another one wraps it."""
+    options = pruner.options if pruner.name == "aime" else pruner.options.get("wrapped_pruner", {})
+    most, level, patience = (options.get(key, "?") for key in ("references", "level", "patience"))
+    return (
+        "Of the pruner aime, as fractions: gap, the trial minus the mean of the completed trials that ended best (at"
+        f" most {most}, problem by problem at that step); forecast, the same at the last step; P, the chance to end"
+        f" worse than they by more than the margin. It prunes where P is above {level} at {patience} evaluations in a"
+        " row."
+    )

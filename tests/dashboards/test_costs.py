@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+
 import polars as pl
 import pytest
 
@@ -57,6 +59,22 @@ def test_a_pruned_trial_is_measured_against_the_complete_ones_at_its_step() -> N
     assert (row["accuracy"], row["others"], row["compared"]) == (0.3, pytest.approx(0.7), 2)
     # 0.5 seconds per step between its evaluations; its 2 seconds of starting would not come again.
     assert (row["spared_steps"], row["seconds"], row["spared_seconds"]) == (30, 9.0, 15.0)
+
+
+def test_a_pruned_trial_is_measured_against_those_completed_by_then_and_knows_its_best() -> None:
+    noon = datetime(2026, 1, 1, 12)
+    ran = [("COMPLETE", 0, 60.0), ("PRUNED", 30, 60.0), ("COMPLETE", 0, 600.0)]
+    table = trials([{"state": state, "started": noon + timedelta(seconds=at), "seconds": took, "pruned_at": 10}
+                    for state, at, took in ran])  # fmt: skip
+    scores = [(0, 10, 0.6, 1.0), (2, 10, 0.8, 1.0), (1, 10, 0.3, 1.0), (1, 5, 0.4, 0.5)]
+    (row,) = costs.pruned(table, evaluations(scores), set_name="a", steps=40).iter_rows(named=True)
+    assert (row["accuracy"], row["highest"], row["others"], row["compared"]) == (0.3, 0.4, 0.6, 1)
+
+
+def test_a_race_is_measured_in_responses() -> None:
+    rows = [{"trial": 0, "set": name, "samples": k, "problems": 30} for name, k in (("a", 8), ("a", 2), ("b", 8))]
+    frame = pl.DataFrame(rows, schema=frames.EVALUATION_SCHEMA)
+    assert costs.drawn(frame, set_name="a", samples=8) == (300, 480)
 
 
 def test_with_one_evaluation_the_pace_is_that_of_the_whole_trial() -> None:

@@ -2,14 +2,17 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 
 from dashboards import frames
+from study.aime_pruner import REASON
 from study.lock import Driver
-from study.results import StudyResults
+from study.results import StudyResults, read_study
+from tests.dashboards.synthetic import SyntheticStudy
 
 
 def with_trials(results: StudyResults, **changes: Any) -> StudyResults:
@@ -162,6 +165,13 @@ def test_the_latest_common_evaluation_is_where_the_earlier_of_two_trials_ended(f
 def test_no_trial_left_by_the_filters_is_no_point(finished: StudyResults) -> None:
     trials, evaluations = frames.trials(finished), frames.evaluations(finished)
     assert frames.curves(trials, evaluations, set_name="sums_select", only=[]).is_empty()
+
+
+def test_what_the_pruner_wrote_into_a_trial_is_read(tmp_path: Path) -> None:
+    study = SyntheticStudy(tmp_path / "study", trials=1, steps=5)
+    trial = study.begin()
+    trial.set_user_attr(REASON, "worse: P = 0.9")
+    assert frames.trials(read_study(study.directory))["pruner_reason"].to_list() == ["worse: P = 0.9"]
 
 
 def test_an_empty_study_gives_empty_frames(finished: StudyResults) -> None:

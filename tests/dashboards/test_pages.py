@@ -16,6 +16,7 @@ from dashboards.app import PAGES
 from dashboards.source import Study
 from study.export import TARGETS
 from study.results import StudyResults
+from study.spec import Plugin
 from tests.dashboards import synthetic
 
 VIEWS = [module.__name__.rsplit(".", 1)[1] for module, *_ in PAGES]
@@ -252,7 +253,33 @@ def test_pruning_tells_the_pruner_from_other_reasons(finished: StudyResults, pag
     app = page(dataclasses.replace(finished, trials=tuple(trials)), "pruning")
     count = sum(trial.state == "PRUNED" for trial in finished.trials)
     assert f"pruned {count - 1} trials, 1 ended for another reason" in app.markdown[0].value
-    assert "stopped by hand" in app.dataframe[0].value["stop_reason"].to_list()
+    assert "stopped by hand" in app.dataframe[0].value["why"].to_list()
+
+
+def test_pruning_tells_what_its_pruner_saw(finished: StudyResults, page: Shown) -> None:
+    pruned = next(trial for trial in finished.trials if trial.state == "PRUNED")
+    table = page(finished, "pruning").dataframe[0].value.set_index("label")
+    before = [each.scores[0].accuracy for each in finished.trials[pruned.number].evaluations]
+    said = table.loc[f"#{pruned.number}", "why"]
+    assert f"median: {100 * before[-1]:.1f} % at step {pruned.pruned_at}, {100 * max(before):.1f} % at best" in said
+    assert f"median of {table.loc[f'#{pruned.number}', 'compared']} completed trials" in said
+    words = "worse: gap -0.229, P(worse by more than 0) = 0.984"
+    trials = list(finished.trials)
+    trials[pruned.number] = dataclasses.replace(pruned, pruner_reason=words)
+    aime = finished.spec.model_copy(update={"pruner": Plugin(name="aime", references=3, level=0.8, patience=2)})
+    app = page(dataclasses.replace(finished, spec=aime, trials=tuple(trials)), "pruning")
+    assert app.dataframe[0].value.set_index("label").loc[f"#{pruned.number}", "why"] == words
+    assert any("P is above 0.8 at 2 evaluations in a row" in each.value for each in app.caption)
+
+
+def test_what_a_race_saved_is_told_where_there_is_one(finished: StudyResults, raced: StudyResults, page: Shown) -> None:
+    assert not any("Racing" in each.value for each in page(finished, "pruning").markdown)
+    sets = [{"name": "sums_select", "path": "embedded:select", "samples": 8, "every": 5, "first_look": 2}]
+    spec = raced.spec.model_copy(update={"trainer": {**raced.spec.trainer, "evaluation": {"sets": sets}}})
+    (said,) = [each.value for each in page(dataclasses.replace(raced, spec=spec), "pruning").markdown
+               if "Racing" in each.value]  # fmt: skip
+    whole = 30 * 8 * sum(len(trial.evaluations) for trial in raced.trials)
+    assert f"drew {whole - 30 * 6:,} of the {whole:,} responses" in said
 
 
 @pytest.mark.parametrize("target", TARGETS)
