@@ -6,10 +6,15 @@ import html
 import math
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import polars as pl
 
+from trainer.config import FipoConfig
 from trainer.errors import UserError
+
+if TYPE_CHECKING:
+    from study.spec import StudySpec
 
 BELOW, ABOVE = "0,114,178", "230,159,0"
 """RGB of weights under and over 1: blue and orange of Okabe and Ito."""
@@ -40,18 +45,32 @@ def tokens(response: dict[str, object]) -> pl.DataFrame:
     return frame.with_row_index("position", offset=1)
 
 
-def reach(tokens: pl.DataFrame) -> float:
-    """The largest distance of a finite influence weight from 1 in one response; 0 without tokens."""
-    weights = tokens["influence_weight"]
-    return float((weights.filter(weights.is_finite()) - 1).abs().max() or 0.0)
+def clip_range(spec: StudySpec) -> tuple[float, float]:
+    """The lowest and highest influence weight that a trial of the study can have: 1 - and 1 + its largest epsilon_f.
 
-
-def coloured(tokens: pl.DataFrame, *, advantage: float, reach: float) -> str:
-    """HTML of the response: each token in a span, orange above 1, blue below, full at a distance of `reach`.
-
-    The model's text is escaped, also inside the hover text; a line break shows as an arrow before it breaks.
+    One scale for all trials, steps and responses of a study, so that equal colours are equal weights.
     """
-    spans = []
+    low, high = (_largest(spec, side) for side in ("epsilon_f_low", "epsilon_f_high"))
+    return 1 - low, 1 + high
+
+
+def _largest(spec: StudySpec, key: str) -> float:
+    """Of a key of the trainer's `fipo` over its space or its fixed value, and the controls."""
+    values = [each.values[f"fipo.{key}"] for each in spec.enqueue if f"fipo.{key}" in each.values]
+    if f"fipo.{key}" in spec.space:
+        values += spec.space[f"fipo.{key}"].ends()
+    else:
+        values.append(spec.trainer.get("fipo", {}).get(key, FipoConfig.model_fields[key].default))
+    return max(map(float, values))
+
+
+def coloured(tokens: pl.DataFrame, *, advantage: float, scale: tuple[float, float]) -> str:
+    """HTML of the response: each token in a span, orange above 1, blue below, full at the far end of `scale`.
+
+    Equal distances from 1 are equally strong, whichever end is farther (`clip_range`). The model's text is escaped,
+    also inside the hover text; a line break shows as an arrow before it breaks.
+    """
+    spans, reach = [], _reach(scale)
     for token, weight, ratio in tokens.select("token", "influence_weight", "log_ratio").iter_rows():
         shown = html.escape(token, quote=True).replace("\n", "⏎\n")
         hover = f"f = {weight:.4f}\nadvantage {advantage:+.3f}, × f {weight * advantage:+.3f}\nlog-ratio {ratio:+.5f}"
@@ -62,9 +81,17 @@ def coloured(tokens: pl.DataFrame, *, advantage: float, reach: float) -> str:
     return f'<div style="{style}">{"".join(spans)}</div>'
 
 
-def legend(reach: float) -> str:
-    """HTML of the colour scale from 1 - reach to 1 + reach."""
-    shades = f"rgba({BELOW},{STRONGEST}),transparent,rgba({ABOVE},{STRONGEST})"
+def legend(scale: tuple[float, float]) -> str:
+    """HTML of the colours from one end of the scale to the other, and of what the ends are."""
+    low, high = scale
+    below, above = (STRONGEST * abs(end - 1) / (_reach(scale) or 1) for end in scale)
+    one = 100 * (1 - low) / ((high - low) or 1)
+    shades = f"rgba({BELOW},{below:.2f}),transparent {one:.0f}%,rgba({ABOVE},{above:.2f})"
     bar = f'<span style="width:12rem;height:.9rem;background:linear-gradient(90deg,{shades})"></span>'
     style = "display:flex;align-items:center;gap:.6rem;font-size:.85rem"
-    return f'<div style="{style}">influence weight f: {1 - reach:.4f} {bar} {1 + reach:.4f}</div>'
+    where = "the range that this study clips f to; 1, without colour, is DAPO"
+    return f'<div style="{style}">influence weight f: {low:.3g} {bar} {high:.3g} ({where})</div>'
+
+
+def _reach(scale: tuple[float, float]) -> float:
+    return max(1 - scale[0], scale[1] - 1)

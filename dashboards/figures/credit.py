@@ -20,6 +20,6 @@ def credit(tokens: pl.DataFrame, *, dark: bool = False) -> go.Figure:
     line, note = {"color": palette.foreground(dark), "width": 1, "dash": "dot"}, {"font": {"size": 11}}
     figure.add_hline(y=1, line=line, annotation_text="1: as in DAPO", annotation=note)
     figure.update_xaxes(title="token", zeroline=False, showgrid=False)
-    figure.update_yaxes(title="influence weight f", zeroline=False, nticks=4)
+    figure.update_yaxes(title="influence weight f<br>(own axis)", zeroline=False, nticks=4)
     figure.update_layout(height=170, margin=MARGIN, showlegend=False, uirevision="keep")
     return figure

@@ -19,7 +19,8 @@ SHORT, PART = 2000, 4000
 """Tokens that all responses to a problem may have together to be shown at once, and that are shown of one at a time."""
 HELP = """Each token is coloured by its influence weight f, by which FIPO multiplies the advantage, as the policy after
 this step's update gives it. log-ratio: log probability after the update minus before. The responses are of the step's
-last minibatch, where the loss had the weights of one optimizer step earlier. The scale is this response's own."""
+last minibatch, where the loss had the weights of one optimizer step earlier. The colours' scale is the study's: the
+range that it clips f to."""
 
 
 def render(study: Study) -> None:
@@ -55,9 +56,10 @@ def render(study: Study) -> None:
     st.caption("Problem")
     st.text(problem)
     st.caption(f"Answer: {text.in_markdown(str(rows[0]['answer']))}")
+    scale = completions.clip_range(study.results.spec)
     for number, (name, row) in enumerate(zip(names, rows, strict=True), start=1):
         if chosen in (ALL, name):
-            _response(row, number)
+            _response(row, number, scale)
 
 
 def _choose(column: Any, name: str, options: list[Any], usual: Any, *, key: str, **more: Any) -> Any:
@@ -84,9 +86,10 @@ def _name(i: int, row: dict[str, Any]) -> str:
     return f"{i}: {'correct' if row['correct'] else 'wrong'}, advantage {row['advantage']:+.2f}"
 
 
-def _response(row: dict[str, Any], number: int) -> None:
+def _response(row: dict[str, Any], number: int, scale: tuple[float, float]) -> None:
     tokens = completions.tokens(row)
-    reach = completions.reach(tokens)
+    weights = tokens["influence_weight"].drop_nans()
+    moved = not (weights == 1).all()
     advantage = float(row["advantage"])
     with st.container(border=True):
         graded = f"graded {row['prediction']}" if row["prediction"] is not None else "no answer found"
@@ -100,12 +103,13 @@ def _response(row: dict[str, Any], number: int) -> None:
         if advantage == 0:
             st.info("Its advantage is 0, so no weight changes anything: every response to this problem had one reward.")
         part = _part(tokens, number)
-        if reach:
-            st.html(completions.legend(reach))
+        if moved:
+            st.html(completions.legend(scale))
+            st.caption(f"Of this response, f lies between {weights.min():.4f} and {weights.max():.4f}.")
         else:
             st.caption("Every influence weight is 1: FIPO changes nothing in this response.")
-        st.html(completions.coloured(part, advantage=advantage, reach=reach))
-        if reach:
+        st.html(completions.coloured(part, advantage=advantage, scale=scale))
+        if moved:
             figure = credit(part, dark=is_dark())
             alt = f"Influence weight of each token of response {number}"
             st.plotly_chart(figure, key=f"credit-{number}", config={"displayModeBar": False}, alt=alt)

@@ -9,6 +9,7 @@ import pytest
 
 from dashboards import completions
 from study.results import StudyResults
+from study.spec import Control
 from tests.dashboards import synthetic
 from trainer.config import TrainerConfig
 from trainer.errors import UserError
@@ -40,29 +41,40 @@ class Parsed(HTMLParser):
         self.text += data
 
 
-def drawn(text: str, weights: list[float], **options: float) -> Parsed:
+def drawn(text: str, weights: list[float], *, scale: tuple[float, float] = (0.8, 1.2)) -> Parsed:
     frame = pl.DataFrame({"token": list(text), "influence_weight": weights, "log_ratio": [0.0] * len(weights)})
-    return Parsed(completions.coloured(frame, **({"advantage": 0.5, "reach": 0.2} | options)))
+    return Parsed(completions.coloured(frame, advantage=0.5, scale=scale))
 
 
 def test_the_models_markup_stays_text() -> None:
     frame = synthetic.completions(5, text=HOSTILE)
-    parsed = Parsed(completions.coloured(completions.tokens(frame.row(0, named=True)), advantage=1.0, reach=0.1))
+    parsed = Parsed(completions.coloured(completions.tokens(frame.row(0, named=True)), advantage=1.0, scale=(0.9, 1.1)))
     assert set(parsed.tags) == {"div", "span"}
     assert parsed.text == HOSTILE.replace("\n", "⏎\n")
 
 
 def test_one_token_with_markup_stays_text() -> None:
     frame = pl.DataFrame({"token": [HOSTILE], "influence_weight": [1.0], "log_ratio": [0.0]})
-    parsed = Parsed(completions.coloured(frame, advantage=1.0, reach=0.1))
+    parsed = Parsed(completions.coloured(frame, advantage=1.0, scale=(0.9, 1.1)))
     assert parsed.tags == ["div", "span"]
 
 
-def test_weights_above_one_are_orange_below_blue_and_the_farthest_is_strongest() -> None:
-    shades = drawn("abcd", [1.2, 0.8, 1.0, 1.1]).shades
-    alphas = [float(re.search(r",([\d.]+)\)$", shade).group(1)) for shade in shades]  # type: ignore[union-attr]
-    assert [completions.ABOVE in shade for shade in shades] == [True, False, False, True]
-    assert alphas == pytest.approx([completions.STRONGEST, completions.STRONGEST, 0, completions.STRONGEST / 2])
+def opacities(parsed: Parsed) -> list[float]:
+    return [float(re.search(r",([\d.]+)\)$", shade).group(1)) for shade in parsed.shades]  # type: ignore[union-attr]
+
+
+def test_weights_above_one_are_orange_below_blue_and_those_at_a_bound_are_strongest() -> None:
+    parsed = drawn("abcd", [1.2, 0.8, 1.0, 1.1])
+    assert [completions.ABOVE in shade for shade in parsed.shades] == [True, False, False, True]
+    assert opacities(parsed) == pytest.approx(
+        [completions.STRONGEST, completions.STRONGEST, 0, completions.STRONGEST / 2]
+    )
+
+
+def test_a_small_weight_is_faint_and_equal_distances_from_one_are_equally_strong() -> None:
+    assert max(opacities(drawn("ab", [1.004, 0.996], scale=(0.5, 1.5)))) <= 0.01
+    above, below = opacities(drawn("ab", [1.1, 0.9], scale=(0.9, 1.4)))
+    assert above == below == pytest.approx(completions.STRONGEST / 4)
 
 
 def test_hovering_says_weight_advantage_and_log_ratio() -> None:
@@ -70,13 +82,20 @@ def test_hovering_says_weight_advantage_and_log_ratio() -> None:
 
 
 def test_without_any_influence_nothing_is_coloured() -> None:
-    assert all(shade.endswith(",0.00)") for shade in drawn("ab", [1.0, 1.0], reach=0.0).shades)
+    assert opacities(drawn("ab", [1.0, 1.0], scale=(1.0, 1.0))) == [0, 0]
 
 
-def test_the_reach_is_the_farthest_weight_of_the_response() -> None:
-    frame = pl.DataFrame({"influence_weight": [1.05, 0.9, float("nan"), 1.0]})
-    assert completions.reach(frame) == pytest.approx(0.1)
-    assert completions.reach(frame.clear()) == 0.0
+def test_the_scale_is_the_widest_clip_range_of_the_study_and_the_legend_says_its_ends(finished: StudyResults) -> None:
+    spec = finished.spec
+    assert completions.clip_range(spec) == pytest.approx((0.6, 1.4))
+    fixed = {key: space for key, space in spec.space.items() if "epsilon" not in key}
+    control = Control(label="wide", values={"fipo.epsilon_f_high": 0.9})
+    changed = {"space": fixed, "enqueue": (control,), "trainer": {"fipo": {"epsilon_f_low": 0.0}}}
+    assert completions.clip_range(spec.model_copy(update=changed)) == pytest.approx((1.0, 1.9))
+    defaults = spec.model_copy(update={"space": fixed, "enqueue": (), "trainer": {}})
+    assert completions.clip_range(defaults) == pytest.approx((0.8, 1.2))
+    legend = completions.legend((0.6, 1.4))
+    assert "0.6 <span" in legend and "</span> 1.4 (the range" in legend
 
 
 def test_the_steps_are_those_of_the_files(finished: StudyResults) -> None:
@@ -104,4 +123,7 @@ def test_what_the_trainer_writes_is_read(small_config: TrainerConfig, tmp_path: 
     row = frame.row(0, named=True)
     tokens = completions.tokens(row)
     assert tokens.height == row["length"]
-    assert set(Parsed(completions.coloured(tokens, advantage=row["advantage"], reach=0.2)).tags) == {"div", "span"}
+    assert set(Parsed(completions.coloured(tokens, advantage=row["advantage"], scale=(0.8, 1.2))).tags) == {
+        "div",
+        "span",
+    }
