@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 import plotly.graph_objects as go
 import polars as pl
@@ -68,38 +69,39 @@ def intermediate_values(
     return figure
 
 
-def timeline(trials: pl.DataFrame, run_seconds: pl.DataFrame, *, now: datetime, concurrency: int) -> go.Figure:
-    """One bar per trial of `frames.trials` from its start to its end, or to `now` while it runs.
+def timeline(trials: pl.DataFrame, spans: pl.DataFrame, *, concurrency: int) -> go.Figure:
+    """One bar for each time that a trial of `frames.trials` ran, and a dotted line where it stood still between two.
 
-    A trial takes the first lane that is free when it starts, so there are as many lanes as trials ran at once. One that
-    was stopped with its driver reaches as far as it had trained.
+    A trial takes the first lane that is free when it starts, so there are as many lanes as trials ran at once.
 
     Args:
-        run_seconds: of `costs.run_seconds`.
+        spans: of `spans.spans`.
         concurrency: how many the study runs at once.
     """
     figure = go.Figure()
-    begun = trials.drop_nulls("started").join(run_seconds.select("trial", "run_seconds"), on="trial").sort("started")
-    ended = pl.col("started") + pl.duration(microseconds=pl.col("seconds") * 1e6)
-    trained = pl.col("started") + pl.duration(microseconds=pl.col("run_seconds") * 1e6)
-    stopped = pl.when(pl.col("state") == "STOPPED").then(trained)
-    begun = begun.with_columns(pl.coalesce(ended, stopped, pl.lit(now)).alias("ended"))
-    begun = begun.with_columns(pl.Series("lane", _lanes(begun.select("started", "ended").rows()), dtype=pl.Int64))
+    whole = spans.group_by("trial").agg(
+        pl.col("began").min(), pl.col("ended").max(), (pl.col("ended") - pl.col("began")).sum().alias("ran")
+    )
+    begun = trials.join(whole, on="trial").sort("began", "trial")
+    begun = begun.with_columns(pl.Series("lane", _lanes(begun.select("began", "ended").rows()), dtype=pl.Int64))
+    names = {trial: text.in_plotly(label) for trial, label in begun.select("trial", "label").rows()}
+    said = {row["trial"]: _ran(row) for row in begun.iter_rows(named=True)}
+    bars = spans.join(begun.select("trial", "state", "lane"), on="trial", maintain_order="left")
+    length = (pl.col("ended") - pl.col("began")).dt.total_milliseconds()
+    bars = bars.with_columns(length.alias("length"), (length == length.max().over("trial")).alias("named"))
+    _breaks(figure, bars)
     for state in palette.STATE_COLOURS:
-        own = begun.filter(pl.col("state") == state)
+        own = bars.filter(pl.col("state") == state)
         if own.is_empty():
             continue
-        lengths = (own["ended"] - own["started"]).dt.total_milliseconds()
-        names = [text.in_plotly(each) for each in own["label"]]
-        said = [f"<b>{name}</b> {state.lower()} after {steps} steps<br>{text.duration(length / 1000)}"
-                for name, steps, length in zip(names, own["steps_done"], lengths, strict=True)]  # fmt: skip
+        labels = [names[trial] if named else "" for trial, named in own.select("trial", "named").rows()]
         figure.add_trace(
-            go.Bar(y=own["lane"], x=lengths, base=own["started"], orientation="h", name=state.lower(),
+            go.Bar(y=own["lane"], x=own["length"], base=own["began"], orientation="h", name=state.lower(),
                    marker={"color": palette.STATE_COLOURS[state], "line": {"width": 1, "color": palette.NEUTRAL},
                            "pattern": {"shape": "/" if state == "PRUNED" else "", "fgcolor": "rgba(255,255,255,0.45)",
                                        "bgcolor": palette.STATE_COLOURS[state], "solidity": 0.2}},
-                   text=names, textposition="inside", insidetextanchor="start", textangle=0, customdata=said,
-                   hovertemplate="%{customdata}<extra></extra>")
+                   text=labels, textposition="inside", insidetextanchor="start", textangle=0,
+                   customdata=[said[trial] for trial in own["trial"]], hovertemplate="%{customdata}<extra></extra>")
         )  # fmt: skip
     lanes = begun["lane"].n_unique() or 1
     figure.update_layout(
@@ -114,6 +116,30 @@ def timeline(trials: pl.DataFrame, run_seconds: pl.DataFrame, *, now: datetime, 
         uirevision="keep",
     )  # fmt: skip
     return figure
+
+
+def _ran(row: dict[str, Any]) -> str:
+    """What a bar says: the trial, how it ended, how long it ran and stood still."""
+    still = (row["ended"] - row["began"] - row["ran"]).total_seconds()
+    return (
+        f"<b>{text.in_plotly(row['label'])}</b> {row['state'].lower()} after {row['steps_done']} steps"
+        f"<br>{text.duration(row['ran'].total_seconds())}" + (f", stood still {text.duration(still)}" if still else "")
+    )
+
+
+def _breaks(figure: go.Figure, bars: pl.DataFrame) -> None:
+    """A dotted line from the end of each bar to the next one of its trial."""
+    after = bars.with_columns(pl.col("began").shift(-1).over("trial", order_by="began").alias("next"))
+    x: list[datetime | None] = []
+    y: list[int | None] = []
+    for lane, ended, begins in after.drop_nulls("next").select("lane", "ended", "next").rows():
+        x += [ended, begins, None]
+        y += [lane, lane, None]
+    if x:
+        figure.add_trace(
+            go.Scatter(x=x, y=y, mode="lines", line={"color": palette.NEUTRAL, "width": 2, "dash": "dot"},
+                       name="stood still (study stopped, or a process died)", hoverinfo="skip")
+        )  # fmt: skip
 
 
 def _lanes(spans: list[tuple[datetime, datetime]]) -> list[int]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import streamlit as st
 
-from dashboards import costs, frames, text
+from dashboards import costs, frames, spans, text
 from dashboards.figures.pruning import intermediate_values, timeline
 from dashboards.scores import MEASURES
 from dashboards.source import Study
@@ -34,8 +34,8 @@ def render(study: Study) -> None:
         _table(study, pruned)
     if study.trials["started"].drop_nulls().len():
         st.subheader("Timeline")
-        spent = costs.run_seconds(study.trials, study.evaluations)
-        figure = timeline(study.trials, spent, now=datetime.now(), concurrency=study.results.spec.concurrency)
+        ran = spans.spans(study.results, now=datetime.now())
+        figure = timeline(study.trials, ran, concurrency=study.results.spec.concurrency)
         st.plotly_chart(figure, key="timeline", config={"displaylogo": False}, alt="When each trial ran")
 
 

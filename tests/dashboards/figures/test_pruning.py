@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 import polars as pl
 import pytest
 
-from dashboards import frames, palette
+from dashboards import frames, palette, spans
 from dashboards.figures.pruning import intermediate_values, timeline
 from study.results import StudyResults
 
@@ -16,10 +16,18 @@ def points(finished: StudyResults) -> pl.DataFrame:
     return frames.curves(frames.trials(finished), frames.evaluations(finished), set_name="sums_select", error=None)
 
 
-def drawn(trials: pl.DataFrame, run_seconds: dict[int, float] | None = None, **options: object) -> tuple[go.Bar, ...]:
-    known = [(number, (run_seconds or {}).get(number, 0.0)) for number in trials["trial"]]
-    spent = pl.DataFrame(known, schema={"trial": pl.Int64, "run_seconds": pl.Float64}, orient="row")
-    return timeline(trials, spent, **({"now": datetime.now(), "concurrency": 2} | options)).data  # type: ignore[arg-type]
+def at(minutes: float) -> datetime:
+    return datetime(2026, 1, 1, 12) + timedelta(minutes=minutes)
+
+
+def drawn(*runs: list[tuple[float, float]]) -> tuple[go.Bar | go.Scatter, ...]:
+    """The timeline of trials that ran between these minutes."""
+    rows = [{"trial": i, "label": f"#{i}", "state": "COMPLETE", "started": at(own[0][0])} for i, own in enumerate(runs)]
+    ran = [(i, at(begun), at(ended)) for i, own in enumerate(runs) for begun, ended in own]
+    return timeline(
+        pl.DataFrame(rows, schema=frames.TRIAL_SCHEMA), pl.DataFrame(ran, schema=spans.SCHEMA, orient="row"),
+        concurrency=2,
+    ).data  # fmt: skip
 
 
 def test_a_pruned_curve_ends_in_a_cross_at_the_step_of_its_pruning(
@@ -56,41 +64,24 @@ def test_every_point_tells_a_click_its_trial(points: pl.DataFrame) -> None:
 
 def test_every_trial_that_began_has_a_bar_as_long_as_it_ran(finished: StudyResults) -> None:
     trials = frames.trials(finished)
-    traces = drawn(trials)
+    traces = timeline(trials, spans.spans(finished, now=datetime.now()), concurrency=2).data
     bars = {label: length for trace in traces for label, length in zip(trace.text, trace.x, strict=True)}
     assert set(bars) == set(trials["label"])
     for label, seconds in trials.select("label", "seconds").iter_rows():
         assert abs(bars[label] - 1000 * seconds) <= 1
 
 
-def test_a_running_trial_reaches_to_now() -> None:
-    started = datetime(2026, 1, 1, 12)
-    row = {"trial": 0, "label": "#0", "state": "RUNNING", "started": started}
-    trials = pl.DataFrame([row], schema=frames.TRIAL_SCHEMA)
-    (trace,) = drawn(trials, now=started + timedelta(seconds=90))
-    assert list(trace.x) == [90_000]
-
-
-def test_a_stopped_trial_reaches_as_far_as_it_had_trained() -> None:
-    started = datetime(2026, 1, 1, 12)
-    row = {"trial": 0, "label": "#0", "state": "STOPPED", "started": started}
-    trials = pl.DataFrame([row], schema=frames.TRIAL_SCHEMA)
-    (trace,) = drawn(trials, {0: 40.0}, now=started + timedelta(days=3))
-    assert list(trace.x) == [40_000]
+def test_a_trial_that_stood_still_has_a_bar_before_and_after_and_keeps_its_lane() -> None:
+    pause, bars = drawn([(0, 10), (40, 45)], [(20, 60)])
+    assert list(pause.x)[:2] == [at(10), at(40)] and "stood still" in pause.name
+    assert list(zip(bars.base, bars.x, bars.y, bars.text, strict=True)) == [
+        (at(0), 600_000, 1, "#0"), (at(40), 300_000, 1, ""), (at(20), 2_400_000, 2, "#1"),
+    ]  # fmt: skip
+    assert bars.customdata[0].endswith("15 min, stood still 30 min")
+    assert bars.customdata[2].endswith("40 min")
 
 
 def test_there_are_as_many_lanes_as_trials_ran_at_once() -> None:
-    noon = datetime(2026, 1, 1, 12)
-    spans = [(0, 10), (0, 30), (10, 20), (25, 40), (26, 27)]  # minutes; the last runs beside the second and the fourth
-    rows = [
-        {
-            "trial": i,
-            "label": f"#{i}",
-            "state": "COMPLETE",
-            "started": noon + timedelta(minutes=a),
-            "seconds": 60.0 * (b - a),
-        }
-        for i, (a, b) in enumerate(spans)
-    ]
-    (trace,) = drawn(pl.DataFrame(rows, schema=frames.TRIAL_SCHEMA), now=noon)
+    # The last runs beside the second and the fourth.
+    (trace,) = drawn([(0, 10)], [(0, 30)], [(10, 20)], [(25, 40)], [(26, 27)])
     assert list(trace.y) == [1, 2, 1, 1, 3]
