@@ -52,7 +52,7 @@ def entries(places: Sequence[str]) -> list[Entry]:
             found += [Entry(directory.name, str(directory)) for directory in directories(Path(place))]
     found = list(dict.fromkeys(found))
     names = [each.name for each in found]
-    return [each if names.count(each.name) == 1 else replace(each, name=_longer(each)) for each in found]
+    return [each if names.count(each.name) == 1 else replace(each, name=_longer(each, found)) for each in found]
 
 
 def directories(place: Path) -> list[Path]:
@@ -82,5 +82,13 @@ def _names(url: str, _period: float) -> list[str]:
     return optuna_study.names(url)
 
 
-def _longer(entry: Entry) -> str:
-    return f"{entry.shown}: {entry.name}" if entry.study else f"{Path(entry.place).parent.name}/{entry.name}"
+def _longer(entry: Entry, found: Sequence[Entry]) -> str:
+    """The name with what holds the study: its storage, or as many directories above it as tell it from all others."""
+    if entry.study:
+        return f"{entry.shown}: {entry.name}"
+    parts = Path(entry.place).parts
+    others = [Path(each.place).parts for each in found if each.study is None and each.place != entry.place]
+    depth = 2
+    while any(each[-depth:] == parts[-depth:] for each in others):
+        depth += 1
+    return "/".join(parts[-depth:])

@@ -42,6 +42,14 @@ class Study:
     results: StudyResults
     trials: pl.DataFrame
     evaluations: pl.DataFrame
+    name: str | None = None
+    """That of its entry, which tells it from other studies; None is that of its directory."""
+
+    @property
+    def title(self) -> str:
+        """The study's name, with its directory's where that is another one or stands in several places."""
+        name, entry = self.results.spec.name, self.name or self.results.directory.name
+        return name if name == entry else f"{name} ({entry})"
 
     @property
     def steps(self) -> int:
@@ -92,9 +100,9 @@ def _clock(every: float) -> Stamp:
     return (("clock", int(time.monotonic() // every), 0),)
 
 
-def _read_directory(directory: Path) -> Study:
-    results = read_study(directory)
-    return Study(results, frames.trials(results), frames.evaluations(results))
+def _read_directory(entry: Entry) -> Study:
+    results = read_study(Path(entry.place))
+    return Study(results, frames.trials(results), frames.evaluations(results), entry.name)
 
 
 @dataclass(frozen=True)
@@ -114,7 +122,7 @@ class Reader:
         self._find: Callable[[], Found]
         if entry.study is None:
             self._fingerprint = functools.partial(fingerprint, Path(entry.place))
-            self._find = functools.partial(_read_directory, Path(entry.place))
+            self._find = functools.partial(_read_directory, entry)
         else:
             loaded = functools.cache(functools.partial(optuna_study.load, entry.place, entry.study))
             self._fingerprint = lambda: _clock(ASK_STORAGE_EVERY)

@@ -28,7 +28,7 @@ def ready(study: Study) -> bool:
     """Whether there is a curve to draw; otherwise says what the study is doing and, for failures, why."""
     if study.evaluations.height:
         return True
-    st.title(text.in_markdown(study.results.spec.name))
+    st.title(text.in_markdown(study.title))
     failed = study.trials.filter(pl.col("state") == "FAIL")
     begun = study.trials.filter(pl.col("state") != "WAITING")
     if begun.is_empty():
@@ -59,7 +59,7 @@ def sidebar(study: Study) -> None:
     """The study's name, its directory and how many trials are in which state."""
     counts = dict(study.trials.group_by("state").len().iter_rows())
     with st.sidebar:
-        st.markdown(f"**{text.in_markdown(study.results.spec.name)}**")
+        st.markdown(f"**{text.in_markdown(study.title)}**")
         st.caption(
             " · ".join(f"{counts[state]} {state.lower()}" for state in ORDER if state in counts) or "no trials yet"
         )

@@ -20,7 +20,7 @@ from study.evidence import seeds_against_settings
 
 def render(study: Study) -> None:
     """Numbers first, then what to do with them, the length-accuracy chart, and every trial."""
-    st.title(text.in_markdown(study.results.spec.name))
+    st.title(text.in_markdown(study.title))
     with st.container(horizontal=True, gap="small", key="cards"):
         _best(study)
         _progress(study)

@@ -38,6 +38,14 @@ def test_two_studies_of_one_name_are_told_apart_by_the_directory_above(two: Path
     assert names == ["place/newer", "else/newer"]
 
 
+def test_studies_below_directories_of_one_name_are_told_apart_by_those_further_up(two: Path, tmp_path: Path) -> None:
+    for above in ("a", "b"):
+        shutil.copytree(two / "newer", tmp_path / above / "studies" / "newer")
+    places = [str(tmp_path / above / "studies") for above in ("a", "b")] + [str(two)]
+    names = [each.name for each in catalogue.entries(places)]
+    assert names == ["a/studies/newer", "b/studies/newer", "place/newer", "older"]
+
+
 def test_an_optuna_storage_gives_its_studies_by_name(two: Path) -> None:
     url = f"sqlite:///{two / 'older' / 'optuna.db'}"
     assert catalogue.entries([url]) == [Entry("synthetic", url, "synthetic")]

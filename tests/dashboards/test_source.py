@@ -42,6 +42,19 @@ def test_a_new_evaluation_is_a_new_reading_and_silence_is_none(tmp_path: Path) -
     study.close()
 
 
+@pytest.mark.parametrize(
+    ("entry", "title"),
+    [
+        ("synthetic", "synthetic"),
+        ("synthetic-2", "synthetic (synthetic-2)"),
+        ("b/synthetic", "synthetic (b/synthetic)"),
+    ],
+)
+def test_two_studies_of_one_name_have_titles_of_their_own(finished: StudyResults, entry: str, title: str) -> None:
+    found = Reader(Entry(entry, str(finished.directory))).latest().found
+    assert isinstance(found, Study) and found.title == title
+
+
 def test_a_file_that_says_nothing_new_redraws_no_page(finished: StudyResults, tmp_path: Path) -> None:
     copy = shutil.copytree(finished.directory, tmp_path / "copy")
     reader = Reader(Entry("copy", str(copy)))
