@@ -93,11 +93,11 @@ def _against_control(results: StudyResults, trials: pl.DataFrame) -> Advice | No
         if pair is not None:
             gap = differences.paired(pair[1], pair[2])
             error = f" ± {100 * gap.error:.1f}" if gap.error is not None else ""
-            sentence = (
-                f"{labels[best.number]} minus {labels[control.number]} on {name}, problem by problem:"
-                f" {100 * gap.difference:+.1f}{error} points."
-            )
-            both: dict[str, str | list[str]] = {"trials": [labels[best.number], labels[control.number]], "set": name}
+            one, other = labels[best.number], labels[control.number]
+            sentence = f"{one} minus {other} on {name}, problem by problem: {100 * gap.difference:+.1f}{error} points."
+            if gap.error is None and gap.difference == 0:
+                sentence = f"{one} and {other} solve each problem of {name} equally often."
+            both: dict[str, str | list[str]] = {"trials": [one, other], "set": name}
             return Advice(sentence, "compare", both)
     return None
 

@@ -24,8 +24,8 @@ def interval(accuracy: float, *, problems: int, samples: int) -> tuple[float, fl
 
 
 def in_words(accuracy: float, *, problems: int, samples: int) -> str:
-    """The interval in per cent without its unit: at least 98.5, at most 1.5, 95.2 to 98.2."""
+    """The interval in per cent: ≥ 98.5 %, ≤ 1.5 %, 95.2 to 98.2 %."""
     low, high = interval(accuracy, problems=problems, samples=samples)
     if high == 1:
-        return f"at least {100 * low:.1f}"
-    return f"at most {100 * high:.1f}" if low == 0 else f"{100 * low:.1f} to {100 * high:.1f}"
+        return f"≥ {100 * low:.1f} %"
+    return f"≤ {100 * high:.1f} %" if low == 0 else f"{100 * low:.1f} to {100 * high:.1f} %"

@@ -59,7 +59,7 @@ def accuracy(value: float | None, error: float | None = None, *, problems: int =
     if value is None:
         return "-"
     if error == 0:
-        known = f" ({saturation.in_words(value, problems=problems, samples=samples)} %, 95 % sure)" if problems else ""
+        known = f" ({saturation.in_words(value, problems=problems, samples=samples)}, 95 % sure)" if problems else ""
         return f"{100 * value:.1f} %{known}"
     return f"{100 * value:.1f} %" if error is None else f"{100 * value:.1f} ± {100 * error:.1f} %"
 
@@ -67,21 +67,21 @@ def accuracy(value: float | None, error: float | None = None, *, problems: int =
 def errors(row: Mapping[str, Any]) -> str | None:
     """Both standard errors of an evaluation in points, leaving out what one sample or one problem cannot tell.
 
-    Where one is 0 it is the interval of the accuracy, in per cent, for want of an error.
+    For want of one that is 0 it is the interval of the accuracy, see `saturation`.
 
     Args:
         row: with columns of `frames.EVALUATION_SCHEMA`.
     """
     parts = [(row["sampling_error"], row["samples"], "sampling"), (row["problem_error"], 1, "problems")]
-    known = []
-    for error, samples, name in parts:
-        if error:
-            known.append(f"± {100 * error:.1f} {name}")
-        elif error == 0 and (samples > 1 or row["accuracy"] in (0, 1)):
-            words = saturation.in_words(row["accuracy"], problems=row["problems"], samples=samples)
-            known.append(f"{name} {words} % (95 % sure)")
-    # No-break spaces: a narrow card breaks the line between the two.
-    return ", ".join(each.replace(" ", "\N{NO-BREAK SPACE}") for each in known) or None
+    known = [f"± {100 * error:.1f} {name}" for error, _, name in parts if error]
+    bounds = [
+        f"{name} {saturation.in_words(row['accuracy'], problems=row['problems'], samples=samples)}"
+        for error, samples, name in parts
+        if error == 0 and (samples > 1 or row["accuracy"] in (0, 1))
+    ]
+    # No-break spaces: a narrow card breaks the line between the parts.
+    said = ", ".join(each.replace(" ", "\N{NO-BREAK SPACE}") for each in [*known, *bounds])
+    return (said + (" (95\N{NO-BREAK SPACE}% sure)" if bounds else "")) or None
 
 
 def duration(seconds: float | None) -> str:

@@ -107,15 +107,11 @@ def _table(study: Study, pruned: pl.DataFrame) -> None:
     number = st.column_config.NumberColumn
     table = pruned.with_columns(
         pl.col("accuracy", "others") * 100,
-        pl.Series(
-            "why", [_why(row, study.results.spec.pruner.name) for row in pruned.iter_rows(named=True)], pl.String
-        ),
         (pl.col("spared_seconds") / 3600 * devices.count).alias("hours"),
         pl.col("seconds", "spared_seconds").map_elements(text.duration, return_dtype=pl.String),
     )
     columns = {
         "label": st.column_config.TextColumn("trial", pinned=True),
-        "why": st.column_config.TextColumn("why", width="large"),
         "pruned_at": number("stopped at step"),
         "accuracy": number("accuracy then %", format="%.1f"),
         "samples": number("k then", help=RACE),
@@ -129,14 +125,22 @@ def _table(study: Study, pruned: pl.DataFrame) -> None:
     height = min(38 + 35 * table.height, 420)
     st.dataframe(table.select(list(columns)), column_config=columns, hide_index=True, key="pruned", height=height,
                  placeholder="", alt="Pruned trials")  # fmt: skip
+    st.caption("Why they were stopped")
+    name = study.results.spec.pruner.name
+    words = pl.Series([_why(row, name) for row in pruned.iter_rows(named=True)], dtype=pl.String)
+    columns = {"label": st.column_config.TextColumn("trial", width=124)}
+    st.dataframe(pruned.select("label", why=words), column_config=columns, hide_index=True, key="why", height=height,
+                 alt="Why trials were pruned")  # fmt: skip
     if pruned["pruner_reason"].count():
         st.caption(_aime(study.results.spec.pruner))
 
 
 def _why(row: dict[str, Any], pruner: str) -> str:
     """Why a trial of `costs.pruned` ended: by hand or collapsed, in the words of its pruner, else what that saw."""
-    if row["stop_reason"] or row["pruner_reason"]:
-        return str(row["stop_reason"] or row["pruner_reason"])
+    if row["stop_reason"]:
+        return str(row["stop_reason"])
+    if row["pruner_reason"]:
+        return f"step {row['pruned_at']}, {row['compared']} trials completed: {row['pruner_reason']}"
     now, best = text.accuracy(row["accuracy"]), text.accuracy(row["highest"])
     own = f"{pruner}: {now} at step {row['pruned_at']}, {best} at best"
     if row["others"] is None:

@@ -29,7 +29,7 @@ def trials_table(study: Study, set_name: str, *, only: list[int] | None = None) 
     saturated, table = without_error(table), in_points(table)
     number, words = st.column_config.NumberColumn, st.column_config.TextColumn
     columns = {
-        "label": words("trial", pinned=True, width=82 if table["confirms"].count() == 0 else 118),
+        "label": words("trial", pinned=True, width=82 if (table["label"].str.len_chars().max() or 0) <= 10 else 124),
         "state": words("state", width=76),
         "steps_done": st.column_config.ProgressColumn(
             "steps", min_value=0, max_value=study.steps, format="%d", width=90
@@ -82,7 +82,7 @@ def without_error(table: pl.DataFrame, *, most: int = 4) -> str:
     if found.is_empty():
         return ""
     said = [
-        f"{label} {saturation.in_words(accuracy, problems=problems, samples=samples)} %"
+        f"{label} {saturation.in_words(accuracy, problems=problems, samples=samples)}"
         for label, accuracy, problems, samples in found.select("label", "accuracy", "problems", "samples")
         .head(most)
         .rows()

@@ -48,6 +48,13 @@ def test_a_best_value_at_an_end_that_can_be_moved_asks_for_a_wider_range(
     assert [f"{end} end" in each for each in asked] == ([True] if end else [])
 
 
+def test_where_the_best_solves_what_the_control_does_no_difference_is_told(finished: StudyResults) -> None:
+    assert finished.best is not None
+    same = changed(finished, finished.best.number, evaluations=finished.trials[0].evaluations)
+    name = finished.best.evaluations[-1].scores[-1].name
+    assert f"#{finished.best.number} and DAPO (#0) solve each problem of {name} equally often." in said(same)
+
+
 def test_a_control_that_none_beats_is_said_to_be(finished: StudyResults) -> None:
     only = dataclasses.replace(finished, trials=finished.trials[:1])
     assert any("No sampled setting beats the control DAPO" in each for each in said(only))

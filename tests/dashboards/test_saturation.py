@@ -31,6 +31,6 @@ def test_the_interval_holds_the_accuracy_whatever_the_problems_are_like() -> Non
     assert missed / drawn <= 0.05
 
 
-@pytest.mark.parametrize(("accuracy", "words"), [(1.0, "at least 98.5"), (0.0, "at most 1.5"), (0.9, "88.5 to 91.4")])
+@pytest.mark.parametrize(("accuracy", "words"), [(1.0, "≥ 98.5 %"), (0.0, "≤ 1.5 %"), (0.9, "88.5 to 91.4 %")])
 def test_a_side_that_cannot_be_passed_is_not_told(accuracy: float, words: str) -> None:
     assert saturation.in_words(accuracy, problems=30, samples=8) == words

@@ -41,10 +41,10 @@ def test_an_error_that_cannot_be_estimated_is_left_out() -> None:
 
 
 def test_an_error_is_never_zero() -> None:
-    both = "sampling at least 98.5 % (95 % sure), problems at least 88.4 % (95 % sure)"
+    both = "sampling ≥ 98.5 %, problems ≥ 88.4 % (95 % sure)"
     assert spaced(text.errors(row(0.0, 0.0, accuracy=1.0))) == both
-    assert spaced(text.errors(row(0.0, 0.02, accuracy=0.9))) == "sampling 88.5 to 91.4 % (95 % sure), ± 2.0 problems"
-    assert text.accuracy(1.0, 0.0, problems=30, samples=8) == "100.0 % (at least 98.5 %, 95 % sure)"
+    assert spaced(text.errors(row(0.0, 0.02, accuracy=0.9))) == "± 2.0 problems, sampling 88.5 to 91.4 % (95 % sure)"
+    assert text.accuracy(1.0, 0.0, problems=30, samples=8) == "100.0 % (≥ 98.5 %, 95 % sure)"
     assert text.accuracy(1.0, 0.0) == "100.0 %"
 
 
