@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from study.results import StudyResults
 
-FEWEST, MOST = 8, 150
+FEWEST, MOST = 8, 100
 """Trials that it needs, and those it takes: fANOVA's time grows faster than their number (optuna issue 3962)."""
 CHANCE = "random numbers (chance)"
 """A parameter made up beside the real ones: what chance alone explains with so few trials."""

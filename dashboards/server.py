@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from concurrent.futures import wait
+import threading
 from pathlib import Path
 
 import pandas  # noqa: F401  Streamlit would import it with the first table, while someone waits
@@ -16,17 +16,20 @@ from dashboards import source
 from dashboards.catalogue import entries
 from dashboards.gate import TokenGate
 from dashboards.states import failed
-from dashboards.views import compare, length_accuracy, overview, parameters, pruning, training  # noqa: F401
+from dashboards.views import compare, length_accuracy, overview, parameters, pruning, ranking, training  # noqa: F401
 from trainer.errors import UserError
 
 TOKEN = os.environ.get("FIPO_DASHBOARD_TOKEN", "")
 
-READ_FIRST = 3.0
-"""Seconds for which the reading of a study goes before answering: at once, each would take longer in one process."""
+READ_FIRST = 5.0
+"""Seconds for which the reading of a study, and what its charts are coloured by, go before answering: at once, each
+would take longer in one process."""
 
 with contextlib.suppress(UserError):
     for entry in entries(sys.argv[1:])[:1]:  # the study that opens first
-        wait([source.reader(entry).refresh()], timeout=READ_FIRST)
+        first = threading.Thread(target=ranking.warm, args=(source.reader(entry),), name="reading first", daemon=True)
+        first.start()
+        first.join(READ_FIRST)
 
 app = st.App(
     Path(__file__).with_name("app.py"),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import polars as pl
 import streamlit as st
 
 from dashboards import frames, importance, scores, surface
-from dashboards.source import Study
+from dashboards.source import Reader, Study
 from study.results import StudyResults
 
 HELP = """At first the most important parameter, as the Hyperparameters page has it; the half-life where no parameter
@@ -23,6 +25,14 @@ def ranked(study: Study) -> list[str]:
     return importance.ranked(keys, shares(study, compared(study, step)))
 
 
+def warm(reader: Reader) -> None:
+    """Read the study, and compute the order, ahead of the first page. What goes wrong, that page says."""
+    with contextlib.suppress(Exception):
+        found = reader.latest().found
+        if isinstance(found, Study):
+            ranked(found)
+
+
 def compared(study: Study, step: int) -> pl.DataFrame:
     """The trials at a training step by what the study maximizes (`scores.at_step`)."""
     metric = study.results.spec.metric
@@ -31,8 +41,7 @@ def compared(study: Study, step: int) -> pl.DataFrame:
 
 def shares(study: Study, known: pl.DataFrame) -> pl.DataFrame:
     """`importance.importance` of the trials of `compared`, computed once for all pages."""
-    usable = importance.usable(study.results, known)
-    return _shares(study.results, str(study.results.directory), usable.select("trial", "score"))
+    return _shares(study.results, str(study.results.directory), known.select("trial", "score"))
 
 
 @st.cache_data(max_entries=8, show_spinner="Computing importance")
