@@ -79,11 +79,12 @@ def points(page: Page) -> int:
 
 
 def walk(page: Page, served: Served, trouble: list[str], *, name: str = "synthetic") -> None:
-    """Open every page by its link, as a person does, and find it sound."""
+    """Open every page by its link, as a person does, and find it sound. The study is called `name`."""
+    overview = name if served.directory.name == name else f"{name} ({served.directory.name})"
     page.goto(served.address)
     for title in PAGES:
         page.get_by_role("link", name=title, exact=True).first.click()
-        heading = name if title == "Overview" else title
+        heading = overview if title == "Overview" else title
         expect(page.get_by_role("heading", name=heading, exact=True)).to_be_visible()
         if title in WITHOUT_CHART:
             expect(page.get_by_text(WITHOUT_CHART[title]).first).to_be_visible()
