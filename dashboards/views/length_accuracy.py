@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 import streamlit as st
 
-from dashboards import fits, frames, paper, text
+from dashboards import fits, frames, paper
 from dashboards.figures import overlays
 from dashboards.figures.length_accuracy import length_accuracy
 from dashboards.source import Study
@@ -13,7 +13,7 @@ from dashboards.thinning import ends_only, thin
 from dashboards.views import ranking
 from dashboards.views.opened import clicked, opened
 from dashboards.views.trials import trials_table
-from dashboards.views.widgets import IN_URL, choose_trials, filter_trials, is_dark
+from dashboards.views.widgets import IN_URL, choose_parameter, choose_trials, filter_trials, is_dark
 
 STATE = "trial state"
 CURVES, NEWEST = "curves", "newest points"
@@ -29,7 +29,7 @@ def render(study: Study) -> None:
     left, middle, right, last = st.columns(4)
     set_name = left.selectbox("Evaluation set", study.sets, key="set", help=SET_HELP, **IN_URL)
     colours = [*ranking.ranked(study), STATE]
-    colour = middle.selectbox("Colour", colours, key="colour", format_func=text.label, help=ranking.HELP, **IN_URL)
+    colour = choose_parameter(middle, "Colour", colours, study, key="colour", help=ranking.HELP)
     length = right.selectbox("Length", list(frames.LENGTHS), key="length", **IN_URL)
     bars = last.selectbox("Error bars", [*frames.ERRORS, "none"], key="error", help=ERROR_HELP, **IN_URL)
     left, middle, right, last = st.columns(4, vertical_alignment="bottom")

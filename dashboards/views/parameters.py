@@ -12,7 +12,7 @@ from dashboards.figures import plane
 from dashboards.figures.parallel import parallel_coordinates, thinned
 from dashboards.source import Study
 from dashboards.views import ranking
-from dashboards.views.widgets import IN_URL, is_dark
+from dashboards.views.widgets import IN_URL, choose_parameter, is_dark
 from study.evidence import seeds_against_settings
 
 COLUMNS = 4
@@ -35,7 +35,7 @@ def render(study: Study) -> None:
     _verdict(study, known, step, max(counts))
     measure = study.results.metric_name
     if len(_without_twin(keys)) > 1:
-        _plane(known, keys, measure)
+        _plane(study, known, keys, measure)
     st.subheader("One at a time")
     shown = _without_twin(keys)
     for begin in range(0, len(shown), COLUMNS):
@@ -86,12 +86,12 @@ def _verdict(study: Study, known: pl.DataFrame, step: int, last: int) -> None:
     st.caption(f"{came}." if step == last else f"{came}; the last step is {last}.")
 
 
-def _plane(known: pl.DataFrame, keys: list[str], measure: str) -> None:
+def _plane(study: Study, known: pl.DataFrame, keys: list[str], measure: str) -> None:
     st.subheader("Two together")
     left, right = st.columns(2)
-    x = left.selectbox("Across", keys, key="x", format_func=text.label, help=ranking.HELP, **IN_URL)
+    x = choose_parameter(left, "Across", keys, study, key="x", help=ranking.HELP)
     others = [key for key in keys if key != x and {key, x} != {*importances.TWINS}]
-    y = right.selectbox("Up", others, key="y", format_func=text.label, help=NEXT_HELP, **IN_URL)
+    y = choose_parameter(right, "Up", others, study, key="y", help=NEXT_HELP)
     numeric = all(known[key].dtype.is_numeric() for key in (x, y))
     found = _surface(known.select("trial", x, y, "score", "error"), x, y) if numeric else None
     drawn = found if found is not None and found.informs else None

@@ -56,14 +56,23 @@ def choose_study(known: Sequence[Entry]) -> Entry | None:
 
 
 def _turn() -> None:
-    """Trials, filters and the parameters on axes belong to the study that is left; how charts are drawn does not."""
+    """Chosen trials and filters belong to the study that is left; how charts are drawn does not."""
     st.query_params[STUDY] = st.session_state[CHOICE]
     for key in ("trials", "states"):
         if key in st.session_state:
             st.session_state[key] = []
     for key in st.session_state:
-        if key in ("trial", "steps", "colour", "x", "y") or "." in str(key):
+        if key in ("trial", "steps") or "." in str(key):
             del st.session_state[key]
+
+
+def choose_parameter(place: Any, name: str, options: Sequence[str], study: Study, *, key: str, help: str) -> str:
+    """A selectbox of parameters on `place`, at first the first of `options`, and anew where another study is opened."""
+    home, of = str(study.results.directory), f"study of {key}"
+    if st.session_state.get(of, home) != home:
+        st.session_state[key] = options[0]
+    st.session_state[of] = home
+    return str(place.selectbox(name, options, key=key, format_func=text.label, help=help, **IN_URL))
 
 
 def choose_trials(

@@ -131,12 +131,12 @@ def test_several_studies_are_chosen_in_the_sidebar_and_named_in_the_address(
     other.optimize(lambda trial: trial.suggest_float("<a href='http://example.org'>x</a>", 0, 1), n_trials=3)
     served = serve(tmp_path / "studies", f"sqlite:///{tmp_path / 'other.db'}")
     page, trouble = watched(browser)
-    page.goto(f"{served.address}length-accuracy?study=first&states=pruned")
+    page.goto(f"{served.address}length-accuracy?study=first&states=pruned&colour=trial+state")
     expect(page.get_by_text(re.compile(r"\d of 12 trials\."))).to_be_visible()
     page.get_by_role("combobox", name="Study").click()
     page.get_by_role("option", name="second").click()
     expect(page.get_by_text("2 of 2 trials finished")).to_be_visible()
-    page.wait_for_url("**/length-accuracy?study=second")  # without the filter, which was the other study's
+    page.wait_for_url("**/length-accuracy?study=second")  # filter and colour were the other study's
     page.get_by_role("link", name="Compare").click()
     page.wait_for_url("**/compare?study=second")
     page.get_by_role("combobox", name="Study").click()
