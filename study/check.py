@@ -4,94 +4,135 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from importlib.util import find_spec
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from study import pruners, samplers
+from study.files import file_mistakes
 from study.keys import check_key, leaves
+from study.mistakes import Mistakes, explained
 from study.overrides import apply_set
-from study.space import Choice, LogUniform, Uniform, Value, contains, describe, grid_values
+from study.settings import plugin_mistakes, setting_mistakes
+from study.space import Choice, LogUniform, Uniform, Value, contains, describe
 from study.spec import Control, Plugin, StudySpec, get_dotted
 from study.storage import directions
 from trainer.config import TrainerConfig
-from trainer.config_file import read_yaml, validate
+from trainer.config_file import read_yaml
 from trainer.errors import UserError
 
 _CORNERS = 4096
 _SHARED = ("evaluation", "steps", "threads")
 
 
-def load_spec(path: Path, *, sets: Sequence[str] = ()) -> StudySpec:
+def load_spec(path: Path, *, sets: Sequence[str] = (), files: bool = False) -> StudySpec:
     """Read, complete and check a study spec; `sets` are ``key=value`` texts that have the last word.
 
+    Args:
+        files: also read the problem files and look for the model directories that it names, as `prepare` does.
     Raises:
-        UserError: one line with the file, the key, the value, what is allowed and what to do.
+        SpecRefused: all that is wrong, each in one line with the file, the key, the value, what is allowed and what to
+            do.
+        UserError: no such file, or one of `sets` cannot be used.
     """
     data = read_yaml(path)
     for assignment in sets:
         apply_set(data, assignment)
-    spec = validate(StudySpec, data, source=str(path))
-    try:
-        return _complete(spec)
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from None
+    mistakes = Mistakes()
+    _check_form(data, mistakes)
+    mistakes.settle(path)
+    return _complete(StudySpec.model_validate(data), path, files=files)
 
 
 def trainer_configs(spec: StudySpec) -> Iterable[TrainerConfig]:
-    """Configs at the corners of the space: every combination of ends and choices, or one key at a time if too many.
+    """Configs at the corners of the space. Raises UserError at the first that is not a valid TrainerConfig."""
+    for point in _corners(spec):
+        yield spec.config(point, source="space")
 
-    Raises:
-        UserError: at the first that is not a valid TrainerConfig.
-    """
+
+def _corners(spec: StudySpec) -> Iterator[dict[str, Value]]:
+    """Points of the space: every combination of ends and choices, or one key at a time if too many."""
     ends = {key: distribution.ends() for key, distribution in spec.space.items()}
     if math.prod(map(len, ends.values())) <= _CORNERS:
-        points = (dict(zip(ends, values, strict=True)) for values in itertools.product(*ends.values()))
-    else:
-        first = {key: values[0] for key, values in ends.items()}
-        points = ({**first, key: value} for key, values in ends.items() for value in values)
-    for point in points:
-        yield _config(spec, point)
+        yield from (dict(zip(ends, values, strict=True)) for values in itertools.product(*ends.values()))
+        return
+    first = _first_point(spec)
+    yield from ({**first, key: value} for key, values in ends.items() for value in values)
 
 
-def _complete(spec: StudySpec) -> StudySpec:
+def _first_point(spec: StudySpec) -> dict[str, Value]:
+    return {key: distribution.ends()[0] for key, distribution in spec.space.items()}
+
+
+def _check_form(data: dict[str, Any], mistakes: Mistakes) -> None:
+    """Each part of the file by itself, as far as it can be read without the others."""
+    found = explained(StudySpec, data)
+    mistakes.lines += found.values()
+    trainer, space, enqueue = (data.get(key) for key in ("trainer", "space", "enqueue"))
+    if isinstance(trainer, dict):
+        # What is said of no single key may be mended by what is sampled.
+        mistakes.lines += (f"trainer: {line}" for place, line in explained(TrainerConfig, trainer).items() if place)
+    for key in space if isinstance(space, dict) else ():
+        if not any(place[:2] == ("space", key) for place in found):
+            with mistakes:
+                _check_swept(str(key), "space")
+    for control in enqueue if isinstance(enqueue, list) and not any("enqueue" in place for place in found) else ():
+        for key in control["values"]:
+            with mistakes:
+                _check_swept(key, f"enqueue {control['label']}")
+    plugins = {
+        kind: Plugin.model_validate(data[kind])
+        for kind in ("sampler", "pruner")
+        if kind in data and not any(place[0] == kind for place in found)
+    }
+    with mistakes:
+        if sampler := plugins.get("sampler"):
+            samplers.complete(sampler.name, sampler.options, seed=0)
+    with mistakes:
+        if pruner := plugins.get("pruner"):
+            pruners.make_pruner(pruner.name, pruners.complete(pruner.name, pruner.options))
+
+
+def _complete(spec: StudySpec, path: Path, *, files: bool) -> StudySpec:
+    mistakes = Mistakes()
     for key, distribution in spec.space.items():
-        _check_swept(key, "space")
         if leaves(TrainerConfig)[key] is int and isinstance(distribution, Uniform | LogUniform):
-            raise UserError(
+            mistakes.lines.append(
                 f"space.{key}.type = {distribution.type!r} gives fractions and {key} is a whole number;"
                 " set the type to int"
             )
     if "fipo.gamma" in spec.space and "fipo.half_life" in spec.space:
-        raise UserError("space has fipo.gamma and fipo.half_life, which are the same quantity; keep one of them")
-    configs = iter(trainer_configs(spec))
-    base = next(configs)
-    for _ in configs:
-        pass
+        mistakes.lines.append("space has fipo.gamma and fipo.half_life, which are the same quantity; keep one of them")
+    mistakes.settle(path)
+    mistakes.lines += _corner_mistakes(spec)
+    mistakes.settle(path)
+    base = next(iter(trainer_configs(spec)))
     spec = spec.model_copy(update={"trainer": _full_trainer(base, spec), "space": _typed_space(spec)})
     sampler, pruner = spec.sampler, spec.pruner
     sampler = Plugin(name=sampler.name, **samplers.complete(sampler.name, sampler.options, spec.seed))
     pruner = Plugin(name=pruner.name, **pruners.complete(pruner.name, pruner.options))
     spec = spec.model_copy(update={"sampler": sampler, "pruner": pruner})
-    first_look = spec.evaluation_config().sets[0].first_look
-    if first_look is not None and pruner.name != "aime":
-        raise UserError(
-            f"trainer.evaluation.sets[0].first_look = {first_look}: pruner {pruner.name} cannot say when samples are"
-            " enough; set pruner.name to aime, or remove first_look"
-        )
-    if pruners.sees_problems(pruner.name, pruner.options) and spec.metric != "avg@k":
-        raise UserError(f"metric = {spec.metric!r}: pruner aime compares avg@k; set metric to avg@k, or another pruner")
-    _check_types(spec)
-    check_settings(spec, controls=len(spec.enqueue))
-    _rehearse(spec)
-    labels = [control.label for control in spec.enqueue]
-    if len(set(labels)) != len(labels):
-        raise UserError(f"enqueue has the labels {', '.join(labels)}; each may stand once, rename one")
-    if len(labels) > spec.trials:
-        raise UserError(f"trials = {spec.trials} is fewer than the {len(labels)} controls in enqueue; raise it")
+    mistakes.lines += (*plugin_mistakes(spec), *setting_mistakes(spec, controls=len(spec.enqueue)))
+    for control in spec.enqueue:
+        mistakes.lines += control_mistakes(spec, control.label, control.values)
+    if files:
+        mistakes.lines += file_mistakes(list(trainer_configs(spec)), swept=spec.space, hub=False)
+    if not mistakes.lines:
+        with mistakes:
+            _rehearse(spec)
+    mistakes.settle(path)
     controls = tuple(checked_control(spec, control.label, control.values) for control in spec.enqueue)
     return spec.model_copy(update={"enqueue": controls})
+
+
+def _corner_mistakes(spec: StudySpec) -> list[str]:
+    """What the trainer refuses at the corners of the space, one line for each key."""
+    found: dict[tuple[Any, ...], str] = {}
+    for point in _corners(spec):
+        for place, line in explained(TrainerConfig, spec.trainer_values(point)).items():
+            swept = any(key.split(".")[-1] in line for key in point)
+            found.setdefault(place, f"{'space' if swept else 'trainer'}: {line}")
+    return list(found.values())
 
 
 def _rehearse(spec: StudySpec) -> None:
@@ -117,15 +158,6 @@ def _rehearse(spec: StudySpec) -> None:
         ) from None
 
 
-def _config(spec: StudySpec, values: dict[str, Any]) -> TrainerConfig:
-    try:
-        return spec.config(values, source="")
-    except UserError as error:
-        text = str(error).removeprefix(": ")
-        swept = "is not a known key" not in text and any(key.split(".")[-1] in text for key in values)
-        raise UserError(f"{'space' if swept else 'trainer'}: {text}") from None
-
-
 def _full_trainer(base: TrainerConfig, spec: StudySpec) -> dict[str, Any]:
     """Every trainer value but the swept ones."""
     full = base.model_dump(mode="json")
@@ -140,100 +172,53 @@ def _full_trainer(base: TrainerConfig, spec: StudySpec) -> dict[str, Any]:
 
 def _typed_space(spec: StudySpec) -> dict[str, Any]:
     """Choices as the trainer reads them: YAML takes 1e-4 for text."""
-    first = {key: distribution.ends()[0] for key, distribution in spec.space.items()}
+    first = _first_point(spec)
     typed: dict[str, Any] = {}
     for key, distribution in spec.space.items():
         if isinstance(distribution, Choice):
-            values = [get_dotted(_config(spec, {**first, key: value}), key) for value in distribution.values]
+            values = [get_dotted(spec.config({**first, key: value}), key) for value in distribution.values]
             distribution = Choice(type=distribution.type, values=tuple(values))
         typed[key] = distribution
     return typed
 
 
-def check_settings(spec: StudySpec, *, controls: int) -> None:
-    """What has to hold of a spec also when it has changed while its study runs.
-
-    Args:
-        controls: trials that are in the study beside those that the sampler gives.
-    Raises:
-        UserError: two of its settings, or one and what is installed, do not go together.
-    """
-    _check_size(spec, controls)
-    for name in ("wandb", "mlflow"):
-        if getattr(spec.tracking, name) is not None and find_spec(name) is None:
-            raise UserError(f"tracking.{name}: the package {name} is not installed; pip install {name}, or remove it")
-    if spec.budget.gpu_hours is not None and not spec.resources.gpus_per_worker:
-        raise UserError(
-            f"budget.gpu_hours = {spec.budget.gpu_hours:g}: resources.gpus_per_worker is 0, so no GPU-hour is"
-            " ever spent; set it, or use budget.hours"
-        )
-    if spec.replicas is not None and "seed" in spec.space:
-        raise UserError("replicas: seed is in space, so every trial has its own already; keep one of them")
-    if spec.against is None:
-        return
-    if spec.pruner.name != "none":
-        raise UserError(
-            f"pruner.name = {spec.pruner.name!r}: no pruner can look at two objectives (against = {spec.against});"
-            " set it to none, or remove against"
-        )
-    if spec.replicas is not None:
-        raise UserError(f"replicas: with two objectives (against = {spec.against}) no trial is the best; remove one")
-
-
-def _lists_values(spec: StudySpec) -> bool:
-    return spec.sampler.name in ("grid", "brute-force")
-
-
-def _check_types(spec: StudySpec) -> None:
-    grid = _lists_values(spec)
-    for key, distribution in spec.space.items():
-        if grid and grid_values(distribution) is None:
-            raise UserError(
-                f"space.{key}.type = {distribution.type!r}: sampler {spec.sampler.name} needs grid, choice or int;"
-                " list its values"
+def control_mistakes(spec: StudySpec, label: str, given: Mapping[str, Value]) -> list[str]:
+    """Why `spec` cannot run a control with these values; nothing when it can."""
+    where, mistakes = f"enqueue {label}", Mistakes()
+    for key in given:
+        with mistakes:
+            _check_swept(key, where)
+            if key not in spec.space and spec.sampler.name not in samplers.BLIND:
+                raise UserError(
+                    f"{where}: {key} is not in space, so sampler {spec.sampler.name} would learn from this trial"
+                    f" without seeing it; add it to space, or use a blind sampler ({', '.join(samplers.BLIND)})"
+                )
+    if mistakes.lines:
+        return mistakes.lines
+    point = {**_first_point(spec), **given}
+    if refused := explained(TrainerConfig, spec.trainer_values(point)):
+        return [f"{where}: {line}" for line in refused.values()]
+    config = spec.config(point)
+    for key in given:
+        value = get_dotted(config, key)
+        if key in spec.space and not contains(spec.space[key], value):
+            mistakes.lines.append(
+                f"{where}: {key} = {value} lies outside space, {describe(spec.space[key])}; widen the space"
             )
-        if not grid and distribution.type == "grid":
-            raise UserError(
-                f"space.{key}.type = 'grid': sampler {spec.sampler.name} does not try every value;"
-                " set sampler.name to grid, or the type to choice"
-            )
-
-
-def _check_size(spec: StudySpec, controls: int) -> None:
-    if not _lists_values(spec):
-        return
-    size = math.prod(len(grid_values(distribution) or ()) for distribution in spec.space.values())
-    if spec.trials > size + controls:
-        raise UserError(
-            f"trials = {spec.trials}: the grid has {size} points, and there are {controls} controls;"
-            f" set at most {size + controls}"
+    missing = [key for key in spec.space if key not in given]
+    if missing and spec.sampler.name == "grid":
+        mistakes.lines.append(
+            f"{where}: {missing[0]} is missing; with sampler grid a control names every key of space, add it"
         )
+    return mistakes.lines
 
 
 def checked_control(spec: StudySpec, label: str, given: Mapping[str, Value]) -> Control:
     """A control as the trainer reads its values. Raises UserError unless `spec` can run it."""
-    where = f"enqueue {label}"
-    first = {key: distribution.ends()[0] for key, distribution in spec.space.items()}
-    for key in given:
-        _check_swept(key, where)
-        if key not in spec.space and spec.sampler.name not in samplers.BLIND:
-            raise UserError(
-                f"{where}: {key} is not in space, so sampler {spec.sampler.name} would learn from this trial"
-                f" without seeing it; add it to space, or use a blind sampler ({', '.join(samplers.BLIND)})"
-            )
-    config = spec.config({**first, **given}, source=where)
-    values = {key: get_dotted(config, key) for key in given}
-    for key, value in values.items():
-        if key in spec.space and not contains(spec.space[key], value):
-            raise UserError(
-                f"{where}: {key} = {value} lies outside space, {describe(spec.space[key])}; widen the space"
-            )
-    missing = [key for key in spec.space if key not in values]
-    if missing and spec.sampler.name == "grid":
-        raise UserError(
-            f"{where}: {missing[0]} is missing; with sampler grid a control names every key of space, add it"
-        )
-    return Control(label=label, values=values)
+    for line in control_mistakes(spec, label, given):
+        raise UserError(line)
+    config = spec.config({**_first_point(spec), **given})
+    return Control(label=label, values={key: get_dotted(config, key) for key in given})
 
 
 def _check_swept(key: str, where: str) -> None:

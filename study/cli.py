@@ -101,17 +101,19 @@ def status(
             console.print(f"trial {trial.number} failed: {trial.fail_reason}", markup=False, highlight=False)
 
 
-@app.command(epilog="Example: fipo validate search_spaces/*.yaml")
+@app.command(epilog="Example: fipo validate my_study.yaml")
 def validate(specs: Annotated[list[Path], typer.Argument(help="Study specs (YAML).")], sets: Set = None) -> None:
-    """Check study specs without running anything."""
+    """Check study specs and the local files that they name, without running anything; every mistake is a line."""
     from study.check import load_spec
+    from study.mistakes import SpecRefused
 
     refused = False
     for path in specs:
         try:
-            checked = load_spec(path, sets=sets or [])
+            checked = load_spec(path, sets=sets or [], files=True)
         except UserError as error:
-            _complain(str(error))
+            for line in error.lines if isinstance(error, SpecRefused) else [str(error)]:
+                _complain(line)
             refused = True
             continue
         keys = ", ".join(checked.space)

@@ -139,7 +139,7 @@ def _stop(bridge: Bridge, number: int | None) -> str:
 
 
 def _change(bridge: Bridge, values: Mapping[str, Any]) -> str:
-    from study.check import check_settings
+    from study.settings import setting_mistakes
 
     data = bridge.spec.model_dump(mode="json")
     for key, value in values.items():
@@ -147,7 +147,9 @@ def _change(bridge: Bridge, values: Mapping[str, Any]) -> str:
             raise UserError(f"{key} = {value}: cannot change once a study has begun; allowed: {', '.join(LIVE)}")
         set_dotted(data, key, value)
     spec = validate(StudySpec, data, source="set")
-    check_settings(spec, controls=sum("control" in each.user_attrs for each in bridge.study.get_trials(deepcopy=False)))
+    controls = sum("control" in each.user_attrs for each in bridge.study.get_trials(deepcopy=False))
+    for line in setting_mistakes(spec, controls=controls):
+        raise UserError(line)
     bridge.change(spec)
     return ", ".join(f"{key} is {value}" for key, value in values.items())
 

@@ -16,12 +16,12 @@ from study.check import trainer_configs
 from study.cluster import places, ray_session
 from study.directory import Staging
 from study.environment import note_environment
+from study.files import file_mistakes
 from study.lock import driver_lock
 from study.results import StudyResults, collect, find_study
 from study.spec import StudySpec
 from study.storage import driving
 from trainer.errors import UserError, root_line
-from trainer.paths import expanded, is_local
 from trainer.progress import Progress
 
 
@@ -81,32 +81,13 @@ def resume(directory: Path, watcher: Watcher) -> StudyResults:
 
 def prepare(spec: StudySpec, progress: Progress) -> None:
     """Make or find everything that the trials read. Raises UserError for a model or problem file that is not there."""
-    from trainer.data import evaluation_problems, load_problems
-
     configs = list(trainer_configs(spec))
-    for path in {each.data.train for each in configs}:
-        load_problems(path)
-    evaluation_problems(configs[0])  # the same in all trials
-    models = {each.model.path for each in configs}
-    for model in models - {"embedded"}:
-        _check_model(model)
-    if "embedded" in models:
+    for line in file_mistakes(configs, swept=spec.space, hub=True):
+        raise UserError(line)
+    if any(each.model.path == "embedded" for each in configs):
         from trainer.base_model import ensure_base_model
 
         ensure_base_model(progress)
-
-
-def _check_model(path: str) -> None:
-    path = expanded(path)
-    if is_local(path) and not (Path(path) / "config.json").exists():
-        raise UserError(f"model.path = {path!r}: no config.json there; give a model directory, a hub name or embedded")
-    from transformers import AutoConfig
-
-    try:
-        AutoConfig.from_pretrained(path, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise UserError(f"model.path = {path!r}: no model there ({first}); give a directory or a hub name") from None
 
 
 def _run(bridge: Bridge, watcher: Watcher, scratch: Path) -> StudyResults:

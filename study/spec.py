@@ -178,10 +178,14 @@ class StudySpec(Frozen):
 
     def config(self, values: Mapping[str, Any], *, source: str = "trial") -> TrainerConfig:
         """The trainer config with `values` (dotted keys) over the fixed ones. Raises UserError when it is not valid."""
+        return validate(TrainerConfig, self.trainer_values(values), source=source)
+
+    def trainer_values(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The fixed values with `values` (dotted keys) over them, nested."""
         data = copy.deepcopy(self.trainer)
         for key, value in values.items():
             set_dotted(data, key, value)
-        return validate(TrainerConfig, data, source=source)
+        return data
 
     @property
     def steps(self) -> int:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from study.check import load_spec
+from study.mistakes import SpecRefused
 from study.spec import StudySpec
 from trainer.config import TrainerConfig
 from trainer.errors import UserError
@@ -65,6 +66,38 @@ SHIPPED = sorted((Path(__file__).parents[2] / "search_spaces").glob("*.yaml"))
             ["trials = 4", "at most 2"],
         ),
         ({"resources": {"workers": 0}}, ["resources.workers = 0"]),
+        ({"steps": 5}, ["steps is a key of the trainer; write trainer: {steps: 5}"]),
+        ({"fipo.gamma": 0.9}, ["write trainer: {fipo: {gamma: 0.9}}"]),
+        ({"trainer": {"fipo.gamma": 0.9}}, ["fipo.gamma = 0.9 has dots", "write fipo: {gamma: 0.9}"]),
+        (
+            {"trainer": {"fipo": {"gamma": UNIT}}},
+            ["fipo.gamma = {type: uniform, ", "move it to space"],
+        ),
+        (
+            {"space": {"fipo": {"gamma": UNIT}}},
+            ["space.fipo is nested", "fipo.gamma: {type: uniform, "],
+        ),
+        ({"space": {"fipo.gamma": [0.9, 0.99]}}, ["{type: choice, values: [0.9, 0.99]}", "low: 0.9, high: 0.99}"]),
+        (
+            {"space": {"fipo.filtering": [True, False]}},
+            ["{type: choice, values: [true, false]} to choose"],
+        ),
+        ({"space": {"fipo.gamma": 0.9}}, ["is one value", "write trainer: {fipo: {gamma: 0.9}}"]),
+        (
+            {"space": {"fipo.half_life": UNIT | {"type": "loguniform"}}},
+            ["did you mean log-uniform? write type:"],
+        ),
+        ({"space": {"fipo.half_life": UNIT | {"type": "float"}}}, ["did you mean uniform?"]),
+        ({"space": {"fipo.gamma": {"low": 0, "high": 1}}}, ["space.fipo.gamma.type is missing", "log-uniform"]),
+        ({"space": {"fipo.gamma": {"values": [0.5]}}}, ["add type: choice"]),
+        (
+            {"space": {"fipo.gamma": {"type": "choice", "values": [0.5, [0.9]]}}},
+            ["space.fipo.gamma.values.1 = [0.9]: allowed is one number"],
+        ),
+        (
+            {"enqueue": [{"label": "x", "values": {"fipo": {"gamma": 0.9}}}]},
+            ["enqueue.0.values.fipo = {gamma: 0.9} is nested; write its keys with dots, fipo.gamma: 0.9"],
+        ),
     ],
 )
 def test_a_bad_spec_is_refused_in_one_line(spec_file, changes, words):
@@ -94,6 +127,73 @@ def test_a_bad_control_is_refused_by_its_label(spec_file, control, sampler, word
         load_spec(path)
     for word in ["enqueue DAPO", *words]:
         assert word in str(refused.value)
+
+
+def test_every_mistake_is_told_once_and_without_what_only_follows_from_it(spec_file):
+    path = spec_file(
+        trials=0,
+        pruner="aimee",
+        space={"fipo.gamma": [0.9, 0.99], "fipo.nothing": UNIT, "fipo.clip_low": {"type": "choice", "values": [[1]]}},
+        enqueue=[{"label": "DAPO", "values": {"fipo.gama": 1}}],
+        trainer={"fipo.gamma": 0.9, "steps": -1},
+    )
+    with pytest.raises(SpecRefused) as refused:
+        load_spec(path)
+    told = ["trials = 0", "space.fipo.gamma = [", "values.0 = [1]", "fipo.nothing", "fipo.gama", "trainer: fipo.gamma",
+            "trainer: steps = -1", "pruner.name = 'aimee'"]  # fmt: skip
+    lines = refused.value.lines
+    assert len(lines) == len(told)
+    for word in told:
+        assert len([line for line in lines if word in line]) == 1, word
+    assert all(line.startswith(f"{path}: ") and "\n" not in line for line in lines)
+    assert str(refused.value) == f"{lines[0]} (and 7 more; fipo validate tells all)"
+
+
+def test_each_swept_key_that_the_trainer_refuses_is_told(spec_file):
+    path = spec_file(
+        space={"fipo.epsilon_f_low": UNIT | {"high": 1.5}, "fipo.clip_low": UNIT | {"high": 2}},
+        sampler={"name": "tpe"},
+    )
+    with pytest.raises(SpecRefused) as refused:
+        load_spec(path)
+    assert {line.split(" = ")[0] for line in refused.value.lines} == {
+        f"{path}: space: fipo.{key}" for key in ("epsilon_f_low", "clip_low")
+    }
+
+
+def test_settings_that_do_not_go_together_are_told_together(spec_file):
+    path = spec_file(
+        budget={"gpu_hours": 5},
+        against="length",
+        enqueue=[{"label": "a", "values": {"optimizer.learning_rate": 1.0, "fipo.clip_low": 9}}] * 2,
+    )
+    with pytest.raises(SpecRefused) as refused:
+        load_spec(path)
+    told = ["gpus_per_worker is 0", "two objectives", "labels a, a", "fipo.clip_low = 9"]
+    assert len(refused.value.lines) == len(told)
+    for word in told:
+        assert any(word in line for line in refused.value.lines)
+
+
+def test_files_that_are_not_there_are_told_with_their_keys_and_no_hub_is_asked(spec_file, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    problem = '{"problem": "1+1=", "answer": "2"}\n'
+    (tmp_path / "there.jsonl").write_text(problem)
+    (tmp_path / "half.jsonl").write_text('{"problem": "1+1="}\n')
+    sets = [{"name": name, "path": path} for name, path in (
+        ("a", "there.jsonl"), ("b", "half.jsonl"), ("c", "owner/name"), ("aime", "embedded:slect"))]  # fmt: skip
+    path = spec_file(
+        space={"data.train": {"type": "choice", "values": ["there.jsonl", "data/missing.jsonl"]}},
+        trainer={"evaluation": {"sets": sets}, "model": {"path": "./nowhere"}},
+    )
+    load_spec(path)
+    with pytest.raises(SpecRefused) as refused:
+        load_spec(path, files=True)
+    train, half, embedded, model = refused.value.lines
+    assert "space.data.train = 'data/missing.jsonl': no such file" in train and str(tmp_path) in train
+    assert "trainer.evaluation.sets[1].path = 'half.jsonl' line 1: no answer" in half
+    assert "trainer.evaluation.sets[3].path = 'embedded:slect'" in embedded
+    assert "trainer.model.path = './nowhere': no config.json there" in model
 
 
 @pytest.mark.parametrize("text", ["space: [1", "- a", "\x00"])

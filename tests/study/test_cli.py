@@ -125,8 +125,16 @@ def test_validate_goes_through_all_files_and_says_what_is_wrong_with_each(tmp_pa
     assert ended.stdout.startswith("c.yaml: ")
 
 
-def test_validate_names_what_each_spec_sweeps(tmp_path):
+def test_validate_names_what_each_spec_sweeps_and_the_files_that_are_not_there(tmp_path):
     specs = sorted((ROOT / "search_spaces").glob("*.yaml"))
+    missing = fipo("validate", *map(str, specs), cwd=tmp_path)
+    assert missing.returncode == 2
+    keys = ["data.train", "evaluation.sets[0].path", "evaluation.sets[1].path"]
+    path = ROOT / "search_spaces" / "gamma_epsilon_f.yaml"
+    assert [line.split(" = ")[0] for line in missing.stderr.splitlines()] == [f"{path}: trainer.{key}" for key in keys]
+    (tmp_path / "data").mkdir()
+    for name in ("dapo_math_17k", "aime_2024", "aime_2025"):
+        (tmp_path / "data" / f"{name}.jsonl").write_text('{"problem": "1+1=", "answer": "2"}\n')
     ended = fipo("validate", *map(str, specs), cwd=tmp_path)
     assert ended.returncode == 0, ended.stderr
     assert [line.split(":")[0] for line in ended.stdout.splitlines()] == [str(path) for path in specs]

@@ -1,0 +1,78 @@
+"""Which settings of a study go together, and which do nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from importlib.util import find_spec
+
+from study import pruners
+from study.space import grid_values
+from study.spec import StudySpec
+
+
+def plugin_mistakes(spec: StudySpec) -> Iterator[str]:
+    """What of the file does not go with its sampler or pruner."""
+    first_look, pruner = spec.evaluation_config().sets[0].first_look, spec.pruner
+    if first_look is not None and pruner.name != "aime":
+        yield (
+            f"trainer.evaluation.sets[0].first_look = {first_look}: pruner {pruner.name} cannot say when samples are"
+            " enough; set pruner.name to aime, or remove first_look"
+        )
+    if pruners.sees_problems(pruner.name, pruner.options) and spec.metric != "avg@k":
+        yield f"metric = {spec.metric!r}: pruner aime compares avg@k; set metric to avg@k, or another pruner"
+    grid = _lists_values(spec)
+    for key, distribution in spec.space.items():
+        if grid and grid_values(distribution) is None:
+            yield (
+                f"space.{key}.type = {distribution.type!r}: sampler {spec.sampler.name} needs grid, choice or int;"
+                " list its values"
+            )
+        if not grid and distribution.type == "grid":
+            yield (
+                f"space.{key}.type = 'grid': sampler {spec.sampler.name} does not try every value;"
+                " set sampler.name to grid, or the type to choice"
+            )
+    labels = [control.label for control in spec.enqueue]
+    if len(set(labels)) != len(labels):
+        yield f"enqueue has the labels {', '.join(labels)}; each may stand once, rename one"
+    if len(labels) > spec.trials:
+        yield f"trials = {spec.trials} is fewer than the {len(labels)} controls in enqueue; raise it"
+
+
+def setting_mistakes(spec: StudySpec, *, controls: int) -> Iterator[str]:
+    """Which of its settings do not go together, or with what is installed; also of a spec that changed while it runs.
+
+    Args:
+        controls: trials that are in the study beside those that the sampler gives.
+    """
+    if _lists_values(spec):
+        size = math.prod(len(grid_values(distribution) or ()) for distribution in spec.space.values())
+        if size and spec.trials > size + controls:
+            yield (
+                f"trials = {spec.trials}: the grid has {size} points, and there are {controls} controls;"
+                f" set at most {size + controls}"
+            )
+    for name in ("wandb", "mlflow"):
+        if getattr(spec.tracking, name) is not None and find_spec(name) is None:
+            yield f"tracking.{name}: the package {name} is not installed; pip install {name}, or remove it"
+    if spec.budget.gpu_hours is not None and not spec.resources.gpus_per_worker:
+        yield (
+            f"budget.gpu_hours = {spec.budget.gpu_hours:g}: resources.gpus_per_worker is 0, so no GPU-hour is"
+            " ever spent; set it, or use budget.hours"
+        )
+    if spec.replicas is not None and "seed" in spec.space:
+        yield "replicas: seed is in space, so every trial has its own already; keep one of them"
+    if spec.against is None:
+        return
+    if spec.pruner.name != "none":
+        yield (
+            f"pruner.name = {spec.pruner.name!r}: no pruner can look at two objectives (against = {spec.against});"
+            " set it to none, or remove against"
+        )
+    if spec.replicas is not None:
+        yield f"replicas: with two objectives (against = {spec.against}) no trial is the best; remove one"
+
+
+def _lists_values(spec: StudySpec) -> bool:
+    return spec.sampler.name in ("grid", "brute-force")
