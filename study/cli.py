@@ -44,6 +44,7 @@ def launch(
     from study.check import load_spec
     from study.directory import free_directory
     from study.launch import launch
+    from study.settings import idle_pruner
     from study.spec import StudySpec
 
     assignments = [*(sets or []), *([f"trials={trials}"] if trials is not None else [])]
@@ -61,6 +62,8 @@ def launch(
             _complain(f"{directory}: goes on as its study.yaml says; what is given differs in {', '.join(differing)}")
         resume(directory)
         return
+    for line in idle_pruner(checked):
+        _warn(line)
     _watched(directory, lambda display: launch(checked, directory, display))
 
 
@@ -106,6 +109,7 @@ def validate(specs: Annotated[list[Path], typer.Argument(help="Study specs (YAML
     """Check study specs and the local files that they name, without running anything; every mistake is a line."""
     from study.check import load_spec
     from study.mistakes import SpecRefused
+    from study.settings import idle_pruner
 
     refused = False
     for path in specs:
@@ -118,6 +122,8 @@ def validate(specs: Annotated[list[Path], typer.Argument(help="Study specs (YAML
             continue
         keys = ", ".join(checked.space)
         typer.echo(f"{path}: {checked.trials} trials over {keys}, maximizing {checked.metric_name()}")
+        for line in idle_pruner(checked):
+            _warn(f"{path}: {line}")
     if refused:
         raise typer.Exit(2)
 
@@ -267,5 +273,10 @@ def _console() -> Console:
     return Console(width=None if sys.stdout.isatty() else 160)
 
 
-def _complain(line: str) -> None:
-    Console(stderr=True).print(line, style="red", markup=False, highlight=False, soft_wrap=True)
+def _complain(line: str, style: str = "red") -> None:
+    Console(stderr=True).print(line, style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+def _warn(line: str) -> None:
+    """What is allowed, and hardly meant."""
+    _complain(f"Warning: {line}", "yellow")

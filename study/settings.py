@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
+from typing import Any
 
 from study import pruners
 from study.space import grid_values
@@ -76,3 +77,43 @@ def setting_mistakes(spec: StudySpec, *, controls: int) -> Iterator[str]:
 
 def _lists_values(spec: StudySpec) -> bool:
     return spec.sampler.name in ("grid", "brute-force")
+
+
+def idle_pruner(spec: StudySpec) -> list[str]:
+    """Why the pruner of a checked spec can never stop a trial, each reason in one line with what to change."""
+    if spec.pruner.name == "none":
+        return []
+    inner = spec.pruner.options.get("wrapped_pruner", {})
+    return [
+        f"pruner {spec.pruner.name} can never stop a trial: {reason}"
+        for name, options in ((spec.pruner.name, spec.pruner.options), (inner.get("name"), inner))
+        for reason in _idle_options(spec, name, options)
+    ]
+
+
+def _idle_options(spec: StudySpec, name: str | None, options: Mapping[str, Any]) -> Iterator[str]:
+    steps, every = spec.steps, spec.evaluation_config().sets[0].every
+    between = 0 if every is None else (steps - 1) // every  # where there is something to save
+    if not between:
+        if name == spec.pruner.name:
+            said = "null" if every is None else every
+            yield (
+                f"trainer.evaluation.sets[0].every = {said} evaluates nothing between the base model and the last of"
+                f" {steps} steps; lower it, or set pruner.name to none"
+            )
+        return
+    last, looks = between * (every or 0), between - (name == "patient")
+    wait = f"so many trials have to complete first, and trials = {spec.trials}; raise trials above it, or lower it"
+    late = f"the last evaluation before the end is after step {last}; lower it to {last} or less"
+    often = f"only {between} evaluations lie between the base model and the last step; lower it, or evaluate more often"
+    limits = {
+        "n_startup_trials": (spec.trials - 1, wait),
+        "n_min_trials": (spec.trials - 1, wait),
+        "n_warmup_steps": (last, late),
+        "min_resource": (last, late),
+        "patience": (looks, often),
+    }
+    for key, (limit, why) in limits.items():
+        value = options.get(key)
+        if isinstance(value, int) and value > limit:
+            yield f"{key} = {value}: {why}"

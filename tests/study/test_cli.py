@@ -58,7 +58,7 @@ def fipo(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     ids=" ".join,
 )
 def test_bad_input_is_one_line_exit_code_2_and_nothing_written(spec_file, tmp_path, arguments, monkeypatch, capfd):
-    good = spec_file()
+    good = spec_file(pruner="none")
     good.rename(tmp_path / "good.yaml")
     (tmp_path / "bad.yaml").write_text("name: x\nspace: {fipo.nothing: {type: uniform, low: 0, high: 1}}\n")
     (tmp_path / "trainer.yaml").write_text("steps: 2\n")
@@ -120,7 +120,9 @@ def test_validate_goes_through_all_files_and_says_what_is_wrong_with_each(tmp_pa
         (tmp_path / f"{name}.yaml").write_text(spec)
     ended = fipo("validate", "a.yaml", "b.yaml", "c.yaml", cwd=tmp_path)
     assert ended.returncode == 2
-    assert [line.split(":")[0] for line in ended.stderr.splitlines()] == ["a.yaml", "b.yaml"]
+    *refused, warning = ended.stderr.splitlines()
+    assert [line.split(":")[0] for line in refused] == ["a.yaml", "b.yaml"]
+    assert warning.startswith("Warning: c.yaml: pruner median can never stop a trial: n_startup_trials = 5")
     assert "pruner.name = 'aimee' is not known" in ended.stderr
     assert ended.stdout.startswith("c.yaml: ")
 

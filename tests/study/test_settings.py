@@ -1,0 +1,80 @@
+"""What a study file says in vain is told, and what it says with effect is not."""
+
+from __future__ import annotations
+
+import optuna
+import pytest
+
+from study.pruners import make_pruner
+from study.settings import idle_pruner
+
+AIME = {"name": "aime", "n_startup_trials": 4, "patience": 2}
+EVERY_5 = {"steps": 20, "evaluation": {"sets": [{"name": "s", "path": "embedded:select", "every": 5}]}}
+
+
+@pytest.mark.parametrize(
+    ("pruner", "changes", "words"),
+    [
+        (AIME, {"trials": 4}, "n_startup_trials = 4: so many trials have to complete first, and trials = 4"),
+        (AIME | {"n_warmup_steps": 16}, {}, "n_warmup_steps = 16: the last evaluation before the end is after step 15"),
+        (AIME | {"patience": 4}, {}, "patience = 4: only 3 evaluations lie between"),
+        ({"name": "median", "n_startup_trials": 9}, {"trials": 9}, "n_startup_trials = 9"),
+        ({"name": "median", "n_startup_trials": 1, "n_min_trials": 9}, {}, "n_min_trials = 9"),
+        ({"name": "successive-halving", "min_resource": 20}, {}, "min_resource = 20"),
+        (
+            {"name": "patient", "patience": 1, "wrapped_pruner": {"name": "median", "n_startup_trials": 30}},
+            {},
+            "pruner patient can never stop a trial: n_startup_trials = 30",
+        ),
+        ({"name": "patient", "patience": 3, "wrapped_pruner": {"name": "median"}}, {}, "patience = 3"),
+        ("threshold", {"evaluate": None}, ".every = null evaluates nothing between"),
+        ("threshold", {"evaluate": 20}, ".every = 20 evaluates nothing between"),
+    ],
+)  # fmt: skip
+def test_a_pruner_that_can_never_stop_a_trial_is_told_with_the_reason(make_spec, pruner, changes, words):
+    pruner = {"name": "threshold", "lower": 0.1} if pruner == "threshold" else pruner
+    sets = [{"name": "s", "path": "embedded:select", "every": changes.pop("evaluate", 5)}]
+    spec = make_spec(**{"trials": 8} | changes, pruner=pruner, trainer={"steps": 20, "evaluation": {"sets": sets}})
+    (line,) = idle_pruner(spec)
+    assert words in line
+
+
+@pytest.mark.parametrize(
+    "pruner",
+    [
+        {"name": "none"},
+        AIME | {"n_warmup_steps": 15, "patience": 3},
+        {"name": "median", "n_startup_trials": 7, "n_warmup_steps": 15},
+        {"name": "successive-halving", "min_resource": 15},
+        {"name": "hyperband"},
+        {"name": "patient", "patience": 2, "wrapped_pruner": {"name": "median"}},
+    ],
+)
+def test_a_pruner_that_can_is_not_told_of(make_spec, pruner):
+    assert idle_pruner(make_spec(trials=8, pruner=pruner, trainer=EVERY_5)) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "stops"),
+    [
+        ("median", {"n_startup_trials": 7, "n_warmup_steps": 15}, True),
+        ("median", {"n_startup_trials": 7, "n_warmup_steps": 16}, False),
+        ("median", {"n_startup_trials": 8}, False),
+        ("successive-halving", {"min_resource": 15}, True),
+        ("successive-halving", {"min_resource": 16}, False),
+        ("patient", {"patience": 2, "wrapped_pruner": {"name": "median"}}, True),
+        ("patient", {"patience": 3, "wrapped_pruner": {"name": "median"}}, False),
+    ],
+)
+def test_it_is_told_just_where_optuna_would_keep_the_worst_of_trials(make_spec, name, options, stops):
+    """Seven perfect trials, and an eighth that falls from bad to worse before its last evaluation."""
+    spec = make_spec(trials=8, pruner={"name": name, **options}, trainer=EVERY_5)
+    assert (idle_pruner(spec) == []) is stops
+    study = optuna.create_study(direction="maximize", pruner=make_pruner(name, spec.pruner.options))
+    for values in [[0.4, 1.0, 1.0, 1.0]] * 7 + [[0.4, 0.3, 0.2, 0.1]]:
+        trial, stopped = study.ask(), False
+        for step, value in zip((0, 5, 10, 15), values, strict=True):
+            trial.report(value, step)
+            stopped = bool(trial.should_prune()) or stopped
+        study.tell(trial, values[-1])
+    assert stopped is stops
