@@ -46,6 +46,7 @@ def launch(
     from study.launch import launch
     from study.settings import idle_pruner
     from study.spec import StudySpec
+    from study.tables import beside_space
 
     assignments = [*(sets or []), *([f"trials={trials}"] if trials is not None else [])]
     if spec is None:
@@ -64,6 +65,9 @@ def launch(
         return
     for line in idle_pruner(checked):
         _warn(line)
+    for control in checked.enqueue:
+        if beside := beside_space(checked.beside_space(control.values)):
+            typer.echo(f"Control {control.label}, {beside}")
     _watched(directory, lambda display: launch(checked, directory, display))
 
 
@@ -92,16 +96,19 @@ def status(
         typer.echo(text(results))
         return
     from study.evidence import seeds_against_settings
-    from study.tables import costs, counts, trial_table
+    from study.tables import beside_space, costs, counts, trial_table
 
     console = _console()
+    typer.echo(f"Study {results.spec.name} in {results.directory}")
     console.print(trial_table(results, results.trials, console))
     for line in (counts(results), costs(results), seeds_against_settings(results.evidence)):
         if line is not None:
-            console.print(f"{results.directory}: {line}", markup=False, highlight=False)
+            typer.echo(line)
     for trial in results.trials:
         if trial.fail_reason:
-            console.print(f"trial {trial.number} failed: {trial.fail_reason}", markup=False, highlight=False)
+            typer.echo(f"trial {trial.number} failed: {trial.fail_reason}")
+        if trial.beside and trial.confirms is None:
+            typer.echo(f"trial {trial.number} ({trial.control}), {beside_space(trial.beside)}")
 
 
 @app.command(epilog="Example: fipo validate my_study.yaml")

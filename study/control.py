@@ -120,11 +120,13 @@ def carry_out(bridge: Bridge, command: Stop | Change | Add | Enqueue) -> str:
         return _change(bridge, {"trials": bridge.spec.trials + command.trials})
     from study.check import checked_control
     from study.storage import enqueue
+    from study.tables import beside_space
 
     control = checked_control(bridge.spec, command.label, command.values)
     enqueue(bridge.study, bridge.spec, control)
     said = _change(bridge, {"trials": bridge.spec.trials + 1})
-    return f"{said}; {control.label} is next in the queue"
+    beside = beside_space(bridge.spec.beside_space(control.values))
+    return f"{said}; {control.label} is next in the queue" + (f"; {beside}" if beside else "")
 
 
 def _stop(bridge: Bridge, number: int | None) -> str:

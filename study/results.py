@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,6 +56,8 @@ class TrialResult:
     """The trial whose configuration this one trains again with another seed."""
     usage: Usage = NOTHING
     """What the trial took, known at its end."""
+    beside: dict[str, float | int | str | bool] = field(default_factory=dict)
+    """Values that it was given for keys that the space does not have: a control's, or the seed of a confirmation."""
 
     @property
     def steps_done(self) -> int:
@@ -142,6 +144,7 @@ def _result(directory: Path, trial: FrozenTrial) -> TrialResult:
         pruner_reason=attributes.get(REASON),
         confirms=attributes.get(CONFIRMS),
         usage=usage_of(trial),
+        beside=attributes.get("fixed", {}),
         started=trial.datetime_start,
         ended=trial.datetime_complete,
         directory=own,

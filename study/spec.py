@@ -200,6 +200,10 @@ class StudySpec(Frozen):
     def _fixed(self, key: str) -> Any:
         return self.trainer.get(key, TrainerConfig.model_fields[key].default)
 
+    def beside_space(self, values: Mapping[str, Value]) -> dict[str, Value]:
+        """Those of a control's `values` that no other trial varies, since `space` does not have their keys."""
+        return {key: value for key, value in values.items() if key not in self.space}
+
     def metric_name(self) -> str:
         """For example `aime_2024/avg@32`. Evaluation is the same in all trials."""
         first = self.evaluation_config().sets[0]

@@ -49,7 +49,7 @@ def create_study(spec: StudySpec, directory: Path) -> None:
 def enqueue(study: optuna.Study, spec: StudySpec, control: Control) -> None:
     """Put a trial at the end of the queue, which goes before what is sampled."""
     params = {key: value for key, value in control.values.items() if key in spec.space}
-    fixed = {key: value for key, value in control.values.items() if key not in spec.space}
+    fixed = spec.beside_space(control.values)
     study.enqueue_trial(params, user_attrs={"control": control.label, "fixed": fixed})
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.markup import escape
@@ -83,12 +83,17 @@ def number(value: object) -> str:
 
 
 def accuracy(spec: StudySpec, trial: TrialResult) -> str:
-    """The latest metric with its two standard errors, which are those of avg@k; nothing before the first evaluation."""
+    """The latest metric with its two standard errors, which are those of avg@k; nothing before the first evaluation.
+
+    Where evaluations race its k stands beside it, for it may be less than the metric's name says.
+    """
     score = _latest(spec, trial)
     if score is None:
         return ""
     value = f"{metric_value(score, spec.metric):.3f}"
-    return f"{value} ±{score.sampling_error:.3f} ±{score.problem_error:.3f}" if spec.metric == "avg@k" else value
+    if spec.metric == "avg@k":
+        value += f" ±{score.sampling_error:.3f} ±{score.problem_error:.3f}"
+    return value + (f" (k = {score.samples})" if spec.evaluation_config().sets[0].first_look else "")
 
 
 def length(spec: StudySpec, trial: TrialResult) -> str:
@@ -106,7 +111,14 @@ def one_line(results: StudyResults, trial: TrialResult) -> str:
         parts.append(f"{results.metric_name} {value}, length {length(results.spec, trial)}")
     parts += [reason for reason in (trial.fail_reason, trial.stop_reason) if reason]
     parts.append(", ".join(f"{key} {number(value)}" for key, value in trial.params.items()))
+    parts.append(beside_space(trial.beside))
     return "  ".join(part for part in parts if part)
+
+
+def beside_space(values: Mapping[str, object]) -> str:
+    """Values that only this trial was given; nothing when there are none."""
+    given = ", ".join(f"{key} {number(value)}" for key, value in values.items())
+    return f"not in space: {given}" if given else ""
 
 
 def counts(results: StudyResults) -> str:
@@ -128,6 +140,9 @@ def costs(results: StudyResults) -> str | None:
     text = f"took {hours}, {spent['tokens']:,} tokens sampled in training"
     if (spared := spared_by_pruning(results)) is not None:
         text += f"; pruning spared {spared:.0%} of the finished trials' steps"
+    if (drawn := drawn_by_racing(results)) is not None:
+        text += f"; racing drew {drawn[0]:,} of the {drawn[1]:,} responses of whole evaluations"
+        text += f" ({1 - drawn[0] / drawn[1]:.0%} spared)" if drawn[1] else ""
     return text
 
 
@@ -137,6 +152,17 @@ def spared_by_pruning(results: StudyResults) -> float | None:
     finished = [trial for trial in results.trials if trial.state in ("COMPLETE", "PRUNED")]
     spared = sum(total - trial.pruned_at for trial in finished if trial.pruned_at is not None)
     return spared / (total * len(finished)) if finished else None
+
+
+def drawn_by_racing(results: StudyResults) -> tuple[int, int] | None:
+    """Responses that the evaluations of the racing set drew, and that they would have drawn whole; None without one."""
+    racing = results.spec.evaluation_config().sets[0]
+    if racing.first_look is None:
+        return None
+    found = [selecting_score(each, racing.name) for trial in results.trials for each in trial.evaluations]
+    scores = [score for score in found if score is not None]
+    drawn = sum(score.samples * len(score.solved) for score in scores)
+    return drawn, sum(racing.samples * len(score.solved) for score in scores)
 
 
 def _spent(results: StudyResults) -> dict[str, float | int]:
@@ -159,7 +185,7 @@ def as_json(results: StudyResults) -> str:
         del data["evaluations"]
         data["evaluation"] = trial.evaluations[-1].model_dump(mode="json") if trial.evaluations else None
         trials.append(data)
-    best = results.best
+    best, drawn = results.best, drawn_by_racing(results)
     whole = {
         "name": results.spec.name,
         "directory": str(results.directory),
@@ -169,6 +195,7 @@ def as_json(results: StudyResults) -> str:
         "driver": str(results.driver) if results.driver else None,
         "usage": _spent(results),
         "spared_by_pruning": spared_by_pruning(results),
+        "evaluation_responses": dict(zip(("drawn", "whole"), drawn, strict=True)) if drawn else None,
         "trials": trials,
     }
     return json.dumps(whole, default=str, indent=2)

@@ -55,7 +55,8 @@ def report(results: StudyResults, trial: TrialResult) -> str:
     """The report on `results` with `trial` as the chosen one. All text is escaped."""
     import plotly.io
 
-    spec, title = results.spec, f"Study {results.spec.name}"
+    spec, directory = results.spec, plain(results.directory.absolute().name)
+    title = f"Study {spec.name}" + (f" in {directory}" if directory != spec.name else "")
     study = yaml.safe_dump(published(spec), sort_keys=False, allow_unicode=True)
     # No `cdn`: the library is in the file, about 5 MB.
     chart = plotly.io.to_html(
@@ -85,7 +86,7 @@ the standard error of sampling. Point at a line for its settings.</p>
 <p>{escape(plain(searched))}</p>
 {_list(space)}
 <h2>Run it again</h2>
-<pre>fipo export {escape(shlex.quote(plain(results.directory.absolute().name)))} --trial {trial.number} --out best.yaml
+<pre>fipo export {escape(shlex.quote(directory))} --trial {trial.number} --out best.yaml
 fipo train best.yaml        # this trial, to the same numbers on the same machine
 fipo launch study.yaml      # the whole study</pre>
 <details><summary>best.yaml: the config of trial {trial.number}</summary><pre>{escape(config)}</pre></details>

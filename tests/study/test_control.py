@@ -54,6 +54,12 @@ def test_an_enqueued_trial_is_next_with_its_values_and_label(driven):
     assert written(driven).trials == 3
 
 
+def test_an_enqueued_value_that_the_space_does_not_have_is_told(driven):
+    said = send(driven.directory, Enqueue(label="DAPO", values={RATE: 2e-3, "fipo.epsilon_f_high": 0.5}))
+    assert said == "trials is 3; DAPO is next in the queue; not in space: fipo.epsilon_f_high 0.5"
+    assert "epsilon_f_high: 0.5\n" in (driven.ask().directory / "config.yaml").read_text()
+
+
 def test_concurrency_and_budget_change_while_the_study_runs(driven):
     send(driven.directory, Change(values={"concurrency": 7, "budget.accuracy": 0.5}))
     assert driven.spec.concurrency == written(driven).concurrency == 7
@@ -86,7 +92,7 @@ def test_a_stopped_study_begins_nothing(driven):
         (Change(values={"sampler.name": "random"}), "cannot change once a study has begun; allowed: trials"),
         (Change(values={"concurrency": 0}), "concurrency = 0: input should be greater than or equal to 1"),
         (Change(values={"budget.gpu_hours": 5}), "gpus_per_worker is 0"),
-        (Enqueue(label="x", values={RATE: 1.0}), "lies outside space"),
+        (Enqueue(label="x", values={RATE: 1.0}), "lies outside space, 1e-05 to 0.01; choose a value within"),
         (Enqueue(label="x", values={"fipo.gama": 1.0}), "did you mean fipo.gamma?"),
     ],
 )

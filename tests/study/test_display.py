@@ -12,7 +12,7 @@ from rich.console import Console
 from study.display import Display, conclusion, time_left
 from study.results import read_study
 from study.spec import Resources
-from study.tables import as_json, costs, trial_table
+from study.tables import as_json, costs, one_line, trial_table
 
 GOOD = [0.2, 0.3, 0.4, 0.5, 0.6]
 
@@ -109,6 +109,29 @@ def test_what_was_spent_counts_running_trials_and_pruning_what_the_finished_ones
         "took 0.00139 core-hours, 500 tokens sampled in training"
     )
     assert costs(replace(results, trials=())) is None
+
+
+def test_a_racing_study_tells_the_k_of_each_accuracy_and_what_racing_saved(make_bridge, run_trial):
+    sets = [{"name": "sums_select", "path": "embedded:select", "samples": 32, "every": 5, "first_look": 8}]
+    bridge = make_bridge(
+        pruner={"name": "aime"}, metric="avg@k", trainer={"steps": 20, "evaluation": {"sets": sets}}, trials=6
+    )
+    assert costs(read_study(bridge.directory)) is None
+    run_trial(bridge, GOOD)  # five evaluations of ten problems with eight samples each
+    results = read_study(bridge.directory)
+    assert costs(results).endswith("; racing drew 400 of the 1,600 responses of whole evaluations (75% spared)")
+    assert json.loads(as_json(results))["evaluation_responses"] == {"drawn": 400, "whole": 1600}
+    assert "0.600 ±0.011 ±0.022 (k = 8)" in shown_table(bridge.directory)
+    assert "avg@32 0.600 ±0.011 ±0.022 (k = 8), length" in one_line(results, results.trials[0])
+
+
+def test_values_beside_the_space_are_shown_of_the_trial_that_has_them(make_bridge, run_trial):
+    bridge = make_bridge(enqueue=[{"label": "DAPO", "values": {"fipo.epsilon_f_high": 0.0}}])
+    run_trial(bridge, GOOD)
+    run_trial(bridge, GOOD)
+    control, sampled = read_study(bridge.directory).trials
+    assert one_line(read_study(bridge.directory), control).endswith("  not in space: fipo.epsilon_f_high 0")
+    assert sampled.beside == {} and "not in space" not in one_line(read_study(bridge.directory), sampled)
 
 
 def test_what_others_print_does_not_come_between_the_rows_of_the_live_table(bridge, capsys):
