@@ -67,6 +67,18 @@ def places(resources: Resources) -> int:
     return sum(_fit(node, needs) for node in _nodes()) or _fit(have, needs)
 
 
+def room(resources: Resources) -> int | None:
+    """How many trials fit at a time: on the connected Ray, else by the cores of this machine; None if not known."""
+    if "ray" in sys.modules:
+        import ray
+
+        if ray.is_initialized():
+            return places(resources)
+    if resources.ray_address is not None or resources.gpus_per_worker:
+        return None
+    return _fit({"CPU": float(os.cpu_count() or 1)}, _needs(resources))
+
+
 def strategy(resources: Resources) -> str:
     """How Ray is to place a trial's workers: all on one node where any is large enough, else on as few as it takes."""
     needs = _needs(resources)

@@ -141,6 +141,7 @@ def _stop(bridge: Bridge, number: int | None) -> str:
 
 
 def _change(bridge: Bridge, values: Mapping[str, Any]) -> str:
+    from study.cluster import room
     from study.settings import setting_mistakes
 
     data = bridge.spec.model_dump(mode="json")
@@ -153,7 +154,9 @@ def _change(bridge: Bridge, values: Mapping[str, Any]) -> str:
     for line in setting_mistakes(spec, controls=controls):
         raise UserError(line)
     bridge.change(spec)
-    return ", ".join(f"{key} is {value}" for key, value in values.items())
+    said = ", ".join(f"{key} is {value}" for key, value in values.items())
+    fit = room(spec.resources) if "concurrency" in values else None
+    return f"{said}; only {fit} fit at a time on what is there" if fit is not None and fit < spec.concurrency else said
 
 
 def _at_once(directory: Path, command: Stop | Change | Add | Enqueue) -> str:

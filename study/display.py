@@ -13,10 +13,13 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from study.evidence import seeds_against_settings
+from study.metric import selecting_score
 from study.results import StudyResults, TrialResult
 from study.tables import ENDED, costs, counts, one_line, planned, trial_table
 
 _PERIOD = 1.0
+_LONG_SECONDS = 10.0
+"""What takes longer than this is told when it begins."""
 
 
 class Display:
@@ -27,15 +30,21 @@ class Display:
         self._bar = Progress(TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), console=console)
         self._task = self._bar.add_task("Base model", total=1.0)
         self._said = -1
+        self._closing: set[int] = set()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+
+    def doing(self, text: str) -> None:
+        """Say what begins."""
+        self._stop_bar()
+        self._say(text)
 
     def preparing(self, fraction: float, text: str) -> None:
         """Show that the base model is `fraction` done."""
         if not self._console.is_terminal:
             if int(fraction * 10) > self._said:
                 self._said = int(fraction * 10)
-                self._console.print(f"Base model {fraction:.0%}: {text}", highlight=False, markup=False)
+                self._say(f"Base model {fraction:.0%}: {text}")
             return
         self._bar.start()
         self._bar.update(self._task, completed=fraction, description=text)
@@ -45,7 +54,9 @@ class Display:
     def running(self, directory: Path, snapshot: Callable[[], StudyResults], concurrency: int) -> None:
         """Show the trials from now on, on a thread of its own."""
         self._stop_bar()
-        self._console.print(f"Study {directory}, {concurrency} trials at a time", highlight=False, markup=False)
+        wanted = snapshot().spec.concurrency
+        why = f" (concurrency is {wanted}, and no more fit)" if wanted > concurrency else ""
+        self._say(f"Study {directory}, {concurrency} trials at a time{why}; the base model is evaluated first")
         self._thread = threading.Thread(target=self._watch, args=(snapshot, time.monotonic()), daemon=True)
         self._thread.start()
 
@@ -53,7 +64,7 @@ class Display:
         """Show the last state and stop; `reason` is why the study stopped before all was done."""
         self._halt()
         if reason is not None:
-            self._console.print(f"Stopping: {reason}", highlight=False, markup=False)
+            self._say(f"Stopping: {reason}")
 
     def _halt(self) -> None:
         self._stop.set()
@@ -94,7 +105,30 @@ class Display:
             line = one_line(results, trial)
             if trial.state in ENDED:
                 line += f"  [{counts(results)}{_left(results, started)}]"
-            self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+            self._say(line)
+        for number, line in last_evaluations(results).items():
+            if number not in self._closing:
+                self._closing.add(number)
+                self._say(line)
+
+    def _say(self, line: str) -> None:
+        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def last_evaluations(results: StudyResults) -> dict[int, str]:
+    """Which running trials are at their last step, whose evaluation draws everything, where that takes a while."""
+    name, found = results.spec.evaluation_config().sets[0].name, {}
+    for trial in results.trials:
+        if trial.state != "RUNNING" or not trial.evaluations or trial.steps_done < results.spec.steps - 1:
+            continue
+        first, last = trial.evaluations[0], trial.evaluations[-1]
+        lengths = [score.mean_length for each in (first, last) if (score := selecting_score(each, name)) is not None]
+        # The base model's is whole too, and all that had been done then. Time grows with the length of responses.
+        seconds = first.seconds * (lengths[-1] / lengths[0] if lengths and lengths[0] else 1.0)
+        seconds += (last.seconds - first.seconds) / max(last.step, 1)
+        if seconds >= _LONG_SECONDS:
+            found[trial.number] = f"trial {trial.number} is at its last step and evaluation, about {seconds:.0f} s"
+    return found
 
 
 def time_left(results: StudyResults, elapsed: float) -> float | None:
@@ -156,7 +190,8 @@ def _screen(results: StudyResults, started: float, console: Console) -> Renderab
     trials = _fitting(results, max(4, console.height - 8))
     hidden = len(results.trials) - len(trials)
     more = f", {hidden} not shown" if hidden else ""
-    last = Text(f"{counts(results)}{more}{_left(results, started)}", style="bold")
+    closing = "".join(f"; {line}" for line in last_evaluations(results).values())
+    last = Text(f"{counts(results)}{more}{_left(results, started)}{closing}", style="bold")
     return Group(trial_table(results, trials, console), last)
 
 

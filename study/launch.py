@@ -28,6 +28,9 @@ from trainer.progress import Progress
 class Watcher(Protocol):
     """Shows a launch to the user. Its methods are called on the main thread, `snapshot` on any."""
 
+    def doing(self, text: str) -> None:
+        """Something begins that takes seconds and tells nothing itself."""
+
     def preparing(self, fraction: float, text: str) -> None:
         """The base model is `fraction` done."""
 
@@ -47,7 +50,9 @@ def launch(spec: StudySpec, directory: Path, watcher: Watcher) -> StudyResults:
     """
     staging = Staging(spec, directory)
     try:
+        watcher.doing("Reading the problems and the model")
         prepare(spec, watcher.preparing)
+        watcher.doing(_ray_begins(spec))
         with _output_to(staging.log), ray_session(spec.resources) as scratch:
             places(spec.resources)
             directory = staging.publish()
@@ -66,11 +71,13 @@ def resume(directory: Path, watcher: Watcher) -> StudyResults:
     """
     directory = find_study(directory).absolute()
     spec = StudySpec.from_file(directory / "study.yaml")
+    watcher.doing(f"Taking up {directory}: reading its trials, problems and model")
     with _resumable(directory), driver_lock(directory), driving(spec, directory) as study:
         bridge = Bridge(study, spec, directory)
         if bridge.done:
             return _results(bridge)
         prepare(spec, watcher.preparing)
+        watcher.doing(_ray_begins(spec))
         with (
             (directory / "driver.log").open("a", encoding="utf-8") as log,
             _output_to(log),
@@ -88,6 +95,11 @@ def prepare(spec: StudySpec, progress: Progress) -> None:
         from trainer.base_model import ensure_base_model
 
         ensure_base_model(progress)
+
+
+def _ray_begins(spec: StudySpec) -> str:
+    address = spec.resources.ray_address
+    return "Starting Ray, which takes some seconds" if address is None else f"Connecting to Ray at {address}"
 
 
 def _run(bridge: Bridge, watcher: Watcher, scratch: Path) -> StudyResults:

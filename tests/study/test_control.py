@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 
@@ -65,6 +66,13 @@ def test_concurrency_and_budget_change_while_the_study_runs(driven):
     assert driven.spec.concurrency == written(driven).concurrency == 7
     driven.account.completed(0.6)
     assert driven.account.spent() is not None
+
+
+def test_a_concurrency_that_the_machine_does_not_reach_is_said(driven):
+    cores = os.cpu_count()
+    assert send(driven.directory, Change(values={"concurrency": cores})) == f"concurrency is {cores}"
+    said = send(driven.directory, Change(values={"concurrency": cores + 1}))
+    assert said == f"concurrency is {cores + 1}; only {cores} fit at a time on what is there"
 
 
 def test_a_stopped_trial_is_pruned_where_it_stands_and_the_study_goes_on(driven):

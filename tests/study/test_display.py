@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from study.display import Display, conclusion, time_left
+from study.display import Display, conclusion, last_evaluations, time_left
 from study.results import read_study
 from study.spec import Resources
 from study.tables import as_json, costs, one_line, trial_table
@@ -55,12 +55,39 @@ def test_a_narrow_table_leaves_out_swept_values_before_it_cuts_the_rest(bridge):
 def test_plain_lines_tell_every_change_once(bridge):
     console = Console(file=io.StringIO(), width=160)
     display = Display(console)
-    display.running(bridge.directory, lambda: read_study(bridge.directory), 2)
+    display.doing("Starting Ray")
+    display.running(bridge.directory, lambda: read_study(bridge.directory), 1)
     display.ended(None)
-    lines = console.file.getvalue().splitlines()
-    assert "2 trials at a time" in lines[0]
+    first, *lines = console.file.getvalue().splitlines()
+    assert first == "Starting Ray"
+    assert "1 trials at a time (concurrency is 2, and no more fit)" in lines[0]
     assert [line.split("  ")[1] for line in lines[1:]] == ["COMPLETE", "PRUNED at step 5", "RUNNING"]
     assert "2 of 4 trials" in lines[1]
+
+
+def test_a_last_evaluation_that_takes_a_while_is_told_once_when_it_begins(make_bridge, run_trial):
+    bridge = make_bridge()
+    run_trial(bridge, GOOD[:4], finish=False)  # evaluated at steps 0 to 15, the last written step being the 15th
+    results = read_study(bridge.directory)
+    assert last_evaluations(results) == {}
+    (trial,) = results.trials
+    with (trial.directory / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 19}\n')
+    slow = [each.model_copy(update={"seconds": each.seconds + 9}) for each in trial.evaluations]
+    score = slow[-1].scores[0].model_copy(update={"mean_length": 60.0})  # three times as long as at first
+    slow[-1] = slow[-1].model_copy(update={"scores": (score,)})
+    results = replace(results, trials=(replace(trial, evaluations=tuple(slow)),))
+    assert last_evaluations(results) == {0: "trial 0 is at its last step and evaluation, about 28 s"}
+    console = Console(file=io.StringIO(), width=160)
+    display = Display(console)
+    display.running(bridge.directory, lambda: results, 2)
+    display.ended(None)
+    assert console.file.getvalue().count("about 28 s") == 1
+    console = Console(file=io.StringIO(), width=160, force_terminal=True)
+    display = Display(console)
+    display.running(bridge.directory, lambda: results, 2)
+    display.ended(None)
+    assert "about 28 s" in console.file.getvalue()
 
 
 def test_time_left_counts_what_is_still_to_do(bridge):

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import polars
 import pytest
+from rich.console import Console
 
 from study.check import load_spec
 from study.cli import main
 from study.directory import Staging
+from study.display import Display
 from study.launch import prepare, resume
 from study.lock import driver, driver_lock
 from trainer.errors import UserError
@@ -42,7 +45,7 @@ def test_a_study_on_a_full_disk_is_not_taken_up_in_one_line(make_spec, tmp_path,
     directory = staging.publish()
     staging.discard()
     with full_disk(), pytest.raises(UserError, match="File too large; mend that, and go on with: fipo resume"):
-        resume(directory, None)
+        resume(directory, Display(Console(file=io.StringIO())))
     assert driver(directory) is None
 
 
