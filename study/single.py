@@ -19,7 +19,7 @@ DEFAULT_PARENT = Path("runs")
 
 
 def run(path: Path, directory: Path) -> Iterator[str]:
-    """Train the config in `path` into `directory` and yield one line per evaluated set, when it is evaluated.
+    """Train the config in `path` into `directory` and yield what begins, and a line for each set when it is evaluated.
 
     Raises:
         UserError: the config is not valid, `directory` exists, or something it names is missing.
@@ -37,6 +37,7 @@ def run(path: Path, directory: Path) -> Iterator[str]:
     except OSError as error:
         raise UserError(f"--out {directory}: cannot be made ({error.strerror}); choose another directory") from None
     write_or_refuse(directory / "config.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+    yield f"Loading {config.model.path}, which is evaluated before the first step"
     for evaluation in train(config, directory):
         assert isinstance(evaluation, Evaluation), "only a study races"
         for score in evaluation.scores:

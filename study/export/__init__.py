@@ -78,6 +78,8 @@ class Export:
     """None for a directory (`hf`)."""
     gaps: tuple[Gap, ...] = ()
     """What was approximated."""
+    elsewhere: tuple[str, ...] = ()
+    """How far it is from where its values were found."""
 
 
 def prepare(
@@ -158,6 +160,7 @@ def summary(results: StudyResults, exports: list[Export]) -> Iterator[str]:
         yield f"{export.path}: trial {export.trial.number}, {results.metric_name} {score}"
         for gap in export.gaps:
             yield f"  approximated {gap.ours}: {gap.taken}"
+        yield from (f"  {line}" for line in export.elsewhere)
     if then := TARGETS[exports[0].target].then:
         yield then.format(shlex.quote(str(exports[0].path)))
 
@@ -172,12 +175,13 @@ def _prepared(
         return Export(path, trial, target, report.report(results, trial))
     recipe = make_recipe(results, trial, preset=preset)
     if target == "yaml":
-        return Export(path, trial, target, trainer_yaml.render(recipe, provenance(results, trial) + list(recipe.notes)))
+        text = trainer_yaml.render(recipe, provenance(results, trial) + list(recipe.notes))
+        return Export(path, trial, target, text, elsewhere=recipe.elsewhere)
     _, gaps = TRAINERS[target](recipe, ())
     settle(gaps, target=target, approximate=approximate)
     header = provenance(results, trial) + differences(gaps, recipe.notes, target)
     text, gaps = TRAINERS[target](recipe, header)
-    return Export(path, trial, target, text, tuple(gaps))
+    return Export(path, trial, target, text, tuple(gaps), recipe.elsewhere)
 
 
 def _free(out: Path) -> Path:

@@ -8,6 +8,7 @@ from study.environment import environment, noted_environment
 from study.export.gaps import Gap
 from study.export.recipe import trial_config
 from study.export.selection import no_estimate, split_half
+from study.export.transfer import tuned_on
 from study.metric import metric_value, selecting_score
 from study.results import StudyResults, TrialResult
 from study.tables import label
@@ -27,7 +28,7 @@ def provenance(results: StudyResults, trial: TrialResult) -> list[str]:
         f"state {trial.state} at step {trial.steps_done} of {config.steps}{stopped}{ended}",
         f"sampled: {sampled}",
         f"seeds: training {config.seed}, sampler {results.spec.seed} ({results.spec.sampler.name})",
-        f"model {config.model.path}, training data {config.data.train}",
+        f"{tuned_on(trial, config)}; training data {config.data.train}",
         *score_lines(results, trial),
         *selection_lines(results, trial),
         f"trained with {trained_with(results)}",

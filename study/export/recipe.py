@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from study.export.transfer import moved
 from study.results import StudyResults, TrialResult
 from study.spec import get_dotted
 from trainer.config import TrainerConfig
@@ -47,6 +48,8 @@ class Recipe:
     machines: Machines
     notes: tuple[str, ...] = ()
     """For the top of the file."""
+    elsewhere: tuple[str, ...] = ()
+    """Those of them that say how far this is from where the values were found; for the user's eyes at once."""
 
     @property
     def minibatches(self) -> int:
@@ -90,7 +93,8 @@ def make_recipe(results: StudyResults, trial: TrialResult, *, preset: str | None
         f"not carried over: {key} = {get_dotted(own, key)} of the trial; {get_dotted(config, key)} is the preset's"
         for key in left
     ]
-    return Recipe(config, f"{name}-{preset}", MACHINES.get(preset, Machines()), tuple(notes))
+    elsewhere = tuple(moved(trial, own, config))
+    return Recipe(config, f"{name}-{preset}", MACHINES.get(preset, Machines()), (*notes, *elsewhere), elsewhere)
 
 
 def require_outside(recipe: Recipe, target: str) -> None:

@@ -16,6 +16,7 @@ from study.export.provenance import provenance, selection_lines
 from study.export.recipe import trial_config
 from study.export.script import plain
 from study.export.tables import published
+from study.export.transfer import tuned_on
 from study.metric import selecting_score
 from study.results import StudyResults, TrialResult
 from study.space import describe
@@ -185,6 +186,8 @@ def _noise(results: StudyResults, trial: TrialResult) -> list[str]:
             "No configuration was trained with a second seed, so trials may differ by luck alone; `replicas` in a"
             " study's spec trains the best ones again."
         )
+    where = _sentence(tuned_on(trial, trial_config(trial)))
+    lines.append(f"{where}. With another model or other lengths the half-life is to be found again.")
     return [plain(line) for line in lines]
 
 

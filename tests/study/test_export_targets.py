@@ -16,7 +16,7 @@ import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from study.export import TARGETS, prepare, write
+from study.export import TARGETS, prepare, summary, write
 from study.export.hf import model_card
 from study.spec import Resources
 from tests.study.exported import PAPER, make_results
@@ -272,6 +272,32 @@ def test_a_preset_brings_the_scale_and_the_trial_its_fipo_settings(export, tmp_p
     assert config.actor_rollout_ref.actor.optim.lr == 1e-6
     assert config.actor_rollout_ref.actor.fsdp_config.optimizer_offload is True  # the engine takes 80 %
     assert "only the fipo settings are the trial's" in text
+
+
+@pytest.mark.parametrize("target", ["verl", "yaml"])
+def test_a_scale_at_which_nothing_was_tuned_is_said_in_the_file_and_at_once(tmp_path, target):
+    results = make_results(tmp_path / "study", [PAPER], embedded=True)  # 900 tokens on average
+    options = {"preset": "qwen2.5_32b", "approximate": True, "out": tmp_path / "out"}
+    exports = prepare(results, target, **options)
+    said = [line.strip() for line in summary(results, exports)]
+    for line in (
+        "NOT TUNED AT THIS SCALE: the fipo values were tuned on model embedded, responses of at most 64 tokens, 900.0"
+        " on average: a half-life of 32 tokens is 0.036 of one.",
+        "Here Qwen/Qwen2.5-32B writes up to 20,480 tokens, of which that half-life is 0.0016. Nothing says that they"
+        " are the best here as well: sweep fipo.half_life and the epsilon_f bounds at this scale before a long run.",
+    ):  # fmt: skip
+        assert line in said
+        assert line in re.sub("\n# *", " ", exports[0].text)
+
+
+def test_nothing_is_said_of_scale_where_it_is_the_same_or_of_a_half_life_that_weighs_nothing(tmp_path):
+    results = make_results(tmp_path / "study", [PAPER, PAPER | {"fipo.epsilon_f_high": 0.0}])
+    for number in (0, 1):
+        (one,) = prepare(results, "yaml", number=number, preset="qwen2.5_7b_math", out=tmp_path / "out")
+        assert one.elsewhere == ()
+        assert ("a half-life of 32 tokens" in re.sub("\n# *", " ", one.text)) is (number == 0)
+    (one,) = prepare(results, "yaml", number=1, preset="qwen2.5_32b", out=tmp_path / "out")
+    assert "writes up to 20,480 tokens. Nothing says" in one.elsewhere[1]
 
 
 @pytest.mark.parametrize(("workers", "machines"), [(1, (1, 1)), (8, (1, 8)), (12, (2, 6)), (16, (2, 8)), (9, (3, 3))])
