@@ -56,7 +56,7 @@ class Display:
         self._stop_bar()
         wanted = snapshot().spec.concurrency
         why = f" (concurrency is {wanted}, and no more fit)" if wanted > concurrency else ""
-        self._say(f"Study {directory}, {concurrency} trials at a time{why}; the base model is evaluated first")
+        self._say(f"Study {directory}, {concurrency} trials at a time{why}; each loads its model first")
         self._thread = threading.Thread(target=self._watch, args=(snapshot, time.monotonic()), daemon=True)
         self._thread.start()
 
@@ -106,17 +106,17 @@ class Display:
             if trial.state in ENDED:
                 line += f"  [{counts(results)}{_left(results, started)}]"
             self._say(line)
-        for number, line in last_evaluations(results).items():
+        for number, seconds in last_evaluations(results).items():
             if number not in self._closing:
                 self._closing.add(number)
-                self._say(line)
+                self._say(_closing(number, seconds))
 
     def _say(self, line: str) -> None:
         self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-def last_evaluations(results: StudyResults) -> dict[int, str]:
-    """Which running trials are at their last step, whose evaluation draws everything, where that takes a while."""
+def last_evaluations(results: StudyResults) -> dict[int, float]:
+    """Running trials at their last step, whose evaluation draws everything, and its seconds where they are many."""
     name, found = results.spec.evaluation_config().sets[0].name, {}
     for trial in results.trials:
         if trial.state != "RUNNING" or not trial.evaluations or trial.steps_done < results.spec.steps - 1:
@@ -127,8 +127,12 @@ def last_evaluations(results: StudyResults) -> dict[int, str]:
         seconds = first.seconds * (lengths[-1] / lengths[0] if lengths and lengths[0] else 1.0)
         seconds += (last.seconds - first.seconds) / max(last.step, 1)
         if seconds >= _LONG_SECONDS:
-            found[trial.number] = f"trial {trial.number} is at its last step and evaluation, about {seconds:.0f} s"
+            found[trial.number] = seconds
     return found
+
+
+def _closing(number: int, seconds: float) -> str:
+    return f"trial {number} is at its last step and evaluation, about {seconds:.0f} s"
 
 
 def time_left(results: StudyResults, elapsed: float) -> float | None:
@@ -183,6 +187,7 @@ def _left(results: StudyResults, started: float) -> str:
     left = time_left(results, time.monotonic() - started)
     if left is None or sum(trial.state in ENDED for trial in results.trials) >= planned(results):
         return ""
+    left = max(left, *last_evaluations(results).values(), 0.0)
     return f", about {left / 60:.0f} min left" if left >= 90 else f", about {left:.0f} s left"
 
 
@@ -190,7 +195,7 @@ def _screen(results: StudyResults, started: float, console: Console) -> Renderab
     trials = _fitting(results, max(4, console.height - 8))
     hidden = len(results.trials) - len(trials)
     more = f", {hidden} not shown" if hidden else ""
-    closing = "".join(f"; {line}" for line in last_evaluations(results).values())
+    closing = "".join(f"; {_closing(*each)}" for each in last_evaluations(results).items())
     last = Text(f"{counts(results)}{more}{_left(results, started)}{closing}", style="bold")
     return Group(trial_table(results, trials, console), last)
 

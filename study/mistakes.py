@@ -19,6 +19,14 @@ from trainer.errors import UserError
 
 _TYPES = ("uniform", "log-uniform", "int", "choice", "grid")
 _SYNONYMS = {"float": "uniform", "categorical": "choice", "integer": "int", "log": "log-uniform"}
+_SHAPES = {
+    "model_type": "{key} = {value}: a mapping belongs here; write {{key: value, ...}}",
+    "dict_type": "{key} = {value}: a mapping belongs here; write {{key: value, ...}}",
+    "tuple_type": "{key} = {value}: a list belongs here; write [{value}]",
+    "too_short": "{key} is empty; give at least one",
+    "invalid_key": "{key} is no word, as YAML reads it; write it in quotes",
+}
+"""What pydantic says in the words of Python."""
 _MEMBERS = (("bool",), ("int",), ("float",), ("str",))
 """What pydantic adds to the place of an error for each kind of value that was tried."""
 
@@ -81,14 +89,21 @@ def _line(model: type[BaseModel], error: ErrorDetails) -> str:
     if model is TrainerConfig and isinstance(value, dict) and "type" in value and error["type"] != "extra_forbidden":
         key = ".".join(map(str, place))
         return f"{key} = {flow(value)}: trainer holds one value for each key; move it to space, as {key}"
+    if error["type"] in _SHAPES:
+        return _SHAPES[error["type"]].format(key=_key(place), value=flow(value))
     single = InitErrorDetails(type=error["type"], loc=place, input=value, ctx=error.get("ctx", {}))
     return _explain(model, ValidationError.from_exception_data(model.__name__, [single]))
 
 
+def _key(place: tuple[Any, ...]) -> str:
+    """The key at `place` as a person wrote it: pydantic puts the type of a distribution after its key."""
+    tag = 2 if place[0] == "space" else len(place)
+    return ".".join(map(str, (*place[:tag], *place[tag + 1 :])))
+
+
 def _no_plain_value(place: tuple[Any, ...], value: Any) -> str:
     """What stands where a number, a word, true or false belongs."""
-    tag = 2 if place[0] == "space" else len(place)  # the type of a distribution, which pydantic puts after its key
-    key = ".".join(map(str, (*place[:tag], *place[tag + 1 :])))
+    key = _key(place)
     if isinstance(value, dict) and value and isinstance(place[-1], str):
         return f"{key} = {flow(value)} is nested; write its keys with dots, {_dotted(str(place[-1]), value)}"
     return f"{key} = {flow(value)}: allowed is one number, word, true or false; change it"

@@ -95,6 +95,12 @@ class Notify(Frozen):
     on: tuple[Literal["best", "failed", "finished"], ...] = ("best", "failed", "finished")
     """Events: a trial completed better than all before, a trial or the study itself failed, the study has ended."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _unquoted_on(cls, data: Any) -> Any:
+        """YAML 1.1 reads the key ``on`` without quotes as true."""
+        return {"on" if key is True else key: each for key, each in data.items()} if isinstance(data, dict) else data
+
 
 class Wandb(Frozen):
     """Weights & Biases, through Ray Tune's callback; the key is wandb's own (`wandb login` or WANDB_API_KEY)."""

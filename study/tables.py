@@ -141,7 +141,7 @@ def costs(results: StudyResults) -> str | None:
     if (spared := spared_by_pruning(results)) is not None:
         text += f"; pruning spared {spared:.0%} of the finished trials' steps"
     if (drawn := drawn_by_racing(results)) is not None:
-        text += f"; racing drew {drawn[0]:,} of the {drawn[1]:,} responses of whole evaluations"
+        text += f"; racing evaluations drew {drawn[0]:,} of the {drawn[1]:,} responses of whole ones"
         text += f" ({1 - drawn[0] / drawn[1]:.0%} spared)" if drawn[1] else ""
     return text
 

@@ -23,7 +23,12 @@ SHIPPED = sorted((Path(__file__).parents[2] / "search_spaces").glob("*.yaml"))
         ({"trials": 0}, ["trials = 0", "greater than or equal to 1"]),
         ({"metric": "avg@32"}, ["metric = 'avg@32'", "avg@k"]),
         ({"name": "../x"}, ["name = '../x'"]),
-        ({"space": {}}, ["space = {}"]),
+        ({"space": {}}, ["space is empty; give at least one"]),
+        ({"trainer": 5}, ["trainer = 5: a mapping belongs here"]),
+        ({"budget": 5}, ["budget = 5: a mapping belongs here"]),
+        ({"trainer": {"model": "gpt2"}}, ["trainer: model = gpt2: a mapping belongs here"]),
+        ({"space": {"fipo.gamma": {"type": "choice", "values": 3}}}, ["space.fipo.gamma.values = 3: a list", "[3]"]),
+        ({"budget": {5: 3}}, ["budget.5 is no word, as YAML reads it; write it in quotes"]),
         ({"space": {"fipo.gama": UNIT}}, ["fipo.gama", "did you mean fipo.gamma?"]),
         ({"space": {"gamma": UNIT}}, ["gamma", "did you mean fipo.gamma?"]),
         ({"space": {"fipo": UNIT}}, ["fipo is a group", "fipo.gamma"]),
@@ -211,6 +216,12 @@ def test_the_checked_spec_is_complete_and_reads_back_equal(spec_file, tmp_path):
     assert set(spec.trainer) == set(TrainerConfig.model_fields)
     assert set(spec.pruner.options) == {"n_startup_trials", "n_warmup_steps", "interval_steps", "n_min_trials"}
     assert "learning_rate" not in spec.trainer["optimizer"]  # swept: it has no fixed value
+
+
+def test_the_key_on_needs_no_quotes(spec_file):
+    path = spec_file()
+    path.write_text(path.read_text() + "notify: {webhook: http://127.0.0.1:9, on: [best]}\n")
+    assert load_spec(path).notify.on == ("best",)
 
 
 def test_choices_are_typed_as_the_trainer_reads_them(make_spec):
