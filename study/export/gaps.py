@@ -49,7 +49,9 @@ def half_life(config: TrainerConfig, gaps: list[Gap]) -> float:
     """
     fipo = config.fipo
     if fipo.gamma is None:
-        return fipo.half_life if fipo.half_life is not None else -1.0 / math.log2(fipo.discount)
+        if fipo.half_life is not None:
+            return fipo.half_life
+        return round(-1.0 / math.log2(fipo.discount), 9)  # the default is a whole number, which the logarithm is not
     if 0.0 < fipo.gamma < 1.0:
         return -1.0 / math.log2(fipo.gamma)
     tau = 0.05 if fipo.gamma == 0.0 else float(1000 * config.rollout.max_response_length)

@@ -132,3 +132,7 @@ def test_a_half_life_gives_gamma_back(gamma):
     config = TrainerConfig.model_validate({"fipo": {"gamma": gamma}})
     assert math.isclose(2.0 ** (-1.0 / half_life(config, gaps)), gamma, rel_tol=1e-9)
     assert not gaps
+
+
+def test_the_default_half_life_is_written_as_the_number_it_is():
+    assert half_life(TrainerConfig(), []) == 32.0
