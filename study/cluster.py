@@ -52,19 +52,25 @@ def ray_session(resources: Resources) -> Iterator[Path]:
 
 
 def places(resources: Resources) -> int:
-    """How many trials fit on the connected Ray at a time. Raises UserError when not even one does."""
+    """How many trials fit on the connected Ray at a time: 0 while a node that they need is lost."""
+    import ray
+
+    needs = _needs(resources)
+    return sum(_fit(node, needs) for node in _nodes()) or _fit(ray.cluster_resources(), needs)
+
+
+def require_place(resources: Resources) -> None:
+    """Raise UserError when not even one trial fits on the connected Ray."""
     import ray
 
     have = ray.cluster_resources()
-    needs = _needs(resources)
-    for name, need in needs.items():
+    for name, need in _needs(resources).items():
         if need > have.get(name, 0):
             raise UserError(
                 f"resources.workers = {resources.workers} with {need / resources.workers:g} {name} each need {need:g}"
                 f" {name}, and there are {have.get(name, 0):g} here; lower them, or set resources.ray_address to a"
                 " larger cluster"
             )
-    return sum(_fit(node, needs) for node in _nodes()) or _fit(have, needs)
 
 
 def room(resources: Resources) -> int | None:

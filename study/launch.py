@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from study.bridge import Bridge, StudyAborted
 from study.check import trainer_configs
-from study.cluster import places, ray_session
+from study.cluster import places, ray_session, require_place
 from study.directory import Staging
 from study.environment import note_environment
 from study.files import file_mistakes
@@ -54,7 +54,7 @@ def launch(spec: StudySpec, directory: Path, watcher: Watcher) -> StudyResults:
         prepare(spec, watcher.preparing)
         watcher.doing(_ray_begins(spec))
         with _output_to(staging.log), ray_session(spec.resources) as scratch:
-            places(spec.resources)
+            require_place(spec.resources)
             directory = staging.publish()
             with _resumable(directory), driver_lock(directory), driving(spec, directory) as study:
                 return _run(Bridge(study, spec, directory), watcher, scratch)
@@ -83,6 +83,7 @@ def resume(directory: Path, watcher: Watcher) -> StudyResults:
             _output_to(log),
             ray_session(spec.resources) as scratch,
         ):
+            require_place(spec.resources)
             return _run(bridge, watcher, scratch)
 
 

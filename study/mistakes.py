@@ -14,7 +14,7 @@ from pydantic_core import ErrorDetails, InitErrorDetails
 
 from study.spec import set_dotted
 from trainer.config import TrainerConfig
-from trainer.config_file import _explain
+from trainer.config_file import explain
 from trainer.errors import UserError
 
 _TYPES = ("uniform", "log-uniform", "int", "choice", "grid")
@@ -92,7 +92,7 @@ def _line(model: type[BaseModel], error: ErrorDetails) -> str:
     if error["type"] in _SHAPES:
         return _SHAPES[error["type"]].format(key=_key(place), value=flow(value))
     single = InitErrorDetails(type=error["type"], loc=place, input=value, ctx=error.get("ctx", {}))
-    return _explain(model, ValidationError.from_exception_data(model.__name__, [single]))
+    return explain(model, ValidationError.from_exception_data(model.__name__, [single]))
 
 
 def _key(place: tuple[Any, ...]) -> str:

@@ -50,10 +50,10 @@ def validate(model: type[Model], data: dict[str, Any], *, source: str) -> Model:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        raise UserError(f"{source}: {_explain(model, error)}") from None
+        raise UserError(f"{source}: {explain(model, error)}") from None
 
 
-def _explain(model: type[BaseModel], error: ValidationError) -> str:
+def explain(model: type[BaseModel], error: ValidationError) -> str:
     first = error.errors()[0]
     parts, inner = _walk(model, first["loc"])
     key = ".".join(parts)  # empty for a validator on the whole model

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from study.cluster import places, strategy
+from study.cluster import places, require_place, strategy
 from study.results import read_study
 from study.spec import Resources
 from trainer.base_model import ensure_base_model
@@ -78,6 +78,8 @@ def test_a_trial_over_two_nodes_goes_on_after_one_of_them_died(tmp_path: Path, c
         until(lambda: directory.exists() and read_study(directory).trials and evaluated() >= 3, driver)
         before = evaluated()
         cluster.remove_node(cluster.list_all_nodes()[-1], allow_graceful=False)
+        time.sleep(5)  # the driver meets a cluster on which no trial fits, and waits for one
+        assert driver.poll() is None
         cluster.add_node(num_cpus=1)
         said, complaint = driver.communicate(timeout=300)
     finally:
@@ -97,8 +99,9 @@ def test_a_trial_is_kept_on_one_node_where_it_fits_and_spread_where_it_does_not(
     with ray.init(address=cluster.address, logging_level="error", log_to_driver=False):
         assert (strategy(alone), places(alone)) == ("STRICT_PACK", 2)
         assert (strategy(both), places(both)) == ("PACK", 1)
+        assert places(Resources(workers=3)) == 0  # as when a node is lost: a running study waits for another
         with pytest.raises(UserError, match="there are 2 here; lower them"):
-            places(Resources(workers=3))
+            require_place(Resources(workers=3))
 
 
 def test_a_trial_that_fits_nowhere_is_refused_with_what_there_is(tmp_path: Path, cluster) -> None:
