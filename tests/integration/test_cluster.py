@@ -62,6 +62,8 @@ def until(condition, driver: subprocess.Popen[str]) -> None:
 
 
 def test_a_trial_over_two_nodes_goes_on_after_one_of_them_died(tmp_path: Path, cluster) -> None:
+    import ray
+
     trainer = SPEC["trainer"] | {"model": {"path": str(ensure_base_model())}}
     resources = {"workers": 2, "ray_address": cluster.address}
     (tmp_path / "spec.yaml").write_text(yaml.safe_dump(SPEC | {"trainer": trainer, "resources": resources}))
@@ -78,7 +80,9 @@ def test_a_trial_over_two_nodes_goes_on_after_one_of_them_died(tmp_path: Path, c
         until(lambda: directory.exists() and read_study(directory).trials and evaluated() >= 3, driver)
         before = evaluated()
         cluster.remove_node(cluster.list_all_nodes()[-1], allow_graceful=False)
-        time.sleep(5)  # the driver meets a cluster on which no trial fits, and waits for one
+        with ray.init(address=cluster.address, logging_level="error", log_to_driver=False):
+            until(lambda: places(Resources(workers=2)) == 0, driver)
+        time.sleep(5)  # the driver meets a cluster on which no trial fits, and waits for a node
         assert driver.poll() is None
         cluster.add_node(num_cpus=1)
         said, complaint = driver.communicate(timeout=300)

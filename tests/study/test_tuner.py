@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import struct
@@ -113,6 +114,14 @@ def test_a_failing_trial_is_told_as_fail_and_the_study_goes_on(make_bridge, tune
     assert reasons[1] == reasons[2] == f"{tuner.DIED} more often than resources.retries allows; see driver.log"
     assert reasons[3] == "avg@k is nan at step 10"
     assert reasons[4] == "ended after step 5 of 20"
+
+
+def test_a_study_waits_while_no_trial_fits(make_bridge, tuner, tmp_path):
+    """As when a cluster has lost a node."""
+    bridge = make_bridge(trials=2, space=RATE, enqueue=controls(1e-4, 1e-4), pruner={"name": "none"})
+    room = itertools.chain([0] * 5, [1] * 8, [0] * 5, itertools.repeat(1))
+    tuner.run_trials(bridge, trainable(), concurrency=lambda: next(room), scratch=tmp_path)
+    assert [trial.state.name for trial in states(bridge).values()] == ["COMPLETE", "COMPLETE"]
 
 
 def test_trials_that_always_fail_end_at_the_cap(make_bridge, tuner, tmp_path):
