@@ -13,6 +13,7 @@ import shutil
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -138,6 +139,14 @@ class Bridge:
         running = self._running[number]
         if running.fail_reason is None:
             running.fail_reason = " ".join(reason.split())
+
+    def died(self, number: int) -> None:
+        """A process of the trial died. It is counted and told; whether the trial goes on is for others to decide."""
+        running = self._running[number]
+        running.trial.set_user_attr("deaths", times := running.trial.user_attrs.get("deaths", 0) + 1)
+        text = f"trial {number} lost a process after step {max(running.last_step, 0)} ({times} so far)"
+        print(f"{datetime.now().astimezone().isoformat(timespec='seconds')} {text}", flush=True)
+        self.notifier.tell("lost", text, trial=number)
 
     def stop(self, number: int) -> None:
         """Have a trial stop within seconds. It ends as PRUNED where it stands, by hand."""

@@ -228,7 +228,7 @@ PLACES_HELP = "Studies, directories of studies, or URLs of Optuna storages; seve
 def dashboard(
     places: Annotated[list[str] | None, typer.Argument(metavar="PLACE...", help=PLACES_HELP)] = None,
     host: Annotated[str, typer.Option(help="Address to listen on. The default is this machine only.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8501,
+    port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 8501,
 ) -> None:
     """Browse studies in the web browser, also while they run. Ctrl-C ends it."""
     # -P: what lies in the directory where the user stands must not be taken for a library.

@@ -43,8 +43,12 @@ def ray_session(resources: Resources) -> Iterator[Path]:
                 ray.init(address=resources.ray_address, **options)
         except (ConnectionError, ValueError, RuntimeError) as error:
             line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            where = f"resources.ray_address = {resources.ray_address!r}" if resources.ray_address else "local Ray"
-            raise UserError(f"{where}: did not start ({line}); check the address and driver.log") from None
+            if resources.ray_address is None:
+                raise UserError(f"local Ray: did not start ({line}); see driver.log") from None
+            raise UserError(
+                f"resources.ray_address = {resources.ray_address!r}: no connection ({line}); check the address, and if"
+                " the cluster was started with RAY_AUTH_MODE=token, set that and its RAY_AUTH_TOKEN here too"
+            ) from None
         try:
             yield scratch
         finally:

@@ -24,8 +24,10 @@ from trainer.records import write_atomic
 if TYPE_CHECKING:
     from study.bridge import Bridge
 
-LIVE = ("trials", "concurrency", "budget", "notify", "replicas")
-"""Keys of a spec that may change while the study runs: none of them makes trials incomparable."""
+LATER = ("resources.ray_address", "resources.retries")
+"""Keys of a spec that its next driver reads, as after a move to another cluster."""
+LIVE = ("trials", "concurrency", "budget", "notify", "replicas", *LATER)
+"""Keys of a spec that may change once the study has begun: none of them makes trials incomparable."""
 _PATIENCE_SECONDS = 30.0
 
 
@@ -146,7 +148,7 @@ def _change(bridge: Bridge, values: Mapping[str, Any]) -> str:
 
     data = bridge.spec.model_dump(mode="json")
     for key, value in values.items():
-        if key.split(".")[0] not in LIVE:
+        if key.split(".")[0] not in LIVE and key not in LIVE:
             raise UserError(f"{key} = {value}: cannot change once a study has begun; allowed: {', '.join(LIVE)}")
         set_dotted(data, key, value)
     spec = validate(StudySpec, data, source="set")
@@ -154,7 +156,9 @@ def _change(bridge: Bridge, values: Mapping[str, Any]) -> str:
     for line in setting_mistakes(spec, controls=controls):
         raise UserError(line)
     bridge.change(spec)
-    said = ", ".join(f"{key} is {value}" for key, value in values.items())
+    said = ", ".join(
+        f"{key} is {value}" + ", from the next resume on" * (key in LATER) for key, value in values.items()
+    )
     fit = room(spec.resources) if "concurrency" in values else None
     return f"{said}; only {fit} fit at a time on what is there" if fit is not None and fit < spec.concurrency else said
 

@@ -83,7 +83,7 @@ class Display:
 
     def _watch(self, snapshot: Callable[[], StudyResults], started: float) -> None:
         if not self._console.is_terminal:
-            shown: dict[int, str] = {}
+            shown: dict[int, tuple[str, int]] = {}
             while not self._stop.wait(_PERIOD):
                 self._print_changes(snapshot(), shown, started)
             self._print_changes(snapshot(), shown, started)
@@ -96,12 +96,13 @@ class Display:
                 if stopping:
                     return
 
-    def _print_changes(self, results: StudyResults, shown: dict[int, str], started: float) -> None:
+    def _print_changes(self, results: StudyResults, shown: dict[int, tuple[str, int]], started: float) -> None:
         for trial in results.trials:
             sampled = len(trial.params) == len(results.spec.space)  # not yet in the moment it is asked for
-            if trial.state == "WAITING" or not sampled or shown.get(trial.number) == trial.state:
+            news = trial.state, trial.deaths
+            if trial.state == "WAITING" or not sampled or shown.get(trial.number) == news:
                 continue
-            shown[trial.number] = trial.state
+            shown[trial.number] = news
             line = one_line(results, trial)
             if trial.state in ENDED:
                 line += f"  [{counts(results)}{_left(results, started)}]"

@@ -170,8 +170,12 @@ def terminated_as_interrupt() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # A terminal that is gone too, unless the user has said otherwise (nohup).
+    ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    signals = (signal.SIGTERM,) if ignored else (signal.SIGTERM, signal.SIGHUP)
+    previous = [signal.signal(each, signal.default_int_handler) for each in signals]
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for each, handler in zip(signals, previous, strict=True):
+            signal.signal(each, handler)

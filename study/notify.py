@@ -25,7 +25,7 @@ class Notifier:
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="notify")
 
     def tell(self, event: str, text: str, **numbers: Any) -> None:
-        """Send `event` (best, failed or finished) unless it is not asked for. Returns at once."""
+        """Send `event` (best, lost, failed or finished) unless it is not asked for. Returns at once."""
         if self.settings is not None and event in self.settings.on:
             message = {"event": event, "text": text, **self._study, **numbers}
             self._pool.submit(self._send, self.settings, json.dumps(message))

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from study.budget import NOTHING, Usage, usage_of
+from study.budget import NOTHING, Usage, usage, usage_of
 from study.directory import DEFAULT_PARENT, trial_directory
 from study.evidence import Evidence, evidence
 from study.lock import Driver, driver
@@ -55,7 +55,9 @@ class TrialResult:
     confirms: int | None = None
     """The trial whose configuration this one trains again with another seed."""
     usage: Usage = NOTHING
-    """What the trial took, known at its end."""
+    """What the trial has taken, up to its newest evaluation."""
+    deaths: int = 0
+    """How often a process of it died, so that it was started again from its checkpoint."""
     beside: dict[str, float | int | str | bool] = field(default_factory=dict)
     """Values that it was given for keys that the space does not have: a control's, or the seed of a confirmation."""
 
@@ -116,7 +118,7 @@ def read_study(directory: Path) -> StudyResults:
 
 def collect(directory: Path, spec: StudySpec, trials: Iterable[FrozenTrial]) -> StudyResults:
     """The results of a study whose Optuna trials are at hand."""
-    found = tuple(_result(directory, each) for each in trials)
+    found = tuple(_result(spec, directory, each) for each in trials)
     return StudyResults(directory=directory, spec=spec, trials=found, driver=driver(directory))
 
 
@@ -127,11 +129,12 @@ def read_metrics(trial: TrialResult) -> polars.DataFrame:
     return polars.DataFrame(read_lines(trial.directory / "metrics.jsonl"), infer_schema_length=None)
 
 
-def _result(directory: Path, trial: FrozenTrial) -> TrialResult:
+def _result(spec: StudySpec, directory: Path, trial: FrozenTrial) -> TrialResult:
     from study.aime_pruner import REASON  # a word, of a file that imports optuna
 
     attributes = trial.user_attrs
     own = directory / trial_directory(trial.number)
+    evaluations = _evaluations(own, _stamp(own / "evaluations.jsonl"))
     return TrialResult(
         number=trial.number,
         state=trial.state.name,
@@ -143,13 +146,22 @@ def _result(directory: Path, trial: FrozenTrial) -> TrialResult:
         stop_reason=attributes.get("stop_reason"),
         pruner_reason=attributes.get(REASON),
         confirms=attributes.get(CONFIRMS),
-        usage=usage_of(trial),
+        usage=_usage(spec, trial, evaluations),
+        deaths=attributes.get("deaths", 0),
         beside=attributes.get("fixed", {}),
         started=trial.datetime_start,
         ended=trial.datetime_complete,
         directory=own,
-        evaluations=_evaluations(own, _stamp(own / "evaluations.jsonl")),
+        evaluations=evaluations,
     )
+
+
+def _usage(spec: StudySpec, trial: FrozenTrial, evaluations: tuple[Evaluation, ...]) -> Usage:
+    """What the driver has recorded at the trial's end; before, what it had taken at its newest evaluation."""
+    known = usage_of(trial)
+    if known.seconds or not evaluations:
+        return known
+    return usage(spec.resources, seconds=evaluations[-1].seconds, tokens=evaluations[-1].tokens)
 
 
 def _stamp(path: Path) -> tuple[int, int]:

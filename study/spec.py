@@ -92,8 +92,9 @@ class Notify(Frozen):
     """A program and its arguments, run without a shell; it gets the JSON on standard input."""
     webhook: str | None = None
     """URL that the JSON is posted to. `$NAME` is read from the environment, so that secrets stay out of this file."""
-    on: tuple[Literal["best", "failed", "finished"], ...] = ("best", "failed", "finished")
-    """Events: a trial completed better than all before, a trial or the study itself failed, the study has ended."""
+    on: tuple[Literal["best", "lost", "failed", "finished"], ...] = ("best", "lost", "failed", "finished")
+    """Events: a trial completed better than all before, it lost a process (killed, or with its node) and is started
+    again, a trial or the study itself failed, the study has ended."""
 
     @model_validator(mode="before")
     @classmethod

@@ -10,7 +10,6 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from study.budget import usage
 from study.metric import metric_value, selecting_score
 from study.results import StudyResults, TrialResult
 from study.spec import StudySpec
@@ -49,7 +48,11 @@ def _table(results: StudyResults, trials: Sequence[TrialResult], keys: Sequence[
         name = label(trial)
         table.add_row(
             f"{trial.number}{mark}",
-            f"[{STYLES[trial.state]}]{state(results, trial)}[/]" + (f" {escape(name)}" if name else ""),
+            " ".join(
+                each
+                for each in (f"[{STYLES[trial.state]}]{state(results, trial)}[/]", escape(name or ""), lost(trial))
+                if each
+            ),
             f"{trial.steps_done}/{results.spec.steps}",
             accuracy(results.spec, trial),
             length(results.spec, trial),
@@ -63,6 +66,11 @@ def state(results: StudyResults, trial: TrialResult) -> str:
     if trial.state == "RUNNING" and results.driver is None:
         return "STOPPED"
     return trial.state + (f" at {trial.pruned_at}" if trial.pruned_at is not None else "")
+
+
+def lost(trial: TrialResult) -> str:
+    """That processes of a trial died; nothing when none has."""
+    return f"lost a process {trial.deaths} times" if trial.deaths > 1 else "lost a process" if trial.deaths else ""
 
 
 def label(trial: TrialResult) -> str | None:
@@ -109,7 +117,7 @@ def one_line(results: StudyResults, trial: TrialResult) -> str:
     parts = [f"trial {trial.number}" + (f" ({name})" if name else ""), how]
     if (value := accuracy(results.spec, trial)) != "":
         parts.append(f"{results.metric_name} {value}, length {length(results.spec, trial)}")
-    parts += [reason for reason in (trial.fail_reason, trial.stop_reason) if reason]
+    parts += [reason for reason in (lost(trial), trial.fail_reason, trial.stop_reason) if reason]
     parts.append(", ".join(f"{key} {number(value)}" for key, value in trial.params.items()))
     parts.append(beside_space(trial.beside))
     return "  ".join(part for part in parts if part)
@@ -167,14 +175,9 @@ def drawn_by_racing(results: StudyResults) -> tuple[int, int] | None:
 
 def _spent(results: StudyResults) -> dict[str, float | int]:
     """Seconds of training, GPU-hours and tokens of all trials; of those that run, up to their newest evaluation."""
-    taken = [trial.usage for trial in results.trials if trial.usage.seconds]
-    taken += [
-        usage(results.spec.resources, seconds=last.seconds, tokens=last.tokens)
-        for trial in results.trials
-        for last in trial.evaluations[-1:]
-        if not trial.usage.seconds
-    ]
-    return {name: sum(getattr(each, name) for each in taken) for name in ("seconds", "gpu_hours", "tokens")}
+    return {
+        name: sum(getattr(trial.usage, name) for trial in results.trials) for name in ("seconds", "gpu_hours", "tokens")
+    }
 
 
 def as_json(results: StudyResults) -> str:

@@ -110,9 +110,11 @@ class BridgeScheduler(_NotSaved, FIFOScheduler):
         stop = self._bridge.report(number, Report(**{key: result[key] for key in REPORTED if key in result}))
         return TrialScheduler.STOP if stop else TrialScheduler.CONTINUE
 
+    @_aborts
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         """A process of the trial died. Tune starts it anew, or tells the searcher that it has failed for good."""
         trial.config["deaths"] = trial.config.get("deaths", 0) + 1
+        self._bridge.died(trial.config["number"])
 
     def _refuse_hopeless(self, number: int, line: str) -> None:
         """A user error before any trial has trained, or the same one twice, will hit every trial."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import typer
+import yaml
 
 from study.cli import app, main
 
@@ -128,15 +129,21 @@ def test_validate_goes_through_all_files_and_says_what_is_wrong_with_each(tmp_pa
 
 
 def test_validate_names_what_each_spec_sweeps_and_the_files_that_are_not_there(tmp_path):
-    specs = sorted((ROOT / "search_spaces").glob("*.yaml"))
-    missing = fipo("validate", *map(str, specs), cwd=tmp_path)
+    local = yaml.safe_load((ROOT / "search_spaces" / "gamma_epsilon_f.yaml").read_text())
+    local["trainer"]["data"]["train"] = "data/train.jsonl"
+    for evaluation_set in local["trainer"]["evaluation"]["sets"]:
+        evaluation_set["path"] = f"data/{evaluation_set['name']}.jsonl"
+    (tmp_path / "local.yaml").write_text(yaml.safe_dump(local))
+    missing = fipo("validate", "local.yaml", cwd=tmp_path)
     assert missing.returncode == 2
     keys = ["data.train", "evaluation.sets[0].path", "evaluation.sets[1].path"]
-    path = ROOT / "search_spaces" / "gamma_epsilon_f.yaml"
-    assert [line.split(" = ")[0] for line in missing.stderr.splitlines()] == [f"{path}: trainer.{key}" for key in keys]
+    assert [line.split(" = ")[0] for line in missing.stderr.splitlines()] == [
+        f"local.yaml: trainer.{key}" for key in keys
+    ]
     (tmp_path / "data").mkdir()
-    for name in ("dapo_math_17k", "aime_2024", "aime_2025"):
+    for name in ("train", "aime_2024", "aime_2025"):
         (tmp_path / "data" / f"{name}.jsonl").write_text('{"problem": "1+1=", "answer": "2"}\n')
+    specs = [*sorted((ROOT / "search_spaces").glob("*.yaml")), "local.yaml"]
     ended = fipo("validate", *map(str, specs), cwd=tmp_path)
     assert ended.returncode == 0, ended.stderr
     assert [line.split(":")[0] for line in ended.stdout.splitlines()] == [str(path) for path in specs]

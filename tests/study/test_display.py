@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from study.display import Display, conclusion, last_evaluations, time_left
-from study.results import read_study
+from study.results import collect, read_study
 from study.spec import Resources
 from study.tables import as_json, costs, one_line, trial_table
 
@@ -131,7 +131,7 @@ def test_what_was_spent_counts_running_trials_and_pruning_what_the_finished_ones
         "took 0.00833 core-hours, 3,000 tokens sampled in training; pruning spared 38% of the finished trials' steps"
     )
     gpus = results.spec.model_copy(update={"resources": Resources(workers=4, gpus_per_worker=2)})
-    assert costs(replace(results, spec=gpus)).startswith("took 0.0667 GPU-hours, ")
+    assert costs(collect(bridge.directory, gpus, bridge.study.trials)).startswith("took 0.0667 GPU-hours, ")
     assert costs(replace(results, trials=results.trials[2:])) == (
         "took 0.00139 core-hours, 500 tokens sampled in training"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import threading
+from datetime import datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
@@ -62,6 +63,19 @@ def test_a_program_is_told_of_each_new_best_and_each_failure_on_standard_input(m
     assert events[0]["study"] == "unit" and events[0]["value"] == 0.6
     assert "optimizer.learning_rate" in events[0]["params"]
     assert "ended after step 0 of 20" in events[1]["text"]
+
+
+def test_a_lost_process_is_told_with_its_time_in_the_log(make_bridge, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    bridge = make_bridge(notify={"command": SAVE})
+    bridge.report(bridge.ask().number, Report(5, 0.3))
+    bridge.died(0)
+    bridge.died(0)
+    bridge.notifier.close()
+    events = [json.loads(line) for line in (tmp_path / "events").read_text().splitlines()]
+    assert [each["text"] for each in events] == [f"trial 0 lost a process after step 5 ({n} so far)" for n in (1, 2)]
+    assert all(each["event"] == "lost" for each in events)
+    assert datetime.fromisoformat(capsys.readouterr().out.split(" trial 0")[0]).tzinfo is not None
 
 
 def test_a_webhook_gets_the_json_and_its_secret_stays_in_the_environment(make_bridge, server, monkeypatch):

@@ -201,10 +201,13 @@ def test_a_spent_budget_ends_the_study_between_two_results(make_bridge, tuner):
 
 
 def test_each_death_of_a_trial_is_counted_for_its_next_start(make_bridge, tuner):
-    scheduler, trial = tuner.BridgeScheduler(make_bridge()), SimpleNamespace(config={"number": 0})
+    bridge = make_bridge()
+    bridge.ask()
+    scheduler, trial = tuner.BridgeScheduler(bridge), SimpleNamespace(config={"number": 0})
     for expected in (1, 2):
         scheduler.on_trial_error(None, trial)
         assert trial.config == {"number": 0, "deaths": expected}
+        assert states(bridge)[0].user_attrs["deaths"] == expected
 
 
 def test_a_full_disk_ends_the_study_and_leaves_what_ran_to_be_resumed(make_bridge, tuner, tmp_path):
