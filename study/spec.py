@@ -142,7 +142,7 @@ class StudySpec(Frozen):
     """Trials at a time, as far as the CPUs and GPUs reach."""
     sampler: Plugin = Plugin(name="tpe")
     """Chooses the next values: an Optuna sampler and its options."""
-    pruner: Plugin = Plugin(name="median")
+    pruner: Plugin = Plugin(name="aime")
     """Stops hopeless trials at an evaluation: an Optuna pruner and its options. Steps are training steps."""
     seed: int = Field(default=0, ge=0)
     """Seeds the sampler. The seed of the training runs is the trainer's `seed`."""

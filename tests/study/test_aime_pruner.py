@@ -269,5 +269,5 @@ def test_word_of_another_evaluation_is_not_taken_for_this_one(make_bridge):
 def test_a_race_without_a_pruner_that_ends_it_is_refused(make_spec):
     sets = [{"name": "sums_select", "path": "embedded:select", "first_look": 2}]
     with pytest.raises(UserError, match=r"first_look = 2: pruner median .* set pruner.name to aime"):
-        make_spec(trainer={"steps": 20, "evaluation": {"sets": sets}})
+        make_spec(trainer={"steps": 20, "evaluation": {"sets": sets}}, pruner={"name": "median"})
     make_spec(trainer={"steps": 20, "evaluation": {"sets": sets}}, pruner={"name": "aime"})

@@ -167,6 +167,7 @@ def test_the_grid_is_covered_once_beside_its_controls(make_bridge):
     bridge = make_bridge(
         trials=7,
         sampler={"name": "grid"},
+        pruner={"name": "none"},
         space={
             "fipo.half_life": {"type": "grid", "values": [8, 32, 128]},
             "fipo.filtering": {"type": "grid", "values": [True, False]},

@@ -214,7 +214,7 @@ def test_the_checked_spec_is_complete_and_reads_back_equal(spec_file, tmp_path):
     (tmp_path / "study.yaml").write_text(spec.to_yaml())
     assert StudySpec.from_file(tmp_path / "study.yaml") == spec
     assert set(spec.trainer) == set(TrainerConfig.model_fields)
-    assert set(spec.pruner.options) == {"n_startup_trials", "n_warmup_steps", "interval_steps", "n_min_trials"}
+    assert spec.pruner.options.keys() >= {"n_startup_trials", "n_warmup_steps", "patience", "margin", "level"}
     assert "learning_rate" not in spec.trainer["optimizer"]  # swept: it has no fixed value
 
 

@@ -123,7 +123,7 @@ def test_validate_goes_through_all_files_and_says_what_is_wrong_with_each(tmp_pa
     assert ended.returncode == 2
     *refused, warning = ended.stderr.splitlines()
     assert [line.split(":")[0] for line in refused] == ["a.yaml", "b.yaml"]
-    assert warning.startswith("Warning: c.yaml: pruner median can never stop a trial: n_startup_trials = 5")
+    assert warning.startswith("Warning: c.yaml: pruner aime can never stop a trial: n_startup_trials = 4")
     assert "pruner.name = 'aimee' is not known" in ended.stderr
     assert ended.stdout.startswith("c.yaml: ")
 
