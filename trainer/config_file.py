@@ -15,15 +15,31 @@ from trainer.errors import UserError
 Model = TypeVar("Model", bound=BaseModel)
 
 
+class _UniqueKeys(yaml.SafeLoader):
+    """`yaml.safe_load`'s loader, which takes the last of equal keys in silence; YAML 1.2 (3.2.1.3) forbids them."""
+
+    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        first: dict[tuple[str, str], yaml.Node] = {}
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            before = first.setdefault((key.tag, key.value), key)
+            if before is not key:
+                problem = f"the key {key.value} stands in line {before.start_mark.line + 1} already"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
+        return node
+
+
 def read_config(model: type[Model], path: Path) -> Model:
     """Build `model` from the YAML file `path`. Raises UserError for what is not there, no YAML or not valid."""
     return validate(model, read_yaml(path), source=str(path))
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML mapping with `yaml.safe_load`. Raises UserError when there is none to read."""
+    """Read a YAML mapping as `yaml.safe_load` does. Raises UserError when there is none, or a key stands twice."""
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; give the path of a YAML file") from None
     except (OSError, UnicodeDecodeError) as error:

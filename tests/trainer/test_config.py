@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from tests.integration import test_knobs
 from trainer.config import FipoConfig, TrainerConfig
-from trainer.config_file import validate
+from trainer.config_file import read_yaml, validate
 from trainer.errors import UserError
 
 
@@ -77,3 +77,26 @@ def _is_model(annotation: object) -> bool:
 def test_every_field_is_in_test_knobs() -> None:
     own = {name.removeprefix("test_knob_").replace("__", ".") for name in vars(test_knobs) if "test_knob_" in name}
     assert set(leaves()) == set(test_knobs.CHANGES_THE_NUMBERS) | set(test_knobs.CHANGES_THE_ENGINE) | own
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "lines"),
+    [
+        ("steps: 8\nseed: 1\nsteps: 80\n", "steps", (3, 1)),
+        ("fipo:\n  gamma: 0.9\n  'gamma': 0.8\n", "gamma", (3, 2)),
+    ],
+)
+def test_a_key_that_stands_twice_is_refused_with_both_lines(tmp_path, text, key, lines) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError) as caught:
+        read_yaml(path)
+    assert f"{path}: line {lines[0]} is not valid YAML (the key {key} stands in line {lines[1]} already)" in str(
+        caught.value
+    )
+
+
+def test_a_merged_key_may_be_given_anew_however_deep_its_anchor_lies(tmp_path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text("a: {b: {c: &c {x: 1}, d: &d {<<: *c, x: 2}}}\ne: {<<: *d, x: 3}\n")
+    assert read_yaml(path)["e"] == {"x": 3}
