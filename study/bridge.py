@@ -269,8 +269,11 @@ class Bridge:
 
     def _due(self, trials: list[FrozenTrial]) -> list[Confirmation]:
         """Confirmations that are asked for and not there yet."""
-        replicas, seed = self.spec.replicas, self.spec.training_seed
-        return confirmations(trials, replicas, seed=seed) if replicas is not None else []
+        spec = self.spec
+        if spec.replicas is None:
+            return []
+        labels = {control.label for control in spec.enqueue}
+        return confirmations(trials, spec.replicas, controls=labels, seed=spec.training_seed)
 
     def _reopened(self, left: FrozenTrial) -> optuna.Trial:
         import optuna

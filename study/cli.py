@@ -95,13 +95,13 @@ def status(
 
         typer.echo(text(results))
         return
-    from study.evidence import seeds_against_settings
     from study.tables import beside_space, costs, counts, trial_table
+    from study.verdict import verdict
 
     console = _console()
     typer.echo(f"Study {results.spec.name} in {results.directory}")
     console.print(trial_table(results, results.trials, console))
-    for line in (counts(results), costs(results), seeds_against_settings(results.evidence)):
+    for line in (counts(results), costs(results), *verdict(results)):
         if line is not None:
             typer.echo(line)
     for trial in results.trials:

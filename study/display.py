@@ -12,10 +12,10 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from study.evidence import seeds_against_settings
 from study.metric import selecting_score
 from study.results import StudyResults, TrialResult
 from study.tables import ENDED, costs, counts, one_line, planned, trial_table
+from study.verdict import verdict
 
 _PERIOD = 1.0
 _LONG_SECONDS = 10.0
@@ -159,29 +159,15 @@ def conclusion(results: StudyResults, directory: Path) -> list[str]:
         lines.append(f"All trials {took}")
     if any(trial.state == "RUNNING" for trial in results.trials):
         lines.append(f"Not all is done; go on with: fipo resume {directory}")
-    best = results.best
-    if best is None:
+    if results.best is None:
         return [*lines, f"No trial is COMPLETE; the reasons: fipo status {directory}"]
     return [
         *lines,
-        f"Best: {one_line(results, best)}",
-        *_how_sure(results, best),
+        *verdict(results),
         f"Everything lies in {directory}",
         f"Next: fipo dashboard {directory}",
         f"      fipo export {directory} --out {directory.name}.yaml",
     ]
-
-
-def _how_sure(results: StudyResults, best: TrialResult) -> list[str]:
-    """What stands behind the best trial: its seeds if it was confirmed, else a warning."""
-    found = results.evidence[0]
-    if found.seed_error is not None:
-        number = len(found.fresh)
-        mean = f"Over {number} fresh seeds: {results.metric_name} {found.mean:.3f} ±{found.seed_error:.3f} (seeds)"
-        verdict = seeds_against_settings(results.evidence)
-        return [mean] + ([f"The {verdict}"] if verdict else [])
-    problems = len(best.evaluations[-1].scores[0].solved) if best.evaluations else 0
-    return [f"It is the highest of {len(results.trials)} on {problems} problems, so part of it is luck."]
 
 
 def _left(results: StudyResults, started: float) -> str:

@@ -77,12 +77,15 @@ class Budget(Frozen):
 
 
 class Replicas(Frozen):
-    """The confirmation stage: configurations that completed are trained again with fresh seeds, and never pruned."""
+    """The confirmation stage: configurations that completed are trained again with fresh seeds, and never pruned.
+
+    The controls of `enqueue` that completed are confirmed too, so that what beats them is seen to over seeds.
+    """
 
     seeds: int = Field(ge=2)
     """Fresh runs of each configuration. The one that was sampled was chosen for being high, so it counts no more."""
     top: int | None = Field(default=3, ge=1)
-    """How many of the best configurations are confirmed; null is all that completed."""
+    """How many of the best configurations are confirmed, beside the controls; null is all that completed."""
 
 
 class Notify(Frozen):

@@ -21,6 +21,7 @@ from study.metric import selecting_score
 from study.results import StudyResults, TrialResult
 from study.space import describe
 from study.tables import accuracy, counts, label, length, number, state
+from study.verdict import seed_means
 from trainer.records import SetScore
 
 STYLE = """
@@ -179,6 +180,7 @@ def _noise(results: StudyResults, trial: TrialResult) -> list[str]:
     for control in results.trials:
         if control.control and control.state == "COMPLETE" and control.number != trial.number:
             lines += _compared(results, trial, control)
+    lines += (f"{line}." for line in seed_means(results))
     if verdict := seeds_against_settings(results.evidence):
         lines.append(f"The {verdict}.")
     elif not any(each.fresh for each in results.evidence):

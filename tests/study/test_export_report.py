@@ -132,6 +132,8 @@ def test_with_confirmations_the_seeds_speak_of_the_settings(tmp_path):
     (one,) = prepare(results, "report", out=tmp_path / "report.html")
     assert "aime_2024/avg@32 over 2 fresh training seeds 0.7950 +- 0.0050 (seeds)" in one.text
     assert f"<li>The {escape(seeds_against_settings(results.evidence))}.</li>" in one.text
+    for number, mean in enumerate(("0.510 ±0.010", "0.795 ±0.005")):
+        assert f"Over 2 fresh seeds: aime_2024/avg@32 {mean} of trial {number}." in one.text
     assert "<b>0.795</b>" in one.text and "± 0.005 over seeds" in one.text
     assert "confirms 1" in one.text
     (alone,) = prepare(make_results(tmp_path / "alone", [PAPER]), "report", out=tmp_path / "alone.html")

@@ -9,7 +9,9 @@ from study.assignment import Report
 from study.bridge import Bridge
 from study.cli import main
 from study.results import read_study
+from study.verdict import seed_means
 
+RATE = "optimizer.learning_rate"
 REPLICAS = {"seeds": 2, "top": 2}
 ENDS = [0.5, 0.9, 0.7, 0.1]
 
@@ -66,7 +68,34 @@ def test_status_says_whether_settings_differ_beyond_seeds(make_bridge, monkeypat
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 0
-    assert "2 confirmed configurations do not differ beyond the noise of the seed" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "2 confirmed configurations do not differ beyond the noise of the seed" in shown
+    for mean in ("0.650 ±0.050 of trial 2", "0.300 ±0.100 of trial 1"):
+        assert f"Over 2 fresh seeds: sums_select/avg@8 {mean}" in shown
+
+
+def test_the_controls_of_the_study_file_are_confirmed_beside_the_top(make_bridge, monkeypatch, capsys):
+    control = {"label": "slow", "values": {RATE: 1e-5}}
+    bridge = make_bridge(enqueue=[control], replicas={"seeds": 2, "top": 1}, pruner={"name": "none"})
+    for end in (0.3, 0.9, 0.7, 0.2, 0.8, 0.6, 0.4, 0.5):
+        run(bridge, end)
+    assert bridge.done
+    results = read_study(bridge.directory)
+    assert [trial.confirms for trial in results.trials[4:]] == [1, 1, 0, 0]
+    assert seed_means(results) == [
+        "Over 2 fresh seeds: sums_select/avg@8 0.700 ±0.100 of trial 1",
+        "Over 2 fresh seeds: sums_select/avg@8 0.450 ±0.050 of trial 0 (slow)",
+    ]
+
+
+def test_a_best_control_leaves_the_top_to_the_others_and_is_confirmed_once(make_bridge):
+    control = {"label": "slow", "values": {RATE: 1e-5}}
+    bridge = make_bridge(enqueue=[control], replicas={"seeds": 2, "top": 1}, pruner={"name": "none"})
+    for end in (0.9, 0.3, 0.7, 0.2):
+        run(bridge, end)
+    while run(bridge, 0.5) is not None:
+        pass
+    assert [trial.confirms for trial in read_study(bridge.directory).trials[4:]] == [2, 2, 0, 0]
 
 
 def test_a_confirmation_is_never_pruned(make_bridge):
