@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from dashboards import saturation
+from trainer import saturation
 
 LABELS = {
     "fipo.half_life": "half-life τ (tokens)",

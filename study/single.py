@@ -10,6 +10,7 @@ from rich.table import Table
 
 from study.directory import write_or_refuse
 from study.spec import set_dotted
+from trainer import saturation
 from trainer.config import TrainerConfig
 from trainer.config_file import read_config, validate
 from trainer.errors import UserError
@@ -77,8 +78,8 @@ def table_1(model: str, scores: Sequence[SetScore]) -> Table:
         column.justify = "right"
     for name, cells in (
         (model, lambda score: (_percent(score.accuracy), _percent(score.cons), _percent(score.pass_at_k))),
-        ("± sampling", lambda score: (_percent(score.sampling_error), "", "")),
-        ("± problems", lambda score: (_percent(score.problem_error), "", "")),
+        ("± sampling", lambda score: (_error(score, "sampling"), "", "")),
+        ("± problems", lambda score: (_error(score, "problems"), "", "")),
         ("length, tokens", lambda score: (f"{score.mean_length:.1f}", "", "")),
         ("cut at the limit", lambda score: (_percent(score.truncated), "", "")),
     ):
@@ -88,6 +89,17 @@ def table_1(model: str, scores: Sequence[SetScore]) -> Table:
 
 def _columns(score: SetScore) -> tuple[str, str, str]:
     return f"{score.name}\navg@{score.samples}", f"\ncons@{score.samples}", f"\npass@{score.samples}"
+
+
+def _error(score: SetScore, name: str) -> str:
+    """Without spread the 95 % bound of the accuracy, in per cent as well."""
+    found = next((each for each in saturation.errors(score) if each.name == name), None)
+    if found is None:
+        return "-"
+    if found.bounds is None:
+        return _percent(score.sampling_error if name == "sampling" else score.problem_error)
+    samples = score.samples if name == "sampling" else 1
+    return f"{saturation.in_words(score.accuracy, problems=len(score.solved), samples=samples)} (95 %)"
 
 
 def _percent(value: float | None) -> str:

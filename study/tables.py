@@ -13,6 +13,7 @@ from rich.table import Table
 from study.metric import metric_value, selecting_score
 from study.results import StudyResults, TrialResult
 from study.spec import StudySpec
+from trainer import saturation
 from trainer.records import SetScore
 
 ENDED = ("COMPLETE", "PRUNED", "FAIL")
@@ -93,14 +94,14 @@ def number(value: object) -> str:
 def accuracy(spec: StudySpec, trial: TrialResult) -> str:
     """The latest metric with its two standard errors, which are those of avg@k; nothing before the first evaluation.
 
+    Where responses show no spread it is a bound instead.
+
     Where evaluations race its k stands beside it, for it may be less than the metric's name says.
     """
     score = _latest(spec, trial)
     if score is None:
         return ""
-    value = f"{metric_value(score, spec.metric):.3f}"
-    if spec.metric == "avg@k":
-        value += f" ±{score.sampling_error:.3f} ±{score.problem_error:.3f}"
+    value = saturation.short(score) if spec.metric == "avg@k" else f"{metric_value(score, spec.metric):.3f}"
     return value + (f" (k = {score.samples})" if spec.evaluation_config().sets[0].first_look else "")
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
+from trainer import saturation
 from trainer.errors import UserError
 
 if TYPE_CHECKING:
@@ -48,11 +49,7 @@ class SetScore(BaseModel):
 
     def __str__(self) -> str:
         """Accuracy with its k and both errors, then the rest."""
-        errors = "".join(
-            f" ±{value:.3f} ({name})"
-            for name, value in (("sampling", self.sampling_error), ("problems", self.problem_error))
-            if value is not None
-        )
+        errors = "".join(f" {each.text} ({each.name})" for each in saturation.errors(self))
         return (
             f"{self.name}  avg@{self.samples} {self.accuracy:.3f}{errors}  cons@{self.samples} {self.cons:.3f}"
             f"  pass@{self.samples} {self.pass_at_k:.3f}  length {self.mean_length:.1f} tokens"

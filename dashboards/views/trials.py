@@ -5,8 +5,9 @@ from __future__ import annotations
 import polars as pl
 import streamlit as st
 
-from dashboards import frames, saturation, text
+from dashboards import frames, text
 from dashboards.source import Study
+from trainer import saturation
 
 SAMPLING = (
     "One standard error from drawing k responses of these very problems, in points: compares trials of this study."

@@ -12,6 +12,7 @@ from study.export.transfer import tuned_on
 from study.metric import metric_value, selecting_score
 from study.results import StudyResults, TrialResult
 from study.tables import label
+from trainer import saturation
 from trainer.records import SetScore
 
 
@@ -71,13 +72,9 @@ def score_lines(results: StudyResults, trial: TrialResult) -> list[str]:
 
 def score_text(score: SetScore) -> str:
     """avg@k with its errors and the mean length."""
+    names = {"sampling": "sampling", "problems": f"across {len(score.solved)} problems"}
     errors = "".join(
-        f" +- {value:.4f} ({name})"
-        for name, value in (
-            ("sampling", score.sampling_error),
-            (f"across {len(score.solved)} problems", score.problem_error),
-        )
-        if value is not None
+        f" {each.text.replace('±', '+- ')} ({names[each.name]})" for each in saturation.errors(score, digits=4)
     )
     return f"avg@{score.samples} {score.accuracy:.4f}{errors}, mean length {score.mean_length:.1f} tokens"
 

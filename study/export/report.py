@@ -22,6 +22,7 @@ from study.results import StudyResults, TrialResult
 from study.space import describe
 from study.tables import accuracy, counts, label, length, number, state
 from study.verdict import seed_means
+from trainer import saturation
 from trainer.records import SetScore
 
 STYLE = """
@@ -137,7 +138,8 @@ def _cards(results: StudyResults, trial: TrialResult) -> str:
         role = "selected on" if each is sets[0] else "only reported"
         _, score = _ends(trial, each.name)
         if score is not None:
-            error = "" if score.problem_error is None else f"± {score.problem_error:.3f} across problems"
+            known = {each.name: each.text.replace("±", "± ") for each in saturation.errors(score)}
+            error = f"{known['problems']} across problems" if "problems" in known else ""
             cards.append((f"{each.name} avg@{score.samples}, {role}", f"{score.accuracy:.3f}", error))
     seeds = next((each for each in results.evidence if each.number == trial.number), None)
     if seeds is not None and seeds.seed_error is not None:
@@ -162,8 +164,8 @@ def _scores(results: StudyResults, trial: TrialResult) -> str:
         role = "selected on" if each is sets[0] else "only reported"
         for when, score in zip(("base model", "after"), _ends(trial, each.name), strict=True):
             if score is not None:
-                errors = [f"{error:.4f}" if error is not None else "" for error in
-                          (score.sampling_error, score.problem_error)]  # fmt: skip
+                known = {error.name: error.text.lstrip("±") for error in saturation.errors(score, digits=4)}
+                errors = [known.get(name, "") for name in ("sampling", "problems")]
                 rows.append([f"{each.name} ({role})", when, f"{score.accuracy:.4f}", *errors, str(score.samples),
                              f"{score.mean_length:.1f}"])  # fmt: skip
     titles = ["set", "", "avg@k", "± sampling", "± problems", "k", "length (tokens)"]

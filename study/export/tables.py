@@ -14,6 +14,8 @@ from study.export.recipe import trial_config
 from study.export.selection import no_estimate, split_half
 from study.results import StudyResults, TrialResult
 from study.spec import StudySpec
+from trainer import saturation
+from trainer.records import SetScore
 
 
 def as_json(results: StudyResults) -> str:
@@ -60,6 +62,7 @@ def as_csv(results: StudyResults) -> str:
                         "truncated",
                     )
                 }  # fmt: skip
+                row |= {f"{score.name}.{field}": value for field, value in _bounds(score).items()}
         rows.append({key: _safe(value) for key, value in (row | origin).items()})
     return polars.DataFrame(rows, infer_schema_length=None).write_csv()
 
@@ -67,6 +70,13 @@ def as_csv(results: StudyResults) -> str:
 def published(spec: StudySpec) -> dict[str, object]:
     """The spec without the addresses that it sends its news to, which may hold a token and change no number."""
     return spec.model_dump(mode="json", exclude={"notify", "tracking"})
+
+
+def _bounds(score: SetScore) -> dict[str, float | None]:
+    """Errors that are 0 for want of spread are none; the 95 % bounds of the accuracy, over sampling, stand for them."""
+    found = {each.name: each.bounds for each in saturation.errors(score) if each.bounds}
+    row: dict[str, float | None] = dict(zip(("low_95", "high_95"), found.get("sampling", (None, None)), strict=True))
+    return row | {{"sampling": "sampling_error", "problems": "problem_error"}[name]: None for name in found}
 
 
 def _origin(results: StudyResults) -> dict[str, object]:
@@ -100,7 +110,7 @@ def _row(trial: TrialResult, seeds: dict[int, Evidence]) -> dict:
         "confirms": trial.confirms,
         "value": trial.value,
         "fresh_seeds": len(own.fresh) if own else None,
-        "mean_over_seeds": own.mean if own else None,
+        "mean_over_seeds": own.mean if own and own.fresh else None,
         "seed_error": own.seed_error if own else None,
         "steps_done": trial.steps_done,
         "pruned_at": trial.pruned_at,

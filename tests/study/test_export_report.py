@@ -144,6 +144,7 @@ def test_with_confirmations_the_seeds_speak_of_the_settings(tmp_path):
     assert data["seeds_against_settings"] == seeds_against_settings(results.evidence)
     assert [each["fresh_seeds"] for each in data["trials"]] == [2, 2, None, None, None, None]
     assert [each["confirms"] for each in data["trials"]] == [None, None, 0, 0, 1, 1]
+    assert [each["mean_over_seeds"] is None for each in data["trials"]] == [False, False, True, True, True, True]
     assert data["trials"][1]["mean_over_seeds"] == pytest.approx(0.795)
     assert data["trials"][1]["seed_error"] == pytest.approx(0.005)
 
@@ -182,6 +183,7 @@ def test_json_holds_every_trial_with_its_evaluations(results, tmp_path):
     (one,) = prepare(results, "json", out=tmp_path / "trials.json")
     data = json.loads(one.text)
     assert [trial["number"] for trial in data["trials"]] == [0, 1]
+    assert [trial["mean_over_seeds"] for trial in data["trials"]] == [None, None]  # one seed is no mean
     assert data["trials"][1]["evaluations"][-1]["scores"][0]["solved"] == list(
         results.trials[1].evaluations[-1].scores[0].solved
     )
@@ -204,3 +206,23 @@ def test_csv_has_one_row_per_trial_and_no_formula(results, tmp_path):
         assert (row["study"], row["metric"], row["seed"]) == ("golden", "aime_2024/avg@32", "0")
         assert row["aime_2025.path"] == "math-ai/aime25:test"
         assert "split halves" in row["selection_method"] and "torch 2." in row["exported_with"]
+
+
+def test_without_spread_the_table_and_the_report_tell_a_bound_and_no_error_of_0(tmp_path):
+    results = make_results(tmp_path / "study", [PAPER])
+    (trial,) = results.trials
+    scores = tuple(score(each.name, [32] * 30, 32) for each in trial.evaluations[-1].scores)
+    evaluations = (trial.evaluations[0], trial.evaluations[-1].model_copy(update={"scores": scores}))
+    results = replace(results, trials=(replace(trial, evaluations=evaluations),))
+    (one,) = prepare(results, "csv", out=tmp_path / "trials.csv")
+    (row,) = csv.DictReader(io.StringIO(one.text))
+    assert (row["aime_2024.sampling_error"], row["aime_2024.problem_error"], row["aime_2024.high_95"]) == (
+        "",
+        "",
+        "1.0",
+    )
+    assert float(row["aime_2024.low_95"]) == pytest.approx(0.025 ** (1 / 960))
+    (one,) = prepare(results, "report", out=tmp_path / "report.html")
+    assert escape(">= 0.9962, 95 %") in one.text and ">0.0000<" not in one.text
+    (one,) = prepare(results, out=tmp_path / "best.yaml")
+    assert "avg@32 1.0000 >= 0.9962, 95 % (sampling) >= 0.8843, 95 % (across 30 problems)" in one.text

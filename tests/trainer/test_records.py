@@ -8,6 +8,7 @@ from pathlib import Path
 import polars
 import pytest
 
+from trainer import saturation
 from trainer.errors import UserError
 from trainer.records import Evaluation, Journal, SetScore, read_evaluations, read_lines
 
@@ -83,6 +84,17 @@ def test_a_directory_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
 
 def test_an_accuracy_is_printed_with_its_k_and_errors() -> None:
     assert "avg@2 0.750 ±0.250 (sampling) ±0.250 (problems)" in str(evaluation(3))
+
+
+def test_an_error_without_spread_is_a_bound() -> None:
+    every = {"samples": 8, "solved": (8,) * 30, "accuracy": 1.0, "sampling_error": 0.0, "problem_error": 0.0}
+    score = evaluation(0).scores[0].model_copy(update=every)
+    assert "avg@8 1.000 >= 0.985, 95 % (sampling) >= 0.884, 95 % (problems)" in str(score)
+    assert saturation.short(score) == "1.000 (>= 0.985, 95 %)"
+    half = {"solved": (8,) * 27 + (0,) * 3, "accuracy": 0.9, "problem_error": 0.056}
+    assert saturation.short(score.model_copy(update=half)) == "0.900 (0.885 to 0.914, 95 %) ±0.056"
+    one = {"samples": 1, "solved": (1,) * 30, "sampling_error": None}
+    assert saturation.short(score.model_copy(update=one)) == "1.000 (>= 0.884, 95 %)"
 
 
 def test_an_error_that_cannot_be_known_is_left_out() -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from dashboards import saturation
+from trainer import saturation
 
 
 @pytest.mark.parametrize("problems", [1, 30])
