@@ -179,6 +179,11 @@ class Bridge:
         return [*self._running, *(each.number for each in self._left)]
 
     @property
+    def begun(self) -> int:
+        """Trials that have begun or ended, confirmations not among them."""
+        return self._asked
+
+    @property
     def done(self) -> bool:
         """Whether nothing is running and nothing is left to hand out."""
         if self._running or self._left or self._asked < self.spec.trials:

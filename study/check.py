@@ -36,6 +36,8 @@ def load_spec(path: Path, *, sets: Sequence[str] = (), files: bool = False) -> S
         UserError: no such file, or one of `sets` cannot be used.
     """
     data = read_yaml(path)
+    if data and set(data) <= set(TrainerConfig.model_fields):
+        raise UserError(f"{path}: this is a trainer config; run it with: fipo train {path}")
     for assignment in sets:
         apply_set(data, assignment)
     mistakes = Mistakes()

@@ -218,7 +218,7 @@ def evaluate(
         "data.chat": chat,
         "model.dtype": dtype,
     }
-    _console().print(evaluation_table(model, data, options))
+    _console().print(evaluation_table(model, data, options, lambda line: typer.echo(line, err=True)))
 
 
 PLACES_HELP = "Studies, directories of studies, or URLs of Optuna storages; several of them. Default: ./studies."

@@ -160,7 +160,13 @@ def _change(bridge: Bridge, values: Mapping[str, Any]) -> str:
         f"{key} is {value}" + ", from the next resume on" * (key in LATER) for key, value in values.items()
     )
     fit = room(spec.resources) if "concurrency" in values else None
-    return f"{said}; only {fit} fit at a time on what is there" if fit is not None and fit < spec.concurrency else said
+    if fit is not None and fit < spec.concurrency:
+        said += f"; only {fit} fit at a time on what is there"
+    if "trials" in values and spec.trials <= bridge.begun:
+        said += f"; {bridge.begun} have begun already, so none is started any more" + (
+            " but confirmations" if spec.replicas else ""
+        )
+    return said
 
 
 def _at_once(directory: Path, command: Stop | Change | Add | Enqueue) -> str:

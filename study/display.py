@@ -54,10 +54,14 @@ class Display:
     def running(self, directory: Path, snapshot: Callable[[], StudyResults], concurrency: int) -> None:
         """Show the trials from now on, on a thread of its own."""
         self._stop_bar()
-        wanted = snapshot().spec.concurrency
+        first = snapshot()
+        wanted = first.spec.concurrency
         why = f" (concurrency is {wanted}, and no more fit)" if wanted > concurrency else ""
         self._say(f"Study {directory}, {concurrency} trials at a time{why}; each loads its model first")
-        self._thread = threading.Thread(target=self._watch, args=(snapshot, time.monotonic()), daemon=True)
+        before = {trial.number: (trial.state, trial.deaths) for trial in first.trials if trial.state in ENDED}
+        if before:
+            self._say(f"{len(before)} trials have ended before")
+        self._thread = threading.Thread(target=self._watch, args=(snapshot, before, time.monotonic()), daemon=True)
         self._thread.start()
 
     def ended(self, reason: str | None) -> None:
@@ -81,9 +85,8 @@ class Display:
         if self._bar.live.is_started:
             self._bar.stop()
 
-    def _watch(self, snapshot: Callable[[], StudyResults], started: float) -> None:
+    def _watch(self, snapshot: Callable[[], StudyResults], shown: dict[int, tuple[str, int]], started: float) -> None:
         if not self._console.is_terminal:
-            shown: dict[int, tuple[str, int]] = {}
             while not self._stop.wait(_PERIOD):
                 self._print_changes(snapshot(), shown, started)
             self._print_changes(snapshot(), shown, started)

@@ -45,6 +45,12 @@ def _reads(configs: Sequence[TrainerConfig]) -> Iterator[tuple[str, str, Callabl
             yield "model.path", path, lambda path=path: _require_model(path)
 
 
+def on_the_hub(config: TrainerConfig) -> list[str]:
+    """What an evaluation by `config` reads that is not here, and may be on the hub."""
+    reads = (("model.path", config.model.path), *(("evaluation.sets", each.path) for each in config.evaluation.sets))
+    return [path for key, path in reads if path.partition(":")[0] != "embedded" and _may_be_hub_name(key, path)]
+
+
 def _may_be_hub_name(key: str, path: str) -> bool:
     """Whether nothing local can be meant: there is no such file, and it looks like owner/name."""
     from trainer.data import SUFFIXES

@@ -14,6 +14,8 @@ from trainer.errors import UserError
 
 LARGEST, LONGEST = 1_000_000, 10_000
 """Bytes of a script and characters of a value, which a script can double line by line."""
+_HEADS = ("actor_rollout_ref.", "data.", "algorithm.", "trainer.", "reward_model.", "critic.")
+"""How keys of verl begin; text with others is a launch script of something else, or none."""
 BRANCHES = {"if", "case", "for", "while", "until"}
 
 # Signs that are mere text, and the place of an expression: what stands for them occurs in no script.
@@ -78,7 +80,7 @@ def read_launch_script(path: Path) -> LaunchScript:
         lexer.whitespace_split, lexer.commenters = True, ""
         words = list(lexer)
     except ValueError as error:
-        raise UserError(f"{path}: is not a shell script ({error}); give verl's launch script") from None
+        raise UserError(f"{path}: is no launch script of verl ({error}, read as bash); give one") from None
 
     variables, found, unknown = {"HOME": "~", "PWD": "."}, {}, set()
     for word in words:
@@ -93,8 +95,10 @@ def read_launch_script(path: Path) -> LaunchScript:
             found[override[1]] = _restored(value, kept)
         else:
             _expand(word, variables, kept, path)  # : "${NAME:=default}" assigns
-    if not found:
-        raise UserError(f"{path}: holds no Hydra overrides (key.name=value); give verl's launch script")
+    if not any(key.startswith(_HEADS) for key in found):
+        raise UserError(
+            f"{path}: is no launch script of verl, it holds no overrides (key.name=value) for main_ppo; give one"
+        )
     return LaunchScript(found, frozenset(unknown), not BRANCHES.isdisjoint(words))
 
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import yaml
 from rich.table import Table
 
 from study.directory import write_or_refuse
+from study.files import file_mistakes, on_the_hub
 from study.spec import set_dotted
 from trainer import saturation
 from trainer.config import TrainerConfig
-from trainer.config_file import read_config, validate
+from trainer.config_file import read_yaml, validate
 from trainer.errors import UserError
 from trainer.records import Evaluation, SetScore
 
@@ -26,7 +27,12 @@ def run(path: Path, directory: Path) -> Iterator[str]:
         UserError: the config is not valid, `directory` exists, or something it names is missing.
         TrainingDiverged: a loss or gradient is not finite.
     """
-    config = read_config(TrainerConfig, path)
+    data = read_yaml(path)
+    if "space" in data:
+        raise UserError(f"{path}: this is a study file; run it with: fipo launch {path}")
+    config = validate(TrainerConfig, data, source=str(path))
+    for line in file_mistakes([config], swept=(), hub=False):
+        raise UserError(f"{path}: {line.removeprefix('trainer.')}")
     if directory.exists():
         raise UserError(
             f"--out {directory} exists; choose another directory, or leave --out away for the next free name"
@@ -46,11 +52,12 @@ def run(path: Path, directory: Path) -> Iterator[str]:
     yield f"Metrics and evaluations: {directory}"
 
 
-def evaluation_table(model: str, data: list[str], options: dict[str, object]) -> Table:
+def evaluation_table(model: str, data: list[str], options: dict[str, object], tell: Callable[[str], None]) -> Table:
     """Scores of `model` on the sets `data` (NAME=PATH), laid out as in the paper's Table 1.
 
     Args:
         options: dotted trainer keys and their values, for example ``{"evaluation.temperature": 1.0}``.
+        tell: is told what has to be fetched, which may take long.
 
     Raises:
         UserError: a set is not NAME=PATH, or model or data cannot be used.
@@ -66,6 +73,10 @@ def evaluation_table(model: str, data: list[str], options: dict[str, object]) ->
     for key, value in options.items():
         set_dotted(content, key, value)
     config = validate(TrainerConfig, content, source="fipo eval")
+    for line in file_mistakes([config], swept=(), hub=False):
+        raise UserError(line.removeprefix("trainer."))
+    for path in on_the_hub(config):
+        tell(f"{path} is no file or directory here, so it is looked for on the Hugging Face hub")
     from trainer.train import evaluate_model
 
     return table_1(model, [result.score for result in evaluate_model(config)])

@@ -120,7 +120,8 @@ def one_line(results: StudyResults, trial: TrialResult) -> str:
         parts.append(f"{results.metric_name} {value}, length {length(results.spec, trial)}")
     parts += [reason for reason in (lost(trial), trial.fail_reason, trial.stop_reason) if reason]
     parts.append(", ".join(f"{key} {number(value)}" for key, value in trial.params.items()))
-    parts.append(beside_space(trial.beside))
+    # A confirmation is told apart by its seed; what its configuration has beside space stands with the one confirmed.
+    parts.append(beside_space(trial.beside) if trial.confirms is None else f"seed {trial.beside.get('seed')}")
     return "  ".join(part for part in parts if part)
 
 

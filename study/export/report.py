@@ -89,7 +89,7 @@ the standard error of sampling. Point at a line for its settings.</p>
 <p>{escape(plain(searched))}</p>
 {_list(space)}
 <h2>Run it again</h2>
-<pre>fipo export {escape(shlex.quote(directory))} --trial {trial.number} --out best.yaml
+<pre>fipo export {escape(plain(shlex.quote(str(results.directory))))} --trial {trial.number} --out best.yaml
 fipo train best.yaml        # this trial, to the same numbers on the same machine
 fipo launch study.yaml      # the whole study</pre>
 <details><summary>best.yaml: the config of trial {trial.number}</summary><pre>{escape(config)}</pre></details>

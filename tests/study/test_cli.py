@@ -13,6 +13,8 @@ import typer
 import yaml
 
 from study.cli import app, main
+from study.files import on_the_hub
+from trainer.config import TrainerConfig
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = sorted(typer.main.get_command(app).commands)
@@ -159,3 +161,33 @@ def test_status_names_the_directory_and_the_values_beside_the_space(make_bridge,
     first, *others = capfd.readouterr().out.splitlines()
     assert first == f"Study unit in {bridge.directory}"
     assert "trial 0 (DAPO), not in space: fipo.epsilon_f_high 0" in others
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("validate", "trainer.yaml"), "trainer.yaml: this is a trainer config; run it with: fipo train trainer.yaml"),
+        (("train", "study.yaml"), "study.yaml: this is a study file; run it with: fipo launch study.yaml"),
+        (("train", "lost.yaml"), "lost.yaml: data.train = 'nowhere.jsonl': no such file"),
+        (("eval", "some/model", "--data", "x=nowhere.jsonl"), "evaluation.sets[0].path = 'nowhere.jsonl': no such"),
+        (("eval", "./nowhere", "--data", "x=embedded:select"), "model.path = './nowhere': no config.json there"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_what_was_meant_or_is_missing_is_said_before_anything_is_loaded(tmp_path, arguments, words, monkeypatch, capfd):
+    (tmp_path / "trainer.yaml").write_text("steps: 2\nfipo: {half_life: 8}\n")
+    (tmp_path / "study.yaml").write_text("name: x\nspace: {fipo.gamma: {type: uniform, low: 0, high: 1}}\n")
+    (tmp_path / "lost.yaml").write_text("model: {path: no-one/nothing}\ndata: {train: nowhere.jsonl}\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["fipo", *arguments])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    (complaint,) = capfd.readouterr().err.splitlines()
+    assert words in complaint
+
+
+def test_what_an_evaluation_looks_for_on_the_hub_is_named():
+    sets = [{"name": name, "path": path} for name, path in (("a", "embedded:select"), ("b", "owner/problems"))]
+    config = TrainerConfig.model_validate({"model": {"path": "owner/model"}, "evaluation": {"sets": sets}})
+    assert on_the_hub(config) == ["owner/model", "owner/problems"]
+    assert on_the_hub(TrainerConfig()) == []

@@ -75,6 +75,14 @@ def test_a_concurrency_that_the_machine_does_not_reach_is_said(driven):
     assert said == f"concurrency is {cores + 1}; only {cores} fit at a time on what is there"
 
 
+def test_fewer_trials_than_have_begun_is_said_to_start_none(driven):
+    driven.ask()
+    driven.ask()
+    assert send(driven.directory, Change(values={"trials": 3})) == "trials is 3"
+    said = send(driven.directory, Change(values={"trials": 1}))
+    assert said == "trials is 1; 2 have begun already, so none is started any more"
+
+
 def test_a_stopped_trial_is_pruned_where_it_stands_and_the_study_goes_on(driven):
     number = driven.ask().number
     driven.report(number, Report(5, 0.3))

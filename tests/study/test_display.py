@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 from dataclasses import replace
 
@@ -56,13 +57,25 @@ def test_plain_lines_tell_every_change_once(bridge):
     console = Console(file=io.StringIO(), width=160)
     display = Display(console)
     display.doing("Starting Ray")
-    display.running(bridge.directory, lambda: read_study(bridge.directory), 1)
+    all_of_them = read_study(bridge.directory)
+    snapshots = itertools.chain([replace(all_of_them, trials=())], itertools.repeat(all_of_them))
+    display.running(bridge.directory, lambda: next(snapshots), 1)
     display.ended(None)
     first, *lines = console.file.getvalue().splitlines()
     assert first == "Starting Ray"
     assert "1 trials at a time (concurrency is 2, and no more fit)" in lines[0]
     assert [line.split("  ")[1] for line in lines[1:]] == ["COMPLETE", "PRUNED at step 5", "RUNNING"]
     assert "2 of 4 trials" in lines[1]
+
+
+def test_what_ended_before_a_resume_is_counted_and_not_told_again(bridge):
+    console = Console(file=io.StringIO(), width=160)
+    display = Display(console)
+    display.running(bridge.directory, lambda: read_study(bridge.directory), 1)
+    display.ended(None)
+    _, before, *lines = console.file.getvalue().splitlines()
+    assert before == "2 trials have ended before"
+    assert [line.split("  ")[1] for line in lines] == ["RUNNING"]
 
 
 def test_a_last_evaluation_that_takes_a_while_is_told_once_when_it_begins(make_bridge, run_trial):

@@ -9,6 +9,7 @@ from study.assignment import Report
 from study.bridge import Bridge
 from study.cli import main
 from study.results import read_study
+from study.tables import one_line
 from study.verdict import seed_means
 
 RATE = "optimizer.learning_rate"
@@ -41,6 +42,7 @@ def test_the_best_configurations_are_trained_again_with_other_seeds(make_bridge)
     assert run(bridge, 0.5) is None and bridge.done
     trials = read_study(bridge.directory).trials
     assert [trial.confirms for trial in trials] == [None] * 4 + [1, 1, 2, 2]
+    assert one_line(read_study(bridge.directory), trials[4]).endswith("  seed 6")
     assert [seed_of(bridge, number) for number in range(8)] == [5, 5, 5, 5, 6, 7, 6, 7]
     for trial in trials[4:]:
         assert trial.params == trials[trial.confirms].params
