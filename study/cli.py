@@ -44,7 +44,7 @@ def launch(
     from study.check import load_spec
     from study.directory import free_directory
     from study.launch import launch
-    from study.settings import idle_pruner
+    from study.settings import hardly_meant
     from study.spec import StudySpec
     from study.tables import beside_space
 
@@ -63,7 +63,7 @@ def launch(
             _complain(f"{directory}: goes on as its study.yaml says; what is given differs in {', '.join(differing)}")
         resume(directory)
         return
-    for line in idle_pruner(checked):
+    for line in hardly_meant(checked):
         _warn(line)
     for control in checked.enqueue:
         if beside := beside_space(checked.beside_space(control.values)):
@@ -116,7 +116,7 @@ def validate(specs: Annotated[list[Path], typer.Argument(help="Study specs (YAML
     """Check study specs and the local files that they name, without running anything; every mistake is a line."""
     from study.check import load_spec
     from study.mistakes import SpecRefused
-    from study.settings import idle_pruner
+    from study.settings import hardly_meant
 
     refused = False
     for path in specs:
@@ -129,7 +129,7 @@ def validate(specs: Annotated[list[Path], typer.Argument(help="Study specs (YAML
             continue
         keys = ", ".join(checked.space)
         typer.echo(f"{path}: {checked.trials} trials over {keys}, maximizing {checked.metric_name()}")
-        for line in idle_pruner(checked):
+        for line in hardly_meant(checked):
             _warn(f"{path}: {line}")
     if refused:
         raise typer.Exit(2)

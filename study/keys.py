@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from trainer.config import TrainerConfig
+from trainer.config_file import ALIASES
 from trainer.errors import UserError
 
 
@@ -19,9 +20,10 @@ def check_key(key: str, where: str) -> None:
     inside = [name for name in known if name.startswith(key + ".")]
     if inside:
         raise UserError(f"{where}: {key} is a group of keys; name one of {', '.join(inside)}")
-    same_leaf = [name for name in known if name.split(".")[-1] == key.split(".")[-1]]
-    close = same_leaf or difflib.get_close_matches(key, known, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
+    last = key.split(".")[-1]
+    meant = [name for name in known if name.split(".")[-1] in (last, *ALIASES.get(last, ()))]
+    close = meant or difflib.get_close_matches(key, known, n=1)
+    hint = f"did you mean {' and '.join(close)}?" if close else f"known: {', '.join(known)}"
     raise UserError(f"{where}: {key} is not a known trainer key; {hint}")
 
 

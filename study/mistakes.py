@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, InitErrorDetails
@@ -89,10 +89,24 @@ def _line(model: type[BaseModel], error: ErrorDetails) -> str:
     if model is TrainerConfig and isinstance(value, dict) and "type" in value and error["type"] != "extra_forbidden":
         key = ".".join(map(str, place))
         return f"{key} = {flow(value)}: trainer holds one value for each key; move it to space, as {key}"
+    if error["type"] == "model_type" and (keys := _inner_keys(model, place)):
+        return f"{_key(place)} = {flow(value)}: a mapping belongs here; its keys are {', '.join(keys)}"
     if error["type"] in _SHAPES:
         return _SHAPES[error["type"]].format(key=_key(place), value=flow(value))
     single = InitErrorDetails(type=error["type"], loc=place, input=value, ctx=error.get("ctx", {}))
     return explain(model, ValidationError.from_exception_data(model.__name__, [single]))
+
+
+def _inner_keys(model: type[BaseModel], place: tuple[Any, ...]) -> list[str]:
+    """The keys of the model at `place`; none where it lies within a list or a mapping of any keys."""
+    for part in place:
+        field = model.model_fields.get(str(part))
+        found = [each for each in (getattr(field, "annotation", None), *get_args(getattr(field, "annotation", None)))
+                 if isinstance(each, type) and issubclass(each, BaseModel)]  # fmt: skip
+        if not found:
+            return []
+        model = found[0]
+    return list(model.model_fields)
 
 
 def _key(place: tuple[Any, ...]) -> str:

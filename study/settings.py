@@ -79,16 +79,29 @@ def _lists_values(spec: StudySpec) -> bool:
     return spec.sampler.name in ("grid", "brute-force")
 
 
+def hardly_meant(spec: StudySpec) -> list[str]:
+    """What a checked spec says that is allowed and does nothing, each in one line with what to change."""
+    warmup = spec.trainer.get("optimizer", {}).get("warmup_steps", 0)
+    lines = idle_pruner(spec)
+    if warmup >= spec.steps:
+        lines.append(
+            f"trainer.optimizer.warmup_steps = {warmup}: the learning rate rises through all {spec.steps} steps of"
+            " training; lower it, or raise trainer.steps"
+        )
+    return lines
+
+
 def idle_pruner(spec: StudySpec) -> list[str]:
-    """Why the pruner of a checked spec can never stop a trial, each reason in one line with what to change."""
+    """Why the pruner of a checked spec can never stop a trial and what to change, in one line; else none."""
     if spec.pruner.name == "none":
         return []
     inner = spec.pruner.options.get("wrapped_pruner", {})
-    return [
-        f"pruner {spec.pruner.name} can never stop a trial: {reason}"
+    reasons = [
+        reason
         for name, options in ((spec.pruner.name, spec.pruner.options), (inner.get("name"), inner))
         for reason in _idle_options(spec, name, options)
     ]
+    return [f"pruner {spec.pruner.name} can never stop a trial: {'; and '.join(reasons)}"] if reasons else []
 
 
 def _idle_options(spec: StudySpec, name: str | None, options: Mapping[str, Any]) -> Iterator[str]:

@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import difflib
+import re
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from trainer.errors import UserError
 
 Model = TypeVar("Model", bound=BaseModel)
+_BOTH = ("epsilon_f_low", "epsilon_f_high")
+ALIASES = {
+    "lr": ("learning_rate",),
+    "tau": ("half_life",),
+    "eps": _BOTH,
+    "epsilon": _BOTH,
+    "eps_f": _BOTH,
+    "epsilon_f": _BOTH,
+}
+"""What papers and other trainers call a key, and its last part here."""
+_UNITS = {"k": 1e3, "K": 1e3, "M": 1e6, "%": 0.01}
 
 
 class _UniqueKeys(yaml.SafeLoader):
@@ -76,15 +89,31 @@ def explain(model: type[BaseModel], error: ValidationError) -> str:
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if first["type"] == "extra_forbidden":
         known = sorted(inner.model_fields)
-        close = difflib.get_close_matches(parts[-1], known, n=1)
-        hint = f"did you mean {close[0]}?" if close else "remove it"
+        meant = [name for name in ALIASES.get(parts[-1], ()) if name in known]
+        close = meant or difflib.get_close_matches(parts[-1], known, n=1)
+        hint = f"did you mean {' and '.join(close)}?" if close else "remove it"
         return f"{key} is not a known key; known here: {', '.join(known)}; {hint}{more}"
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "missing":
         return f"{key} is missing; add it{more}"
     if first["type"] == "value_error":  # our own validators say the value, the range and the mend themselves
         return (f"{key}: " if key else "") + message + more
-    return f"{key} = {first['input']!r}: {message[0].lower()}{message[1:]}; change it{more}"
+    return f"{key} = {first['input']!r}: {message[0].lower()}{message[1:]}; {_remedy(key, first)}{more}"
+
+
+def _remedy(key: str, error: ErrorDetails) -> str:
+    """What to write instead of a value that pydantic refused."""
+    kind, given = error["type"], error["input"]
+    if kind in ("float_parsing", "int_parsing") and isinstance(given, str):
+        number = re.fullmatch(r"\s*([0-9.]*[0-9])\s*([A-Za-z%]+)\s*", given)
+        if number:
+            return f"write the number alone, {float(number[1]) * _UNITS.get(number[2], 1):g}"
+    if kind == "less_than_equal" and error.get("ctx", {}).get("le") == 1 and 2 <= given <= 100:
+        return f"write a fraction, {given / 100:g} for {given:g} %"
+    if key == "metric" and isinstance(given, str) and re.fullmatch(r"(avg|cons|pass)@\d+", given):
+        name, _, samples = given.partition("@")
+        return f"write {name}@k; k is trainer.evaluation.sets[0].samples, here {samples}"
+    return "change it"
 
 
 def _walk(model: type[BaseModel], location: tuple[Any, ...]) -> tuple[list[str], type[BaseModel]]:

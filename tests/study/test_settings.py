@@ -6,7 +6,7 @@ import optuna
 import pytest
 
 from study.pruners import make_pruner
-from study.settings import idle_pruner
+from study.settings import hardly_meant, idle_pruner
 
 AIME = {"name": "aime", "n_startup_trials": 4, "patience": 2}
 EVERY_5 = {"steps": 20, "evaluation": {"sets": [{"name": "s", "path": "embedded:select", "every": 5}]}}
@@ -78,3 +78,11 @@ def test_it_is_told_just_where_optuna_would_keep_the_worst_of_trials(make_spec, 
             stopped = bool(trial.should_prune()) or stopped
         study.tell(trial, values[-1])
     assert stopped is stops
+
+
+def test_a_warm_up_of_the_whole_run_and_a_pruner_idle_for_two_reasons_are_a_line_each(make_spec):
+    pruner = {"name": "median", "n_startup_trials": 9, "n_warmup_steps": 19}
+    spec = make_spec(trials=8, pruner=pruner, trainer=EVERY_5 | {"optimizer": {"warmup_steps": 20}})
+    idle, warmup = hardly_meant(spec)
+    assert "n_startup_trials = 9" in idle and "n_warmup_steps = 19" in idle
+    assert "warmup_steps = 20" in warmup and "all 20 steps" in warmup
