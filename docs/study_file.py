@@ -6,6 +6,8 @@ tests/docs/test_study_file.py fails when the file is not what this would write.
 
 from __future__ import annotations
 
+import inspect
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -79,7 +81,7 @@ def page() -> str:
         "training steps. `patient` also takes `wrapped_pruner: {name: NAME, OPTION: VALUE, ...}`.\n"
     )
     classes = {name: getattr(optuna.pruners, each, AimePruner) for name, each in pruners.NAMES.items()}
-    parts.append(_plugins(classes))
+    parts += [_plugins(classes), "### pruner: aime\n", _explained(AimePruner)]
     parts += ["## Trainer\n", f"{trainer['description']} A file of these keys alone is run by `fipo train FILE`.\n"]
     parts += _tables(trainer, trainer["$defs"])
     return "\n".join(parts)
@@ -163,6 +165,17 @@ def _plugins(classes: dict[str, type]) -> str:
         ]
         rows.append(f"| `{name}` | {cls.__name__} | {', '.join(options) or 'none'} |")
     return "\n".join(rows) + "\n"
+
+
+def _explained(cls: type) -> str:
+    """The options of a class of ours with their defaults, in the words of its docstring, which has to name each."""
+    arguments = inspect.cleandoc(cls.__doc__ or "").partition("Args:\n")[2].partition("\nRaises:")[0]
+    texts = dict(re.findall(r"(?ms)^    (\w+): (.*?)(?=\n    \w|\Z)", arguments))
+    rows = [
+        f"| `{key}` | `{_yaml(each.default)}` | {' '.join(texts[key].split())} |"
+        for key, each in plugins.known_options(cls).items()
+    ]
+    return "\n".join(["| option | default | |", "|---|---|---|", *rows]) + "\n"
 
 
 if __name__ == "__main__":

@@ -138,11 +138,17 @@ class AimePruner(BasePruner):
     """`decide` over an Optuna study whose trials carry the user attributes that `Bridge.report` writes.
 
     Args:
-        n_startup_trials: completed trials before any is pruned; 4 or more, the fewest with which Kendall's test can
-            reach 0.05.
-        n_warmup_steps: training steps before which no trial is pruned.
-        patience: consecutive evaluations that must agree. The base model (step 0) is never one of them.
-        references, margin, level, information_level: see `decide`.
+        n_startup_trials: trials, 4 or more, that complete before any is pruned; with fewer Kendall's test of
+            `information_level` cannot reach 0.05.
+        n_warmup_steps: training steps, 0 or more, before which no trial is pruned.
+        patience: evaluations in a row, 1 or more, that must agree. The base model (step 0) is never one of them.
+        references: trials, 1 or more, that completed best and whose mean a trial is compared with; never more than half
+            of those that completed.
+        margin: accuracy as a fraction, 0 to below 1, by which a trial may end below the reference and still be kept.
+        level: probability, 0.5 to below 1, of ending worse than that above which a trial is pruned. A higher one prunes
+            later and less often wrongly.
+        information_level: probability, above 0 to 0.5: the largest p of Kendall's test at which the accuracy at this
+            step counts as telling of that at the end. Until it does nothing is pruned; a lower one wants more evidence.
     Raises:
         ValueError: an option outside its range.
     """

@@ -116,6 +116,10 @@ def prepare(
     trials = choose_trials(results, number=number, top=top, pareto=pareto)
     several = top is not None or pareto
     if several:
+        if out is not None and out.suffix in {Path(each.suffix).suffix for each in TARGETS.values()} - {""}:
+            raise UserError(
+                f"--out {out}: several trials make a directory with a file each; give a name without {out.suffix}"
+            )
         directory = _free(out or Path(f"best-{target}"))
         paths = [directory / f"trial-{trial.number:04d}{suffix}" for trial in trials]
     else:
