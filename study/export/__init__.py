@@ -80,6 +80,8 @@ class Export:
     """What was approximated."""
     elsewhere: tuple[str, ...] = ()
     """How far it is from where its values were found."""
+    then: str = ""
+    """What to do with it, where that is not what its target says."""
 
 
 def prepare(
@@ -164,8 +166,10 @@ def summary(results: StudyResults, exports: list[Export]) -> Iterator[str]:
         yield f"{export.path}: trial {export.trial.number}, {results.metric_name} {score}"
         for gap in export.gaps:
             yield f"  approximated {gap.ours}: {gap.taken}"
+        if export.gaps:
+            yield "  the accuracy above is the trial's; a run of this file trains in another way"
         yield from (f"  {line}" for line in export.elsewhere)
-    if then := TARGETS[exports[0].target].then:
+    if then := exports[0].then or TARGETS[exports[0].target].then:
         yield then.format(shlex.quote(str(exports[0].path)))
 
 
@@ -180,7 +184,8 @@ def _prepared(
     recipe = make_recipe(results, trial, preset=preset)
     if target == "yaml":
         text = trainer_yaml.render(recipe, provenance(results, trial) + list(recipe.notes))
-        return Export(path, trial, target, text, elsewhere=recipe.elsewhere)
+        then = f"Train it again: {recipe.command} {{}}"
+        return Export(path, trial, target, text, elsewhere=recipe.elsewhere, then=then)
     _, gaps = TRAINERS[target](recipe, ())
     settle(gaps, target=target, approximate=approximate)
     header = provenance(results, trial) + differences(gaps, recipe.notes, target)

@@ -69,7 +69,8 @@ def one_ratio(fipo: FipoConfig, gaps: list[Gap], *, unclipped: bool) -> tuple[fl
     """(ratio, high only) for targets with one number for both bounds; None for weights of 1, which is DAPO.
 
     Such targets read (r, True) as weights in [1, 1 + r], (r, False) as [1 - r, 1 + r] and 0 as no clipping; `unclipped`
-    says that the latter is [0, 10] there (verl), not without bound (ms-swift). Whatever is not one of these is a gap.
+    says that the latter is [0, 10] there (verl), not without bound (ms-swift). Whatever is not one of these is a gap,
+    and the nearest is that of the least Euclidean distance of both bounds.
     """
     low, high = fipo.epsilon_f_low, fipo.epsilon_f_high
     ours = f"fipo.epsilon_f_low = {low:g}, fipo.epsilon_f_high = {high:g}"
@@ -79,13 +80,24 @@ def one_ratio(fipo: FipoConfig, gaps: list[Gap], *, unclipped: bool) -> tuple[fl
     if unclipped and (low, high) == (1.0, 9.0):
         return 0.0, False
     choices = {(0.0, high): (high, True)} if high > 0 else {}
-    choices |= {(each, each): (each, False) for each in (high, low) if 0 < each <= 1}
-    ranked = sorted(choices, key=lambda bounds: abs(bounds[0] - low) + abs(bounds[1] - high))
+    # The mean of both is the nearest of all equal bounds; it is above 1 only where the upper bound is.
+    choices |= {
+        (each, each): (each, False) for each in (min(round((low + high) / 2, 9), 1.0), high, low) if 0 < each <= 1
+    }
+    ranked = sorted(choices, key=lambda bounds: math.dist(bounds, (low, high)))
     if ranked[0] != (low, high):
-        said = [f"epsilon_f_low = {near_low:g}, epsilon_f_high = {near_high:g}" for near_low, near_high in ranked]
+        ours += f", so that weights lie in {_weights(low, high)}"
+        said = [
+            f"epsilon_f_low = {near_low:g}, epsilon_f_high = {near_high:g}, weights in {_weights(near_low, near_high)}"
+            for near_low, near_high in ranked
+        ]
         reason = "one ratio serves both bounds there, or the upper one alone"
         gaps.append(Gap(ours, reason, said[0], (*said[1:], "--to slime, which has both bounds")))
     return choices[ranked[0]]
+
+
+def _weights(low: float, high: float) -> str:
+    return f"[{1 - low:g}, {1 + high:g}]"
 
 
 def no_filter_switch(fipo: FipoConfig, gaps: list[Gap]) -> None:

@@ -51,6 +51,18 @@ class Recipe:
     elsewhere: tuple[str, ...] = ()
     """Those of them that say how far this is from where the values were found; for the user's eyes at once."""
 
+    ranks: tuple[int, int] = (1, 1)
+    """Nodes, and processes on each, with which this trainer runs it."""
+
+    @property
+    def command(self) -> str:
+        """How this trainer is started, the config to follow; `--out` is left to the user, as its default is."""
+        nodes, processes = self.ranks
+        if nodes * processes == 1:
+            return "fipo train"
+        several = f"--nnodes {nodes} --rdzv-backend c10d --rdzv-endpoint HOST:29500 " if nodes > 1 else ""
+        return f"torchrun {several}--nproc-per-node {processes} -m trainer --out runs/{self.name}"
+
     @property
     def minibatches(self) -> int:
         """Optimizer steps per training step."""
@@ -82,7 +94,9 @@ def make_recipe(results: StudyResults, trial: TrialResult, *, preset: str | None
         resources, vllm = results.spec.resources, own.rollout.vllm
         gpus = max(1, round(resources.workers * resources.gpus_per_worker)) if resources.gpus_per_worker else 8
         nodes = next(count for count in range(-(-gpus // 8), gpus + 1) if gpus % count == 0)  # of at most 8 each
-        return Recipe(own, name, Machines(nodes, gpus // nodes, vllm.tensor_parallel_size, vllm.gpu_memory_utilization))
+        machines = Machines(nodes, gpus // nodes, vllm.tensor_parallel_size, vllm.gpu_memory_utilization)
+        workers = (nodes, gpus // nodes) if resources.gpus_per_worker == 1 else (1, resources.workers)
+        return Recipe(own, name, machines, ranks=workers)
     data = read_preset(preset) | {"fipo": own.fipo.model_dump(), "seed": own.seed}
     config = validate(TrainerConfig, data, source=f"--preset {preset}")
     left = [key for key in results.spec.space if not key.startswith("fipo.")]
@@ -94,7 +108,9 @@ def make_recipe(results: StudyResults, trial: TrialResult, *, preset: str | None
         for key in left
     ]
     elsewhere = tuple(moved(trial, own, config))
-    return Recipe(config, f"{name}-{preset}", MACHINES.get(preset, Machines()), (*notes, *elsewhere), elsewhere)
+    machines = MACHINES.get(preset, Machines())
+    ranks = (machines.nodes, machines.gpus_per_node)
+    return Recipe(config, f"{name}-{preset}", machines, (*notes, *elsewhere), elsewhere, ranks)
 
 
 def require_outside(recipe: Recipe, target: str) -> None:

@@ -13,4 +13,4 @@ from study.export.script import comments
 def render(recipe: Recipe, header: Iterable[str]) -> str:
     """A TrainerConfig as YAML below its comments; it reads back equal."""
     text = yaml.safe_dump(recipe.config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-    return comments([*header, "", "Train it again: fipo train THIS_FILE"]) + text
+    return comments([*header, "", f"Train it again: {recipe.command} THIS_FILE"]) + text

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from study.directory import write_or_refuse
-from study.export import prepare, write
+from study.export import prepare, summary, write
 from study.results import read_study
 from tests.study.exported import PAPER, make_results
 from trainer.config import TrainerConfig
@@ -183,6 +183,26 @@ def test_what_cannot_be_chosen_is_a_user_error_and_writes_nothing(tmp_path, opti
     with pytest.raises(UserError, match=message):
         prepare(results, options.pop("target", "yaml"), out=tmp_path / "out", **options)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("options", [{"pareto": True}, {"top": 2}])
+def test_several_trials_are_no_one_file(tmp_path, options):
+    results = with_scores(tmp_path / "study", [(0.6, 900), (0.5, 300)])
+    with pytest.raises(UserError, match=r"x\.yaml: several trials make a directory .* a name without \.yaml"):
+        prepare(results, out=tmp_path / "x.yaml", **options)
+
+
+def test_the_scale_of_several_gpus_is_trained_with_torchrun(tmp_path):
+    results = with_scores(tmp_path / "study", [(0.6, 900)])
+    for preset, words in (
+        (None, "Train it again: fipo train "),
+        ("qwen2.5_7b_math", "Train it again: torchrun --nproc-per-node 8 -m trainer --out runs/golden-trial-0-"),
+        ("qwen2.5_32b", "Train it again: torchrun --nnodes 16 --rdzv-backend c10d --rdzv-endpoint HOST:29500 --nproc"),
+    ):
+        exports = prepare(results, out=tmp_path / "x.yaml", preset=preset)
+        assert f"# {words}" in exports[0].text
+        *_, then = summary(results, exports)
+        assert then.startswith(words) and then.endswith(" " + str(tmp_path / "x.yaml"))
 
 
 def test_a_study_without_a_complete_trial_says_so(make_bridge, run_trial, tmp_path):

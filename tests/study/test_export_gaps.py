@@ -35,10 +35,11 @@ def test_verl_says_the_papers_own_settings_without_approximating(tmp_path):
 
 def test_asymmetric_bounds_are_refused_by_verl_and_ms_swift_and_said_by_slime(tmp_path):
     point = PAPER | {"fipo.epsilon_f_low": 0.15, "fipo.epsilon_f_high": 0.2}
-    for target, clip in (("verl", "future_kl_clip_ratio=0.2"), ("ms-swift", "--fipo_clip_range=0.2")):
+    for target, clip in (("verl", "future_kl_clip_ratio=0.175"), ("ms-swift", "--fipo_clip_range=0.175")):
         line, text = refusal(tmp_path / target, target, point)
         assert "fipo.epsilon_f_low = 0.15, fipo.epsilon_f_high = 0.2" in line
-        assert "epsilon_f_low = 0.2, epsilon_f_high = 0.2" in line
+        assert "epsilon_f_low = 0.15, fipo.epsilon_f_high = 0.2, so that weights lie in [0.85, 1.2]" in line
+        assert "nearest: epsilon_f_low = 0.175, epsilon_f_high = 0.175, weights in [0.825, 1.175], or " in line
         assert "--approximate" in line
         assert clip in text
         assert "APPROXIMATED" in text.split("set -euo")[0]
@@ -67,7 +68,7 @@ def test_slime_says_weights_of_one_with_its_own_bounds(tmp_path, more):
 def test_the_refusal_names_every_choice_and_the_target_that_says_it_all(tmp_path):
     line, _ = refusal(tmp_path, "verl", PAPER | {"fipo.epsilon_f_low": 0.15})
     near = [line.index(f"epsilon_f_low = {low:g}, epsilon_f_high = {high:g}") for low, high in
-            ((0.2, 0.2), (0.15, 0.15), (0, 0.2))]  # fmt: skip
+            ((0.175, 0.175), (0.2, 0.2), (0.15, 0.15), (0, 0.2))]  # fmt: skip
     assert near == sorted(near)
     assert "--to slime, which has both bounds" in line
 

@@ -85,7 +85,8 @@ def test_the_file_is_the_golden_one(export, target, tmp_path):
     else:
         text = export(target, BOTH, approximate=True)
     text = re.sub(r"<(script|style).*?</\1>|<div[^>]*plotly-graph-div[^>]*>", "", text, flags=re.DOTALL)  # Plotly's own
-    for pattern, name in (  # the day, the versions and the commit
+    for pattern, name in (  # the place, the day, the versions and the commit
+        (re.escape(f"{tmp_path}/"), ""),
         (r"\d{4}-\d\d-\d\d \d\d:\d\d UTC", "DATE"), (r"fipo-study \d[^\"<\n]*", "VERSIONS"),
     ):  # fmt: skip
         text = re.sub(pattern, name, text)
