@@ -31,7 +31,7 @@ _UNITS = {"k": 1e3, "K": 1e3, "M": 1e6, "%": 0.01}
 class _UniqueKeys(yaml.SafeLoader):
     """`yaml.safe_load`'s loader, which takes the last of equal keys in silence; YAML 1.2 (3.2.1.3) forbids them."""
 
-    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
         first: dict[tuple[str, str], yaml.Node] = {}
         for key, _ in node.value:
