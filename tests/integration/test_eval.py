@@ -71,10 +71,10 @@ def test_problems_that_the_model_cannot_read_are_scored_and_said(
     ("arguments", "line"),
     [
         (["embedded", "--data", "nameless"], "must be NAME=PATH"),
-        (["embedded", "--data", "a=missing.jsonl"], "missing.jsonl: no such file"),
+        (["embedded", "--data", "a=missing.jsonl"], "'missing.jsonl': no such file"),
         (["embedded", "--data", "aime_2024=words.jsonl"], "problem 1 of set aime_2024 has the answer 'x'; an AIME"),
         (["embedded", "--data", "a=schema.jsonl"], "line 1: no problem text; its columns are text"),
-        (["./nothing", "--data", "a=embedded:select"], "no model there"),
+        (["./nothing", "--data", "a=embedded:select"], "'./nothing': no config.json there"),
         (["embedded", "--data", "a=embedded:select", "--samples", "0"], "greater than or equal to 1"),
         (["embedded", "--data", "a=embedded:select", "--template", "x"], "data.template = 'x'"),
     ],
