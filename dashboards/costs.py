@@ -81,14 +81,16 @@ def pruned(trials: pl.DataFrame, evaluations: pl.DataFrame, *, set_name: str, st
     Columns:
         samples, accuracy: its own on `set_name` at the step of its pruning.
         highest: its best until then, which Optuna's median and percentile pruners go by.
-        others: the median at that very step of the `compared` trials that had been completed by then.
+        others: the median at that very step of the `compared` trials that had been completed by then, of whole
+            evaluations (see `frames.FEW`).
         seconds, spared_seconds: what it took, and what it would have taken more, at its own pace.
     """
     stopped = trials.filter((pl.col("state") == "PRUNED") & (pl.col("pruned_at") > 0))
     scores = evaluations.filter(pl.col("set") == set_name).select("trial", "step", "samples", "accuracy")
     own = scores.with_columns(pl.col("accuracy").cum_max().over("trial", order_by="step").alias("highest"))
     table = stopped.join(own.rename({"step": "pruned_at"}), on=["trial", "pruned_at"], how="left")
-    table = table.join(_peers(stopped, trials, scores), on="trial", how="left")
+    whole = evaluations.filter(pl.col("set") == set_name, ~frames.FEW)
+    table = table.join(_peers(stopped, trials, whole), on="trial", how="left")
     table = table.join(pace(evaluations), on="trial", how="left")
     spared = steps - pl.col("pruned_at")
     taken = pl.coalesce("used_seconds", "seconds")
@@ -102,11 +104,11 @@ def pruned(trials: pl.DataFrame, evaluations: pl.DataFrame, *, set_name: str, st
     return table.select(*PRUNED_SCHEMA).cast(PRUNED_SCHEMA).sort("trial")
 
 
-def _peers(stopped: pl.DataFrame, trials: pl.DataFrame, scores: pl.DataFrame) -> pl.DataFrame:
+def _peers(stopped: pl.DataFrame, trials: pl.DataFrame, whole: pl.DataFrame) -> pl.DataFrame:
     """Columns trial, others and compared of `pruned`."""
     ended = pl.col("started") + pl.duration(microseconds=pl.col("seconds") * 1e6)
     complete = trials.filter(pl.col("state") == "COMPLETE").select("trial", ended.alias("completed"))
-    complete = complete.join(scores, on="trial").select("completed", "step", pl.col("accuracy").alias("theirs"))
+    complete = complete.join(whole, on="trial").select("completed", "step", pl.col("accuracy").alias("theirs"))
     pairs = stopped.select("trial", "pruned_at", ended.alias("ended")).join(
         complete, left_on="pruned_at", right_on="step"
     )

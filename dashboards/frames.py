@@ -46,6 +46,7 @@ EVALUATION_SCHEMA: dict[str, Any] = {
     "set": pl.String,
     "step": pl.Int64,
     "samples": pl.Int64,
+    "planned": pl.Int64,
     "problems": pl.Int64,
     "accuracy": pl.Float64,
     "sampling_error": pl.Float64,
@@ -62,6 +63,10 @@ EVALUATION_SCHEMA: dict[str, Any] = {
     "seconds": pl.Float64,
     "tokens": pl.Int64,
 }
+
+FEW = (pl.col("samples") < pl.col("planned")).fill_null(value=False)
+"""Whether an evaluation ended before it had the set's `samples`. The few are the first of the same draws in every
+trial, so what makes them lucky is shared: they do not stand beside whole evaluations without a mark."""
 
 
 def trials(results: StudyResults) -> pl.DataFrame:
@@ -127,13 +132,18 @@ def parameters(trials: pl.DataFrame) -> list[str]:
 
 
 def evaluations(results: StudyResults) -> pl.DataFrame:
-    """One row per trial, evaluation and set in `EVALUATION_SCHEMA`, steps ascending within a trial."""
+    """One row per trial, evaluation and set in `EVALUATION_SCHEMA`, steps ascending within a trial.
+
+    `planned` is the k of a whole evaluation of the set, `samples` that of this one.
+    """
+    planned = {each.name: each.samples for each in results.spec.evaluation_config().sets}
     rows = [
         (
             trial.number,
             score.name,
             evaluation.step,
             score.samples,
+            planned.get(score.name),
             len(score.solved),
             score.accuracy,
             score.sampling_error,
@@ -180,8 +190,8 @@ def curves(
         steps: first and last training step to keep; None keeps all.
 
     Returns:
-        Columns trial, label, state, control, value, step, samples, problems, length, accuracy, error, colour, last
-        (whether it is the trial's newest point). Points without a finite length and accuracy are left out.
+        Columns trial, label, state, control, value, step, samples, planned, problems, length, accuracy, error, colour,
+        last (whether it is the trial's newest point). Points without a finite length and accuracy are left out.
     """
     chosen = trials if only is None else trials.filter(pl.col("trial").is_in(list(only)))
     if steps is not None:
@@ -196,9 +206,18 @@ def curves(
         .filter(pl.col("length").is_finite() & pl.col("accuracy").is_finite())
         .sort("trial", "step")
         .with_columns((pl.col("step") == pl.col("step").max().over("trial")).alias("last"))
-        .select("trial", "label", "state", "control", "value", "step", "samples", "problems", "length", "accuracy",
-                "error", "colour", "last")
+        .select("trial", "label", "state", "control", "value", "step", "samples", "planned", "problems", "length",
+                "accuracy", "error", "colour", "last")
     )  # fmt: skip
+
+
+def k_in_words(points: pl.DataFrame) -> str:
+    """How many responses the `FEW` among the points had: k = 2 of 8, k = 2 to 4 of 8; empty where all are whole."""
+    few = points.filter(FEW)
+    if few.is_empty():
+        return ""
+    low, high = few["samples"].min(), few["samples"].max()
+    return f"k = {low}{f' to {high}' if high != low else ''} of {few['planned'].max()}"
 
 
 def newest(evaluations: pl.DataFrame, set_name: str) -> pl.DataFrame:

@@ -66,11 +66,11 @@ SCHEMA = {"trial": pl.Int64, "label": pl.String, "step": pl.Int64, "metric": pl.
 def training(results: StudyResults, trials: Sequence[int]) -> pl.DataFrame:
     """Long frame `SCHEMA` of the `QUANTITIES` of the given trials, finite values only, in step order.
 
-    Accuracy stands at the steps of evaluations, from the base model's (0); a trial before its first training step has
-    no rows.
+    Accuracy stands at the steps of evaluations, from the base model's (0); cons@k and pass@k, which mean another thing
+    for another k, only where an evaluation is whole. A trial before its first training step has no rows.
     """
     known = [each.metric for each in QUANTITIES]
-    set_name = results.spec.evaluation_config().sets[0].name
+    selects = results.spec.evaluation_config().sets[0]
     parts = [pl.DataFrame(schema=SCHEMA)]
     for trial in results.trials:
         if trial.number not in trials:
@@ -80,7 +80,7 @@ def training(results: StudyResults, trials: Sequence[int]) -> pl.DataFrame:
             continue
         present = [metric for metric in known if metric in wide.columns]
         long = wide.select("step", *present).unpivot(index="step", variable_name="metric", value_name="value")
-        parts += [_named(trial, long), _named(trial, _accuracy(trial, set_name))]
+        parts += [_named(trial, long), _named(trial, _accuracy(trial, selects.name, selects.samples))]
     return pl.concat(parts).filter(pl.col("value").is_finite()).sort("trial", "metric", "step")
 
 
@@ -94,9 +94,10 @@ def smoothed(training: pl.DataFrame, window: int) -> pl.DataFrame:
 def accuracy(results: StudyResults, trials: Sequence[int], set_name: str) -> pl.DataFrame:
     """The accuracies of the given trials on one set, as `training` has them of the set that selects."""
     parts = [pl.DataFrame(schema=SCHEMA)]
+    samples = next((each.samples for each in results.spec.evaluation_config().sets if each.name == set_name), 1)
     for trial in results.trials:
         if trial.number in trials:
-            parts.append(_named(trial, _accuracy(trial, set_name)))
+            parts.append(_named(trial, _accuracy(trial, set_name, samples)))
     return pl.concat(parts).filter(pl.col("value").is_finite()).sort("trial", "metric", "step")
 
 
@@ -105,12 +106,14 @@ def _named(trial: TrialResult, frame: pl.DataFrame) -> pl.DataFrame:
     return frame.select(*names, "step", "metric", "value").cast(SCHEMA)
 
 
-def _accuracy(trial: TrialResult, set_name: str) -> pl.DataFrame:
+def _accuracy(trial: TrialResult, set_name: str, samples: int) -> pl.DataFrame:
     rows = []
     for evaluation in trial.evaluations:
         score = selecting_score(evaluation, set_name)
         if score is None:
             continue
-        values = {"avg": score.accuracy, "cons": score.cons, "pass": score.pass_at_k}
+        values = {"avg": score.accuracy}
+        if score.samples >= samples:
+            values |= {"cons": score.cons, "pass": score.pass_at_k}
         rows += [(evaluation.step, f"accuracy/{name}", value) for name, value in values.items()]
     return pl.DataFrame(rows, schema={key: SCHEMA[key] for key in ("step", "metric", "value")}, orient="row")

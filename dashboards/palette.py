@@ -26,6 +26,11 @@ STATE_SYMBOLS = {
 NEUTRAL = "#808495"
 
 
+def symbol(shape: str, *, hollow: bool) -> str:
+    """The shape of a point, hollow where its evaluation had fewer responses than planned."""
+    return f"{shape}-open" if hollow and not shape.endswith("-open") else shape
+
+
 CONTROL_DASHES = ("dot", "dashdot", "longdashdot")
 """Controls have one colour; how each is dotted tells them apart."""
 

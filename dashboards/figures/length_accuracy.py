@@ -9,7 +9,8 @@ import numpy as np
 import plotly.graph_objects as go
 import polars as pl
 
-from dashboards import palette, text
+from dashboards import frames, palette, text
+from dashboards.figures.pruning import explain_hollow
 
 POINT, END = 5, 11
 MOST_BARS = 150
@@ -61,7 +62,10 @@ def length_accuracy(
                 line={"color": shade, "width": 3 if named else 1.8, "dash": dashes.get(row["trial"], "solid")},
                 marker={
                     "color": shade,
-                    "symbol": [palette.STATE_SYMBOLS[row["state"]] if last else "circle" for last in points["last"]],
+                    "symbol": [
+                        palette.symbol(palette.STATE_SYMBOLS[row["state"]] if last else "circle", hollow=few)
+                        for last, few in points.select("last", frames.FEW.alias("few")).rows()
+                    ],
                     "size": [END if last else POINT for last in points["last"]],
                     "line": {"width": 0},
                     "opacity": 1.0,
@@ -77,6 +81,7 @@ def length_accuracy(
         if named:
             _tag(figure, points.row(-1, named=True), best, dark)
     _legend(figure, everything, classes, colour, dashes, dark)
+    explain_hollow(figure, everything)
     if scale:
         _colour_bar(figure, scale, colour or "")
     samples = everything["samples"].unique()
@@ -154,7 +159,8 @@ def _ends(
     """Faint single points, one trace for each state."""
     for own in ends.partition_by("state", maintain_order=True):
         marker = {"color": [_shade(row, colour, scale, classes, dark) for row in own.iter_rows(named=True)],
-                  "symbol": palette.STATE_SYMBOLS[own["state"][0]], "size": 7, "opacity": 0.6}  # fmt: skip
+                  "symbol": [palette.symbol(palette.STATE_SYMBOLS[own["state"][0]], hollow=few)
+                             for few in own.select(frames.FEW).to_series()], "size": 7, "opacity": 0.6}  # fmt: skip
         figure.add_trace(
             dict(type="scatter", x=own["length"], y=own["accuracy"], mode="markers", marker=marker, showlegend=False,
                  name="ends", customdata=_hover_columns(own, colour, error), hovertemplate=_hover(colour))
@@ -168,12 +174,13 @@ def _accuracy(value: float, error: float | None, what: str | None, *, problems: 
 
 def _hover_columns(points: pl.DataFrame, colour: str | None, what: str | None) -> np.ndarray:
     """Per point: trial number (what a click opens), then what the hover says. Plotly checks each cell of a list."""
-    columns = ("trial", "label", "state", "colour", "step", "samples", "problems", "accuracy", "error")
+    columns = ("trial", "label", "state", "colour", "step", "samples", "planned", "problems", "accuracy", "error")
     rows = points.select(columns).iter_rows()
     told = [
-        (trial, text.in_plotly(label), state.lower(), text.in_plotly(text.number(value)) if colour else "", step, k, n,
+        (trial, text.in_plotly(label), state.lower(), text.in_plotly(text.number(value)) if colour else "", step,
+         f"{k} responses, k = {k} of {planned}" if (planned or 0) > k else f"{k} responses", n,
          _accuracy(accuracy, error, what, problems=n, samples=k))
-        for trial, label, state, value, step, k, n, accuracy, error in rows
+        for trial, label, state, value, step, k, planned, n, accuracy, error in rows
     ]  # fmt: skip
     return np.array(told, dtype=object)
 
@@ -183,7 +190,7 @@ def _hover(colour: str | None) -> str:
     return (
         f"<b>%{{customdata[1]}}</b> %{{customdata[2]}}{setting}<br>step %{{customdata[4]}}"
         f"<br>%{{customdata[7]}}<br>%{{x:,.1f}} tokens<br>"
-        "%{customdata[6]} problems × %{customdata[5]} responses<extra></extra>"
+        "%{customdata[6]} problems × %{customdata[5]}<extra></extra>"
     )
 
 

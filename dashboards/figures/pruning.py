@@ -8,7 +8,7 @@ from typing import Any
 import plotly.graph_objects as go
 import polars as pl
 
-from dashboards import palette, text
+from dashboards import frames, palette, text
 from dashboards.figures.parameters import LEGEND, MARGIN
 
 END = 10
@@ -28,22 +28,27 @@ def intermediate_values(
     figure = go.Figure()
     for own in ends.partition_by("state", maintain_order=True) if ends is not None else []:
         state = own["state"][0]
-        marker = {"symbol": palette.STATE_SYMBOLS[state], "size": 7, "color": palette.STATE_COLOURS[state]}
+        symbols = [
+            palette.symbol(palette.STATE_SYMBOLS[state], hollow=few) for few in own.select(frames.FEW).to_series()
+        ]
+        marker = {"symbol": symbols, "size": 7, "color": palette.STATE_COLOURS[state]}
         figure.add_trace(
             go.Scatter(x=own["step"], y=own["accuracy"], mode="markers", marker=marker, opacity=0.5, showlegend=False,
-                       text=[text.in_plotly(each) for each in own["label"]], customdata=own.select("trial").rows(),
-                       hovertemplate="%{text}, step %{x}: %{y:.1%}<extra></extra>")
+                       text=[text.in_plotly(each) for each in own["label"]], customdata=_told(own),
+                       hovertemplate="%{text}, step %{x}: %{y:.1%}%{customdata[1]}<extra></extra>")
         )  # fmt: skip
     for own in curves.partition_by("trial", maintain_order=True):
         state = own["state"][0]
         shade = palette.STATE_COLOURS[state]
-        marker = {"symbol": [palette.STATE_SYMBOLS[state] if last else "circle" for last in own["last"]],
+        symbols = [palette.symbol(palette.STATE_SYMBOLS[state] if last else "circle", hollow=few)
+                   for last, few in own.select("last", frames.FEW.alias("few")).rows()]  # fmt: skip
+        marker = {"symbol": symbols,
                   "size": [END if last else 4 for last in own["last"]], "opacity": 1.0, "color": shade}  # fmt: skip
         figure.add_trace(
             go.Scatter(x=own["step"], y=own["accuracy"], mode="lines+markers", line={"color": shade, "width": 1.5},
                        marker=marker, opacity=0.75, showlegend=False, meta=own["trial"][0],
-                       customdata=own.select("trial").rows(),
-                       hovertemplate=f"{text.in_plotly(own['label'][0])}, step %{{x}}: %{{y:.1%}}<extra></extra>")
+                       customdata=_told(own), name=text.in_plotly(own["label"][0]),
+                       hovertemplate="%{fullData.name}, step %{x}: %{y:.1%}%{customdata[1]}<extra></extra>")
         )  # fmt: skip
     if median is not None and median.height:
         line = {"color": palette.foreground(dark), "width": 2.5, "dash": "dash"}
@@ -57,6 +62,7 @@ def intermediate_values(
         marker = {"symbol": palette.STATE_SYMBOLS[state], "size": END, "color": shade}
         figure.add_trace(go.Scatter(x=[None], y=[None], mode="lines+markers", name=state.lower(), marker=marker,
                                     line={"color": shade}))  # fmt: skip
+    explain_hollow(figure, everything)
     figure.update_layout(
         height=440,
         margin=MARGIN,
@@ -67,6 +73,20 @@ def intermediate_values(
         uirevision="keep",
     )
     return figure
+
+
+def explain_hollow(figure: go.Figure, points: pl.DataFrame) -> None:
+    """An entry of the legend for points of fewer responses than planned, where there are any."""
+    few = frames.k_in_words(points)
+    if few:
+        marker = {"symbol": "circle-open", "size": END, "color": palette.NEUTRAL}
+        figure.add_trace(go.Scatter(x=[None], y=[None], mode="markers", name=f"hollow: {few}", marker=marker))
+
+
+def _told(points: pl.DataFrame) -> list[tuple[int, str]]:
+    """Per point: trial number (what a click opens), and its k where that is less than planned."""
+    few = points.select("trial", "samples", "planned", frames.FEW.alias("few")).rows()
+    return [(trial, f", k = {samples} of {planned}" if is_few else "") for trial, samples, planned, is_few in few]
 
 
 def timeline(trials: pl.DataFrame, spans: pl.DataFrame, *, concurrency: int) -> go.Figure:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import plotly.graph_objects as go
 import polars as pl
 
-from dashboards import palette, text
+from dashboards import frames, palette, text
 from dashboards.metrics import Quantity
 
 HEIGHT = 235
@@ -30,11 +30,13 @@ def panel(
     paper: pl.DataFrame | None = None,
     own_axes: bool = True,
     controls: Mapping[int, str] | None = None,
+    few: pl.DataFrame | None = None,
 ) -> go.Figure:
     """One quantity, one line per trial.
 
     Args:
         controls: how the lines of controls are dashed, by trial.
+        few: evaluations of `frames.FEW`, drawn hollow where the quantity is avg@k.
         training: of `metrics.training`, maybe smoothed; `raw` is the same before smoothing, drawn faint behind.
         signs: of `collapse_signs.collapse_signs`: a dotted line where this quantity shows one.
         paper: rows of `paper.curves` to draw behind.
@@ -56,6 +58,8 @@ def panel(
                            hoverinfo="skip" if faint else None,
                            hovertemplate=None if faint else f"{name}, step %{{x}}: %{{y:.4g}}<extra></extra>")
             )  # fmt: skip
+    if few is not None and quantity.metric == "accuracy/avg" and not few.is_empty():
+        _hollow(figure, few.filter(pl.col("trial").is_in(list(colours))), colours)
     if signs is not None:
         for trial, step in signs.filter(pl.col("metric") == quantity.metric).select("trial", "step").rows():
             figure.add_vline(x=step, line={"dash": "dot", "width": 2, "color": colours[trial]})
@@ -79,18 +83,21 @@ def panel(
 
 
 def legend(
-    training: pl.DataFrame, colours: Mapping[int, str], references: Mapping[str, str], *, signs: bool, dark: bool
-) -> str:
+    training: pl.DataFrame, colours: Mapping[int, str], references: Mapping[str, str], *, signs: bool, dark: bool,
+    few: str = "",
+) -> str:  # fmt: skip
     """HTML of one line sample and name per trial, then per run of the paper (`references`: name to dash); wraps.
 
     Args:
         signs: whether a panel shows the sign of a collapse.
+        few: of `frames.k_in_words`, what hollow points are.
     """
     shown = [(colours[trial], "solid", label) for trial, label in
              training.select("trial", "label").unique(maintain_order=True).rows()]  # fmt: skip
     shown += [(palette.NEUTRAL, "dashed" if dash.endswith("dash") else "dotted", f"paper: {name}")
               for name, dash in references.items()]  # fmt: skip
     shown += [(palette.NEUTRAL, "dotted", "upright with ⚠: sign of a collapse")] if signs else []
+    shown += [(palette.NEUTRAL, "solid", f"hollow: {few}")] if few else []
     items = "".join(
         '<span style="display:inline-flex;align-items:center;gap:.45rem">'
         f'<span style="width:1.6rem;border-top:3px {style} {colour}"></span>{html.escape(name)}</span>'
@@ -104,6 +111,17 @@ def dashes(paper: pl.DataFrame | None) -> dict[str, str]:
     """How each run of the paper is drawn, by its name."""
     names = paper["name"].unique(maintain_order=True) if paper is not None else []
     return {name: ("dash", "dot", "longdash", "dashdot")[i % 4] for i, name in enumerate(names)}
+
+
+def _hollow(figure: go.Figure, few: pl.DataFrame, colours: Mapping[int, str]) -> None:
+    """Mark evaluations of fewer responses than planned on the lines that go through them."""
+    for own in few.partition_by("trial", maintain_order=True):
+        said = [frames.k_in_words(own[i]) for i in range(own.height)]
+        figure.add_trace(
+            go.Scatter(x=own["step"], y=own["accuracy"], mode="markers", showlegend=False, text=said,
+                       marker={"symbol": "circle-open", "size": 8, "color": colours[own["trial"][0]]},
+                       hovertemplate="%{text}, step %{x}: %{y:.1%}<extra></extra>")
+        )  # fmt: skip
 
 
 def _title(quantity: Quantity) -> str:

@@ -120,11 +120,14 @@ def _curves(study: Study, set_name: str, chosen: list[int], controls: dict[int, 
         quantity = metrics.GROUPS["Accuracy"][0]
         dashes = palette.control_dashes(number for number, control in controls.items() if control)
         colours = palette.by_trial(controls, is_dark())
-        figure = panels.panel(quantity, over_steps, colours=colours, controls=dashes)
+        few = study.evaluations.filter(frames.FEW, pl.col("set") == set_name, pl.col("trial").is_in(chosen))
+        figure = panels.panel(quantity, over_steps, colours=colours, controls=dashes, few=few)
         figure.for_each_trace(lambda line: line.update(name=f"control {line.name}") if line.meta in dashes else None)
         figure.update_layout(height=420, title=None, margin={"t": 40}, yaxis={"title": quantity.title}, showlegend=True,
                              legend=LEGEND)  # fmt: skip
         st.plotly_chart(figure, key="over-steps", config={"displaylogo": False}, alt="Accuracy over training steps")
+        if not few.is_empty():
+            st.caption(f"Hollow: {frames.k_in_words(few)} responses.")
 
 
 def _problems(found: tuple[int, dict[int, SetScore]], labels: dict[int, str]) -> None:

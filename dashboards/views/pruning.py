@@ -25,7 +25,10 @@ def render(study: Study) -> None:
     """What was saved in words, the curves that the pruner saw, the pruned trials, and the timeline."""
     st.title("Pruning")
     # What the study maximizes, which need not be avg@k.
-    evaluations = study.evaluations.with_columns(accuracy=MEASURES[study.results.spec.metric])
+    metric = study.results.spec.metric
+    evaluations = study.evaluations.with_columns(accuracy=MEASURES[metric])
+    if metric != "avg@k":  # means another thing for another k
+        evaluations = evaluations.filter(~frames.FEW)
     pruned = costs.pruned(study.trials, evaluations, set_name=study.sets[0], steps=study.steps)
     _summary(study, pruned)
     _race(study)
@@ -85,11 +88,11 @@ def _curves(study: Study, evaluations: pl.DataFrame) -> None:
         st.info("The chosen trials have no evaluation in these steps.")
         return
     shown = thin(points, best=study.results.best.number if study.results.best else None)
-    complete = points.filter(pl.col("state") == "COMPLETE")
+    complete = points.filter(pl.col("state") == "COMPLETE", ~frames.FEW)
     median = complete.group_by("step").agg(pl.col("accuracy").median()).sort("step")
-    figure = intermediate_values(
-        shown.curves, measure=study.results.metric_name, median=median, ends=shown.ends, dark=is_dark()
-    )
+    mixed = not points.filter(frames.FEW).is_empty()
+    measure = f"{study.sets[0]}/{study.results.spec.metric}" if mixed else study.results.metric_name
+    figure = intermediate_values(shown.curves, measure=measure, median=median, ends=shown.ends, dark=is_dark())
     event = st.plotly_chart(
         figure, key="intermediate", config={"displaylogo": False}, alt="Accuracy over training steps by trial",
         on_select="rerun", selection_mode="points",
@@ -116,7 +119,7 @@ def _table(study: Study, pruned: pl.DataFrame) -> None:
         "accuracy": number("accuracy then %", format="%.1f"),
         "samples": number("k then", help=RACE),
         "others": number("median then %", format="%.1f", help="Of the trials completed by then, at that very step."),
-        "compared": number("of trials", help="Trials completed by then, with an evaluation at that step."),
+        "compared": number("of trials", help="Trials completed by then, with a whole evaluation at that step."),
         "seconds": "took",
         "spared_steps": number("steps spared"),
         "spared_seconds": st.column_config.TextColumn("time spared", help="At its own pace."),
@@ -140,11 +143,11 @@ def _why(row: dict[str, Any], pruner: str) -> str:
     if row["stop_reason"]:
         return str(row["stop_reason"])
     if row["pruner_reason"]:
-        return f"step {row['pruned_at']}, {row['compared']} trials completed: {row['pruner_reason']}"
+        return f"step {row['pruned_at']}: {row['pruner_reason']}"
     now, best = text.accuracy(row["accuracy"]), text.accuracy(row["highest"])
     own = f"{pruner}: {now} at step {row['pruned_at']}, {best} at best"
     if row["others"] is None:
-        return f"{own}; no trial had been completed"
+        return f"{own}; no completed trial to compare with"
     return f"{own}; median of {row['compared']} completed trials {text.accuracy(row['others'])}"
 
 

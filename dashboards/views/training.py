@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 import streamlit as st
 
-from dashboards import metrics, paper, text
+from dashboards import frames, metrics, paper, text
 from dashboards.collapse_signs import collapse_signs, sentence
 from dashboards.figures import training as figures
 from dashboards.source import Study
@@ -35,7 +35,11 @@ def render(study: Study) -> None:
     _warn(study, chosen, signs)
     behind = paper.curves().filter(pl.col("name").is_in(runs)) if runs else None
     colours = figures.colours(training)
-    st.html(figures.legend(training, colours, figures.dashes(behind), signs=not signs.is_empty(), dark=is_dark()))
+    few = study.evaluations.filter(frames.FEW, pl.col("set") == study.sets[0], pl.col("trial").is_in(chosen))
+    st.html(
+        figures.legend(training, colours, figures.dashes(behind), signs=not signs.is_empty(), dark=is_dark(),
+                       few=frames.k_in_words(few))
+    )  # fmt: skip
     smooth = metrics.smoothed(training, window)
     present = set(training["metric"])
     for group, quantities in metrics.GROUPS.items():
@@ -46,7 +50,7 @@ def render(study: Study) -> None:
             for column, quantity in zip(st.columns(COLUMNS), shown[begin : begin + COLUMNS], strict=False):
                 figure = figures.panel(
                     quantity, smooth, colours=colours, raw=training if window > 1 else None, signs=signs, paper=behind,
-                    own_axes=axes == OWN,
+                    own_axes=axes == OWN, few=few,
                 )  # fmt: skip
                 alt = f"{quantity.title} over training steps, by trial"
                 column.plotly_chart(figure, key=f"panel-{quantity.metric}", config=CONFIG, alt=alt)

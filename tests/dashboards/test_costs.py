@@ -71,6 +71,15 @@ def test_a_pruned_trial_is_measured_against_those_completed_by_then_and_knows_it
     assert (row["accuracy"], row["highest"], row["others"], row["compared"]) == (0.3, 0.4, 0.6, 1)
 
 
+def test_the_median_a_pruned_trial_is_measured_against_is_of_whole_evaluations() -> None:
+    states = ("COMPLETE", "COMPLETE", "PRUNED")
+    table = trials([{"state": state, "pruned_at": 10} for state in states])
+    scores = evaluations([(0, 10, 0.6, 1.0), (1, 10, 0.9, 1.0), (2, 10, 0.3, 1.0)])
+    scores = scores.with_columns(samples=pl.Series([8, 2, 2]), planned=pl.lit(8))
+    (row,) = costs.pruned(table, scores, set_name="a", steps=40).iter_rows(named=True)
+    assert (row["others"], row["compared"], row["samples"]) == (0.6, 1, 2)
+
+
 def test_a_race_is_measured_in_responses() -> None:
     rows = [{"trial": 0, "set": name, "samples": k, "problems": 30} for name, k in (("a", 8), ("a", 2), ("b", 8))]
     frame = pl.DataFrame(rows, schema=frames.EVALUATION_SCHEMA)

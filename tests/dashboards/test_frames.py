@@ -184,3 +184,12 @@ def test_an_empty_study_gives_empty_frames(finished: StudyResults) -> None:
 
 def test_a_value_that_is_not_finite_is_no_value(finished: StudyResults) -> None:
     assert frames.trials(with_trials(finished, value=math.nan))["value"].to_list() == [None]
+
+
+def test_an_evaluation_that_ended_early_is_told_from_whole_ones(raced: StudyResults) -> None:
+    evaluations = frames.evaluations(raced)
+    assert evaluations.filter(frames.FEW).select("trial", "step", "samples", "planned").rows() == [(1, 10, 2, 8)]
+    assert frames.k_in_words(evaluations) == "k = 2 of 8"
+    four = pl.when(pl.col("step") == 5).then(4).otherwise("samples").alias("samples")
+    assert frames.k_in_words(evaluations.with_columns(four)) == "k = 2 to 4 of 8"
+    assert frames.k_in_words(evaluations.filter(~frames.FEW)) == ""

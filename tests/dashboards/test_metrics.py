@@ -51,6 +51,14 @@ def test_accuracy_stands_at_the_evaluations_of_the_set_that_selects(finished: St
     assert own == [(each.step, each.scores[0].cons) for each in finished.trials[0].evaluations]
 
 
+def test_fewer_responses_than_planned_have_no_majority_and_no_pass(raced: StudyResults) -> None:
+    steps = {name: metrics.training(raced, [1]).filter(pl.col("metric") == f"accuracy/{name}")["step"].to_list()
+             for name in ("avg", "cons", "pass")}  # fmt: skip
+    assert steps == {"avg": [0, 5, 10], "cons": [0, 5], "pass": [0, 5]}
+    few = metrics.accuracy(raced, [1], "sums_select")
+    assert few.filter(pl.col("metric") == "accuracy/pass")["step"].to_list() == [0, 5]
+
+
 def test_smoothing_leaves_evaluations_as_they_are(finished: StudyResults) -> None:
     frame = metrics.training(finished, [0])
     rare = pl.col("metric") == "accuracy/avg"

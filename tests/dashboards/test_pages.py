@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import re
 from collections.abc import Callable
@@ -280,6 +281,14 @@ def test_what_a_race_saved_is_told_where_there_is_one(finished: StudyResults, ra
                if "Racing" in each.value]  # fmt: skip
     whole = 30 * 8 * sum(len(trial.evaluations) for trial in raced.trials)
     assert f"drew {whole - 30 * 6:,} of the {whole:,} responses" in said
+
+
+def test_an_axis_with_fewer_responses_than_planned_does_not_say_the_planned_k(
+    finished: StudyResults, raced: StudyResults, page: Shown
+) -> None:
+    for results, title in ((finished, "sums_select/avg@8"), (raced, "sums_select/avg@k")):
+        charts = page(results, "pruning").get("plotly_chart")
+        assert json.loads(charts[0].proto.spec)["layout"]["yaxis"]["title"]["text"] == title
 
 
 @pytest.mark.parametrize("target", TARGETS)

@@ -105,3 +105,13 @@ def test_markup_in_a_control_name_is_inert(finished: StudyResults) -> None:
         trace.hovertemplate for trace in drawn(figure).values()
     ]
     assert shown and not any("<a " in each or "<b>x" in each for each in shown)
+
+
+def test_points_of_fewer_responses_are_hollow_and_say_their_k(raced: StudyResults) -> None:
+    figure = length_accuracy(points(raced), colour=None)
+    assert list(drawn(figure)[1].marker.symbol) == ["circle", "circle", "x-open"]
+    assert [row[5] for row in drawn(figure)[1].customdata] == ["8 responses"] * 2 + ["2 responses, k = 2 of 8"]
+    assert "hollow: k = 2 of 8" in {trace.name for trace in figure.data}
+    ends = points(raced).filter(pl.col("trial") == 1, pl.col("last"))
+    (alone,) = [trace for trace in length_accuracy(ends.clear(), ends=ends, colour=None).data if trace.name == "ends"]
+    assert list(alone.marker.symbol) == ["x-open"]

@@ -85,3 +85,15 @@ def test_there_are_as_many_lanes_as_trials_ran_at_once() -> None:
     # The last runs beside the second and the fourth.
     (trace,) = drawn([(0, 10)], [(0, 30)], [(10, 20)], [(25, 40)], [(26, 27)])
     assert list(trace.y) == [1, 2, 1, 1, 3]
+
+
+@pytest.mark.parametrize("curved", [True, False])
+def test_points_of_fewer_responses_are_hollow_and_say_their_k(raced: StudyResults, curved: bool) -> None:
+    own = frames.curves(frames.trials(raced), frames.evaluations(raced), set_name="sums_select", error=None, only=[1])
+    ends = own.filter(pl.col("last"))
+    figure = intermediate_values(own if curved else own.clear(), ends=None if curved else ends, measure="m")
+    trace = figure.data[0]
+    assert (trace.marker.symbol[-1], trace.customdata[-1][1]) == ("x-open", ", k = 2 of 8")
+    if curved:
+        assert (trace.marker.symbol[0], trace.customdata[0][1]) == ("circle", "")
+    assert "hollow: k = 2 of 8" in {each.name for each in figure.data}

@@ -4,7 +4,7 @@ import plotly.graph_objects as go
 import polars as pl
 import pytest
 
-from dashboards import metrics, paper
+from dashboards import frames, metrics, paper
 from dashboards.collapse_signs import SIGNS_SCHEMA
 from dashboards.figures import training as figures
 from study.results import StudyResults
@@ -84,3 +84,14 @@ def test_the_legend_names_trials_and_the_papers_runs(training: pl.DataFrame) -> 
     shown = figures.legend(training, figures.colours(training), figures.dashes(behind), signs=True, dark=False)
     assert "sign of a collapse" in shown
     assert all(name in shown for name in ("DAPO (#0)", "#1", f"paper: {VANILLA}"))
+
+
+def test_fewer_responses_than_planned_are_hollow_in_the_panel_of_the_average_only(raced: StudyResults) -> None:
+    own = metrics.training(raced, [0, 1])
+    few = frames.evaluations(raced).filter(frames.FEW)
+    average, majority = metrics.GROUPS["Accuracy"][:2]
+    hollow = panel(own, average, few=few).data[-1]
+    assert (list(hollow.x), list(hollow.text), hollow.marker.symbol) == ([10], ["k = 2 of 8"], "circle-open")
+    assert len(panel(own, majority, few=few).data) == 2
+    assert "hollow: k = 2 of 8" in figures.legend(own, figures.colours(own), {}, signs=False, dark=False,
+                                                  few=frames.k_in_words(few))  # fmt: skip
