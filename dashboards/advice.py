@@ -64,6 +64,11 @@ def _noise(results: StudyResults, trials: pl.DataFrame, evaluations: pl.DataFram
     sets = frames.sets(evaluations)
     if not sets:
         return None
+    known = [
+        frames.scores_by_step(results, sets[0], each.number) for each in results.trials if each.state == "COMPLETE"
+    ]
+    if differences.tied([score[max(score)] for score in known if score]):
+        return Advice(differences.TIE.format(who="complete trial", where="at its end"), "hyperparameters")
     summary = frames.summary(trials, evaluations, set_name=sets[0])
     spread = differences.spread(summary.filter(pl.col("state") == "COMPLETE"))
     if spread is None:

@@ -112,14 +112,26 @@ class Scale:
         return [tick for decade in decades for m in (1, 2, 5) if low <= (tick := m * 10.0**decade) <= high]
 
 
+LEAST_SPAN = 0.1
+
+
+def least_span(low: float, high: float) -> tuple[float, float]:
+    """Both ends of an axis of accuracy, at least `LEAST_SPAN` apart and within 0..1."""
+    if high - low >= LEAST_SPAN:
+        return low, high
+    low = min(max((low + high - LEAST_SPAN) / 2, 0.0), 1 - LEAST_SPAN)
+    return low, low + LEAST_SPAN
+
+
 def span(values: pl.Series) -> tuple[float, float]:
     """What a colour scale of scores runs over: to the best, from the worst that is no outlier (Tukey's fence below).
 
-    One collapsed trial would otherwise leave all others in one colour.
+    One collapsed trial would otherwise leave all others in one colour. Equal scores get `LEAST_SPAN`.
     """
     low, high = float(values.min() or 0.0), float(values.max() or 0.0)
     first, third = values.quantile(0.25, "linear") or 0.0, values.quantile(0.75, "linear") or 0.0
-    return max(low, first - 1.5 * (third - first)), high
+    low = max(low, first - 1.5 * (third - first))
+    return (low, high) if high > low else least_span(low, high)
 
 
 def scale(values: Sequence[float | None], dark: bool) -> Scale | None:

@@ -6,6 +6,7 @@ import plotly.graph_objects as go
 import polars as pl
 
 from dashboards import palette, text
+from dashboards.figures import axes
 
 
 def history(trials: pl.DataFrame, *, metric: str, dark: bool = False) -> go.Figure:
@@ -40,7 +41,7 @@ def history(trials: pl.DataFrame, *, metric: str, dark: bool = False) -> go.Figu
         height=280,
         margin={"l": 10, "r": 10, "t": 10, "b": 10},
         xaxis={"title": "trial, in the order of sampling", "zeroline": False, **_whole_numbers(found["trial"])},
-        yaxis={"title": text.in_plotly(metric), "tickformat": ".0%", "zeroline": False},
+        yaxis={"title": text.in_plotly(metric), **axes.accuracy(found["value"])},
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
         uirevision="keep",
     )

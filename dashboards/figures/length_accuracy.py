@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 import polars as pl
 
 from dashboards import frames, palette, text
+from dashboards.figures import axes
 from dashboards.figures.pruning import explain_hollow
 
 POINT, END = 5, 11
@@ -88,7 +89,7 @@ def length_accuracy(
     k = samples[0] if samples.len() == 1 else "k"
     figure.update_layout(
         xaxis={"title": f"{length} response length (tokens)", "rangemode": "normal", "zeroline": False},
-        yaxis={"title": f"accuracy, avg@{k}", "tickformat": ".0%", "zeroline": False},
+        yaxis={"title": f"accuracy, avg@{k}", **axes.accuracy(everything["accuracy"])},
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "title": None, "itemclick": False,
                 "itemdoubleclick": False},
         margin={"l": 10, "r": 10 if scale else 40, "t": 10, "b": 10},

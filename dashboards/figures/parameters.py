@@ -6,6 +6,7 @@ import plotly.graph_objects as go
 import polars as pl
 
 from dashboards import palette, text
+from dashboards.figures import axes
 from dashboards.importance import CHANCE
 
 MARGIN = {"l": 10, "r": 10, "t": 10, "b": 10}
@@ -39,7 +40,7 @@ def slice_of(scores: pl.DataFrame, key: str, *, measure: str, dark: bool = False
                            text=hover(own), hovertemplate="%{text}<extra></extra>")
             )  # fmt: skip
     value_axis(figure.layout.xaxis, known, key)
-    figure.update_yaxes(zeroline=False, tickformat=".0%", title_text=measure)
+    figure.update_yaxes(title_text=measure, **axes.accuracy(known["score"]))
     figure.update_layout(height=280, margin=MARGIN, uirevision="keep", showlegend=False)
     return figure
 

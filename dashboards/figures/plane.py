@@ -24,7 +24,9 @@ def estimate(
     figure = go.Figure()
     if surface is not None:
         shades = {"colorscale": palette.sequential(dark), "zmin": low, "zmax": high}
-        figure.add_trace(_contour(surface, surface.mean, ".0%", measure, shades, "estimate %{z:.1%}", dark))
+        figure.add_trace(
+            _contour(surface, surface.mean, _digits(low, high), measure, shades, "estimate %{z:.1%}", dark)
+        )
     for state in palette.STATE_SYMBOLS:
         own = known.filter(pl.col("state") == state)
         if own.is_empty():
@@ -32,7 +34,7 @@ def estimate(
         line = {"color": palette.foreground(dark), "width": 1}
         marker = {"color": own["score"], "symbol": palette.STATE_SYMBOLS[state], "size": 11, "line": line, **colours}
         if surface is None:
-            marker |= {"showscale": True, "colorbar": _bar(measure, ".0%")}
+            marker |= {"showscale": True, "colorbar": _bar(measure, _digits(low, high))}
         figure.add_trace(
             go.Scatter(x=own[x], y=own[y], mode="markers", marker=marker, name=state.lower(), text=hover(own),
                        hovertemplate="%{text}<extra></extra>")
@@ -63,6 +65,11 @@ def _contour(
                   "labelfont": {"size": 11, "color": foreground}},
         line={"width": 1, "color": foreground, "smoothing": 1.1}, opacity=0.85, hovertemplate=f"{hover}<extra></extra>",
     )  # fmt: skip
+
+
+def _digits(low: float, high: float) -> str:
+    """How the bar's ticks are written: narrow ones would repeat whole per cents."""
+    return ".0%" if high - low >= palette.LEAST_SPAN / 2 else ".1%"
 
 
 def _bar(title: str, digits: str) -> dict[str, object]:

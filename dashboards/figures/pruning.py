@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 import polars as pl
 
 from dashboards import frames, palette, text
+from dashboards.figures import axes
 from dashboards.figures.parameters import LEGEND, MARGIN
 
 END = 10
@@ -67,7 +68,7 @@ def intermediate_values(
         height=440,
         margin=MARGIN,
         xaxis={"title": "training step", "zeroline": False},
-        yaxis={"title": text.in_plotly(measure), "tickformat": ".0%", "zeroline": False},
+        yaxis={"title": text.in_plotly(measure), **axes.accuracy(everything["accuracy"])},
         legend=LEGEND,
         hovermode="closest",
         uirevision="keep",

@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 import polars as pl
 
 from dashboards import frames, palette, text
+from dashboards.figures import axes
 from dashboards.metrics import Quantity
 
 HEIGHT = 235
@@ -76,7 +77,9 @@ def panel(
         height=HEIGHT, margin={"l": 4, "r": 8, "t": 44, "b": 34}, showlegend=False, uirevision="keep",
     )  # fmt: skip
     ours_alone = own_axes or paper is None or quantity.metric not in set(paper["metric"])
-    if ours_alone and values.len() and values.min() == values.max():
+    if quantity.metric.startswith("accuracy/") and values.len():
+        figure.update_layout(yaxis=axes.accuracy(values))
+    elif ours_alone and values.len() and values.min() == values.max():
         # Plotly would show one unit around a constant, below zero for a fraction of 0.
         figure.update_layout(yaxis={"range": sorted([0, 2 * values[0] or 1])})
     return figure

@@ -67,7 +67,10 @@ def _verdict(study: Study, known: pl.DataFrame, step: int, last: int) -> None:
     spread = differences.spread(known.rename({"score": "accuracy", "error": "sampling_error"}))
     where = f"at step {step}"
     seeds = seeds_against_settings(study.results.evidence)
-    if spread is None:
+    results = [frames.scores_by_step(study.results, study.sets[0], number)[step] for number in known["trial"]]
+    if differences.tied(results):
+        st.warning(differences.TIE.format(who="trial", where="at this step"))
+    elif spread is None:
         st.info(f"{known.height} trials {where}, not all with a known sampling error: differences cannot be judged.")
     elif spread.beyond_sampling:
         st.info(
@@ -100,7 +103,9 @@ def _plane(study: Study, known: pl.DataFrame, keys: list[str], measure: str) -> 
     left.plotly_chart(chart, key="plane", alt=f"{measure} over two parameters")
     if found is None:
         there = known.drop_nulls([x, y]).height if numeric else 0
-        right.caption(f"A map needs {surface.FEWEST} trials with numbers for both that differ; there are {there}.")
+        needs = f"A map needs {surface.FEWEST} trials with numbers for both that differ; there are {there}."
+        equal = there >= surface.FEWEST and known.drop_nulls([x, y])["score"].n_unique() == 1
+        right.caption(f"No map: the accuracies of the {there} trials are all equal." if equal else needs)
         return
     misses = f"misses a trial that it was not told of by {100 * found.left_out_error:.1f} points; the mean of all"
     misses += f" misses by {100 * found.spread:.1f}."

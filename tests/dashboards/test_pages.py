@@ -155,8 +155,24 @@ def test_hyperparameters_say_plainly_when_differences_are_within_noise(finished:
         dataclasses.replace(trial, evaluations=finished.trials[0].evaluations, state="COMPLETE")
         for trial in finished.trials
     ]
+    last = equal[1].evaluations[-1]
+    other = last.scores[0].model_copy(update={"solved": last.scores[0].solved[::-1]})
+    evaluations = (*equal[1].evaluations[:-1], last.model_copy(update={"scores": (other, *last.scores[1:])}))
+    equal[1] = dataclasses.replace(equal[1], evaluations=evaluations)
     app = page(dataclasses.replace(finished, trials=tuple(equal)), "parameters")
     assert "do not differ beyond sampling error" in app.warning[0].value
+
+
+def test_a_complete_tie_is_said_to_be_one_and_has_no_map(finished: StudyResults, page: Shown) -> None:
+    equal = [
+        dataclasses.replace(trial, evaluations=finished.trials[0].evaluations, state="COMPLETE", value=0.5)
+        for trial in finished.trials
+    ]
+    results = dataclasses.replace(finished, trials=tuple(equal))
+    app = page(results, "parameters")
+    assert "solved every problem equally often at this step: what was swept" in app.warning[0].value
+    assert "No map: the accuracies of the 12 trials are all equal." in [each.value for each in app.caption]
+    assert any("equally often at its end" in each.value for each in page(results, "overview").markdown)
 
 
 def test_confirmed_configurations_are_judged_against_the_noise_of_the_seed(finished: StudyResults, page: Shown) -> None:

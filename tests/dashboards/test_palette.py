@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 
+import polars as pl
 import pytest
 
 from dashboards import palette
@@ -48,6 +49,19 @@ def test_values_through_zero_stay_linear() -> None:
     scale = palette.scale([0.0, 0.4], dark=False)
     assert scale is not None and not scale.log
     assert scale.ticks == pytest.approx([0, 0.1, 0.2, 0.3, 0.4])
+
+
+@pytest.mark.parametrize(
+    ("ends", "span"), [((1, 1), (0.9, 1)), ((0, 0), (0, 0.1)), ((0.5, 0.52), (0.46, 0.56)), ((0.2, 0.6), (0.2, 0.6))]
+)
+def test_an_axis_of_accuracy_is_never_narrow_and_stays_within_0_and_100(
+    ends: tuple[float, float], span: tuple[float, float]
+) -> None:
+    assert palette.least_span(*ends) == pytest.approx(span)
+
+
+def test_equal_scores_still_have_a_span_of_colours() -> None:
+    assert palette.span(pl.Series([1.0, 1.0])) == pytest.approx((0.9, 1.0))
 
 
 def test_no_value_gives_no_scale() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import polars as pl
+import pytest
 
 from dashboards import frames
 from dashboards.figures.history import history
@@ -30,6 +31,12 @@ def test_what_was_enqueued_by_hand_is_told_from_the_controls(finished: StudyResu
     marked = trials.with_columns(pl.when(pl.col("trial") == first).then(pl.lit("warm")).alias("enqueued"))
     drawn = {trace.name: list(trace.x) for trace in history(marked, metric="avg@8").data}
     assert (drawn["control"], drawn["enqueued"]) == ([0], [first]) and first not in drawn["complete"]
+
+
+def test_the_axis_of_a_tie_ends_at_100_per_cent(finished: StudyResults) -> None:
+    equal = frames.trials(finished).with_columns(value=pl.lit(1.0))
+    bounds = history(equal, metric="avg@8").layout.yaxis.autorangeoptions
+    assert (bounds.clipmax, tuple(bounds.include)) == (pytest.approx(1.02), pytest.approx((0.9, 1.0)))
 
 
 def test_without_a_complete_trial_there_is_nothing_but_axes(finished: StudyResults) -> None:
