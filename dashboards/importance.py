@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 FEWEST, MOST = 8, 100
 """Trials that it needs, and those it takes: fANOVA's time grows faster than their number (optuna issue 3962)."""
+TRUSTED = 16
+"""Below this many configurations a single trial can make the ranking: shown as a hint, nothing is laid out by it."""
 CHANCE = "random numbers (chance)"
 """A parameter made up beside the real ones: what chance alone explains with so few trials."""
 TWINS = ("fipo.half_life", "fipo.gamma")
@@ -25,7 +27,7 @@ def importance(results: StudyResults, scores: pl.DataFrame, *, seed: int = 0) ->
     """Columns parameter (with `CHANCE`), method (fANOVA, PED-ANOVA) and importance (per method they sum to 1).
 
     Args:
-        scores: of `scores.at_step`; those of `usable` count, of more than `MOST` a random part.
+        scores: of `scores.by_configuration`; those of `usable` count, of more than `MOST` a random part.
     """
     import optuna
     from optuna.importance import FanovaImportanceEvaluator, PedAnovaImportanceEvaluator

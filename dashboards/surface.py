@@ -31,11 +31,13 @@ class Surface:
     """How far the map misses a trial that it was not told of: root mean square, in units of the score."""
     spread: float
     """Standard deviation of the scores: what a map that knows only their mean would miss by."""
+    gain: float
+    """How much less the map's squared misses are than those of the other trials' mean, in standard errors of that."""
 
     @property
     def informs(self) -> bool:
-        """Whether the two parameters tell a trial's score: at least a tenth better than the mean of all does."""
-        return self.left_out_error < 0.9 * self.spread
+        """Whether the two parameters tell a trial's score: a tenth better than the mean does, beyond two errors."""
+        return self.left_out_error < 0.9 * self.spread and self.gain > 2
 
 
 def surface(scores: pl.DataFrame, x: str, y: str, *, seed: int = 0) -> Surface | None:
@@ -75,18 +77,26 @@ def surface(scores: pl.DataFrame, x: str, y: str, *, seed: int = 0) -> Surface |
     error = np.sqrt(np.maximum(deviation**2 - noise, 0.0))  # of the mean, not of one more trial
     known_there = error < UNKNOWN * math.sqrt(process.kernel_.k1.k1.constant_value)
     shape = (GRID, GRID)
+    misses = _left_out(process.kernel_(points) + np.diag(sampling + 1e-8), values)
     mean = np.where(known_there, mean * spread + float(known["score"].mean()), np.nan)
     return Surface(
         x=lines[0], y=lines[1], mean=mean.reshape(shape),
         error=np.where(known_there, error * spread, np.nan).reshape(shape), trials=known.height,
-        left_out_error=spread * _left_out(process.kernel_(points) + np.diag(sampling + 1e-8), values), spread=spread,
+        left_out_error=spread * float(np.sqrt(np.mean(misses**2))), spread=spread, gain=_gain(misses, values),
     )  # fmt: skip
 
 
-def _left_out(covariance: np.ndarray, values: np.ndarray) -> float:
-    """Root mean square error of leave-one-out predictions (Rasmussen and Williams 2006, eq. 5.12)."""
+def _left_out(covariance: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Errors of leave-one-out predictions (Rasmussen and Williams 2006, eq. 5.12)."""
     inverse = np.linalg.inv(covariance)
-    return float(np.sqrt(np.mean(((inverse @ values) / np.diag(inverse)) ** 2)))
+    return (inverse @ values) / np.diag(inverse)
+
+
+def _gain(misses: np.ndarray, values: np.ndarray) -> float:
+    """Mean of what squared misses are less than those of the mean of the others, over its standard error."""
+    count = len(values)
+    gains = ((values - values.mean()) * count / (count - 1)) ** 2 - misses**2
+    return float(gains.mean() / (gains.std(ddof=1) / math.sqrt(count) + 1e-12))
 
 
 class _Axis:

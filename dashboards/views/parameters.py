@@ -16,6 +16,7 @@ from dashboards.views.widgets import IN_URL, choose_parameter, is_dark
 from study.evidence import seeds_against_settings
 
 COLUMNS = 4
+SEEDS = "A confirmed configuration counts once, by the mean of its fresh seeds."
 NEXT_HELP = "At first the next most important one."
 STEP_HELP = "Everything on this page compares trials at this step. A pruned one counts as long as it ran."
 
@@ -31,7 +32,7 @@ def render(study: Study) -> None:
         return
     step = _step(counts)
     known = ranking.compared(study, step)
-    keys = importances.ranked(keys, ranking.shares(study, known))
+    keys = ranking.ordered(study, keys, known)
     _verdict(study, known, step, max(counts))
     measure = study.results.metric_name
     if len(_without_twin(keys)) > 1:
@@ -86,7 +87,11 @@ def _verdict(study: Study, known: pl.DataFrame, step: int, last: int) -> None:
     if seeds:
         st.info(text.in_markdown(f"{seeds}."))
     came = f"{known.height} of {study.trials.height} trials were evaluated at step {step}"
-    st.caption(f"{came}." if step == last else f"{came}; the last step is {last}.")
+    came += "" if step == last else f"; the last step is {last}"
+    hidden = study.trials.filter(pl.col("state") == "PRUNED", ~pl.col("trial").is_in(known["trial"].to_list())).height
+    verbs = ("was", "is") if hidden == 1 else ("were", "are")
+    ended = f" {hidden} that {verbs[0]} pruned before it {verbs[1]} in no chart here." if hidden else ""
+    st.caption(f"{came}.{ended}")
 
 
 def _plane(study: Study, known: pl.DataFrame, keys: list[str], measure: str) -> None:
@@ -96,27 +101,30 @@ def _plane(study: Study, known: pl.DataFrame, keys: list[str], measure: str) -> 
     others = [key for key in keys if key != x and {key, x} != {*importances.TWINS}]
     y = choose_parameter(right, "Up", others, study, key="y", help=NEXT_HELP)
     numeric = all(known[key].dtype.is_numeric() for key in (x, y))
-    found = _surface(known.select("trial", x, y, "score", "error"), x, y) if numeric else None
+    configurations = scores.by_configuration(known)
+    found = _surface(configurations.select("trial", x, y, "score", "error"), x, y) if numeric else None
     drawn = found if found is not None and found.informs else None
     left, right = st.columns(2)
     chart = plane.estimate(known, x, y, measure=measure, surface=drawn, dark=is_dark())
     left.plotly_chart(chart, key="plane", alt=f"{measure} over two parameters")
     if found is None:
-        there = known.drop_nulls([x, y]).height if numeric else 0
-        needs = f"A map needs {surface.FEWEST} trials with numbers for both that differ; there are {there}."
-        equal = there >= surface.FEWEST and known.drop_nulls([x, y])["score"].n_unique() == 1
+        there = configurations.drop_nulls([x, y]).height if numeric else 0
+        needs = f"A map needs {surface.FEWEST} configurations with numbers for both that differ; there are {there}."
+        equal = there >= surface.FEWEST and configurations.drop_nulls([x, y])["score"].n_unique() == 1
         right.caption(f"No map: the accuracies of the {there} trials are all equal." if equal else needs)
         return
     misses = f"misses a trial that it was not told of by {100 * found.left_out_error:.1f} points; the mean of all"
     misses += f" misses by {100 * found.spread:.1f}."
     if drawn is None:
-        right.warning(f"No map: one over these {found.trials} trials {misses} The two say little about a trial here.")
+        right.warning(
+            f"No map: one over these {found.trials} configurations {misses} The two say little about a trial here."
+        )
         return
     chart = plane.uncertainty(known, x, y, surface=drawn, dark=is_dark())
     right.plotly_chart(chart, key="uncertainty", alt="Standard error of the map")
     st.caption(
-        f"Left, a Gaussian process over {found.trials} trials, averaged over the other parameters; right, one standard"
-        f" error of it. It {misses}"
+        f"Left, a Gaussian process over {found.trials} configurations, averaged over the other parameters; right, one"
+        f" standard error of it. {SEEDS} It {misses}"
     )
 
 
@@ -127,9 +135,9 @@ def _surface(known: pl.DataFrame, x: str, y: str) -> surface.Surface | None:
 
 def _importance(study: Study, known: pl.DataFrame) -> None:
     st.subheader("Importance")
-    usable = importances.usable(study.results, known)
+    usable = importances.usable(study.results, scores.by_configuration(known))
     if usable.height < importances.FEWEST:
-        st.caption(f"Needs {importances.FEWEST} trials at this step; there are {usable.height}.")
+        st.caption(f"Needs {importances.FEWEST} configurations at this step; there are {usable.height}.")
         return
     share = ranking.shares(study, known)
     if share.is_empty():
@@ -138,6 +146,8 @@ def _importance(study: Study, known: pl.DataFrame) -> None:
     st.plotly_chart(figures.importances(share), key="importances", alt="Importance of each parameter")
     taken = min(usable.height, importances.MOST)
     st.caption(
-        f"From {taken} of {usable.height} trials at this step. fANOVA explains the differences between all of them,"
-        " PED-ANOVA what sets the best tenth apart. What explains no more than random numbers do explains nothing."
+        (f"Of {usable.height} configurations: a hint, not a finding. " if usable.height < importances.TRUSTED else "")
+        + f"From {taken} of {usable.height} configurations at this step. {SEEDS} fANOVA explains the differences"
+        " between all of them, PED-ANOVA what sets the best tenth apart. What explains no more than random numbers"
+        " do explains nothing."
     )

@@ -22,7 +22,7 @@ def ranked(study: Study) -> list[str]:
     if len(keys) < 2 or not counts:
         return keys
     step = scores.usual_step(counts, enough=surface.FEWEST)
-    return importance.ranked(keys, shares(study, compared(study, step)))
+    return ordered(study, keys, compared(study, step))
 
 
 def warm(reader: Reader) -> None:
@@ -39,9 +39,17 @@ def compared(study: Study, step: int) -> pl.DataFrame:
     return scores.at_step(study.trials, study.evaluations, set_name=study.sets[0], step=step, metric=metric)
 
 
+def ordered(study: Study, keys: list[str], known: pl.DataFrame) -> list[str]:
+    """`keys` by what they explain of the trials of `compared`; as they are where those are too few to tell."""
+    if importance.usable(study.results, scores.by_configuration(known)).height < importance.TRUSTED:
+        return keys
+    return importance.ranked(keys, shares(study, known))
+
+
 def shares(study: Study, known: pl.DataFrame) -> pl.DataFrame:
-    """`importance.importance` of the trials of `compared`, computed once for all pages."""
-    return _shares(study.results, str(study.results.directory), known.select("trial", "score"))
+    """`importance.importance` of the configurations of `compared`, computed once for all pages."""
+    configurations = scores.by_configuration(known).select("trial", "score")
+    return _shares(study.results, str(study.results.directory), configurations)
 
 
 @st.cache_data(max_entries=8, show_spinner="Computing importance")

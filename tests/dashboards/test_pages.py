@@ -126,17 +126,27 @@ def test_hyperparameters_compare_where_there_are_enough_trials_and_say_how_many(
     step = app.select_slider[0].value
     there = sum(trial.evaluations[-1].step >= step for trial in finished.trials)
     assert step < 40 and there >= 8
-    assert f"{there} trials do" in said(app) and f"From {there} of {there} trials at this step" in said(app)
+    assert f"{there} trials do" in said(app) and f"From {there} of {there} configurations at this step" in said(app)
+    assert f"Of {there} configurations: a hint, not a finding." in said(app)
     assert f"{there} of 12 trials were evaluated at step {step}; the last step is 40" in said(app)
+    assert "pruned before it" not in said(app)
     last = app.select_slider[0].set_value(40).run()
     there = sum(trial.evaluations[-1].step == 40 for trial in finished.trials)
     assert f"{there} of 12 trials were evaluated at step 40." in said(last)
-    assert f"A map needs 8 trials with numbers for both that differ; there are {there}" in said(last)
+    hidden = sum(trial.state == "PRUNED" and trial.evaluations[-1].step < 40 for trial in finished.trials)
+    assert hidden > 1 and f"{hidden} that were pruned before it are in no chart here." in said(last)
+    assert f"A map needs 8 configurations with numbers for both that differ; there are {there}" in said(last)
+
+
+def test_few_configurations_leave_the_colour_to_the_half_life(finished: StudyResults, page: Shown) -> None:
+    colour = {box.label: box for box in page(finished, "length_accuracy").selectbox}["Colour"]
+    assert colour.value == "fipo.half_life"
 
 
 def test_what_importance_puts_first_colours_the_charts_and_lays_out_the_map(
-    finished: StudyResults, page: Shown
+    finished: StudyResults, page: Shown, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(importance, "TRUSTED", 8)
     app = page(finished, "parameters")
     known = scores.at_step(frames.trials(finished), frames.evaluations(finished), set_name="sums_select",
                            step=app.select_slider[0].value)  # fmt: skip

@@ -58,3 +58,16 @@ def test_a_race_that_ended_early_is_judged_by_its_own_samples_and_not_mixed_with
 )
 def test_the_usual_step_is_the_last_with_enough_trials_or_with_two(counts: dict[int, int], step: int) -> None:
     assert scores.usual_step(counts, enough=8) == step
+
+
+def test_a_confirmed_configuration_counts_once_by_the_mean_of_its_fresh_seeds(finished: StudyResults) -> None:
+    known = at(finished, 5).head(4)
+    first, one, two, other = known["trial"]
+    again = pl.when(pl.col("trial").is_in([one, two])).then(first).cast(pl.Int64).alias("confirms")
+    found = scores.by_configuration(known.with_columns(again))
+    assert set(found["trial"]) == {first, other} and found.columns == known.columns
+    row = found.row(by_predicate=pl.col("trial") == first, named=True)
+    fresh = known.filter(pl.col("trial").is_in([one, two]))
+    assert row["score"] == pytest.approx(fresh["score"].mean())
+    assert row["error"] == pytest.approx((fresh["error"] ** 2).sum() ** 0.5 / 2)
+    assert scores.by_configuration(known).equals(known)

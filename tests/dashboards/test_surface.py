@@ -55,7 +55,13 @@ def test_what_a_left_out_trial_is_missed_by_is_what_fitting_without_it_gives() -
         rest = [j for j in range(3) if j != i]
         told = covariance[i, rest] @ np.linalg.solve(covariance[np.ix_(rest, rest)], values[rest])
         misses.append(values[i] - told)
-    assert surface._left_out(covariance, values) == pytest.approx(np.sqrt(np.mean(np.square(misses))))
+    assert surface._left_out(covariance, values) == pytest.approx(misses)
+
+
+def test_a_map_that_beats_the_mean_at_one_trial_only_is_not_believed() -> None:
+    values = np.array([1.0, -1.0, 1.0, -1.0, 1.0, -1.0, 1.0, -1.0])
+    everywhere, once = 0.5 * values, np.where(np.arange(8) == 0, 0.0, 8 / 7 * values)
+    assert surface._gain(everywhere, values) > 2 > surface._gain(1.05 * once, values)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ def known(finished: StudyResults) -> pl.DataFrame:
 @pytest.fixture
 def surface() -> Surface:
     grid = np.arange(12.0).reshape(3, 4) / 20
-    return Surface([4, 8, 16, 32], [0, 0.2, 0.4], grid, grid / 10, trials=12, left_out_error=0.01, spread=0.1)
+    return Surface([4, 8, 16, 32], [0, 0.2, 0.4], grid, grid / 10, trials=12, left_out_error=0.01, spread=0.1, gain=3)
 
 
 def test_the_map_is_a_heat_map_with_contours_and_the_trials_on_one_scale(known: pl.DataFrame, surface: Surface) -> None:
