@@ -14,6 +14,8 @@ from dashboards import costs, differences, frames, text
 if TYPE_CHECKING:
     from study.results import StudyResults, TrialResult
 
+BEST = 6
+"""Trials among which a reader would choose."""
 EDGE = 0.05
 """A best value within this share of its range's end may lie beyond it."""
 
@@ -36,6 +38,7 @@ def advice(results: StudyResults, trials: pl.DataFrame, evaluations: pl.DataFram
         _failures(trials),
         _noise(results, trials, evaluations),
         _against_control(results, trials),
+        _few_problems(results),
         _edges(results),
     ]
     return [each for each in found if each is not None]
@@ -97,14 +100,32 @@ def _against_control(results: StudyResults, trials: pl.DataFrame) -> Advice | No
         pair = frames.latest_common(results, name, best.number, control.number)
         if pair is not None:
             gap = differences.paired(pair[1], pair[2])
-            error = f" ± {100 * gap.error:.1f}" if gap.error is not None else ""
             one, other = labels[best.number], labels[control.number]
-            sentence = f"{one} minus {other} on {name}, problem by problem: {100 * gap.difference:+.1f}{error} points."
-            if gap.error is None and gap.difference == 0:
+            sentence = f"{one} minus {other} on {name}, problem by problem: {100 * gap.difference:+.1f}{gap.in_words}."
+            if gap.better == gap.worse == 0:
                 sentence = f"{one} and {other} solve each problem of {name} equally often."
             both: dict[str, str | list[str]] = {"trials": [one, other], "set": name}
             return Advice(sentence, "compare", both)
     return None
+
+
+def _few_problems(results: StudyResults) -> Advice | None:
+    """How little the sets tell the best complete trials apart at their end: by few problems, or at a ceiling."""
+    numbered = {trial.number: trial for trial in results.trials}
+    best = [numbered[each.number].evaluations[-1].scores for each in results.evidence[:BEST]
+            if numbered[each.number].evaluations]  # fmt: skip
+    if len(best) < 2:
+        return None
+    said = []
+    for name in [score.name for score in best[0]]:
+        own = [score for scores in best for score in scores if score.name == name]
+        differ, problems = differences.telling(own), len(own[0].solved)
+        if len(own) > 1 and all(score.accuracy == 1 for score in own):
+            said.append(f"{name} is at its ceiling: it cannot tell the best {len(own)} trials apart.")
+        elif len(own) > 1 and 0 < differ < differences.FEWEST:
+            where = f"{differ} of {problems} problems of {name}"
+            said.append(f"All differences between the best {len(own)} trials come from {where}.")
+    return Advice(" ".join(said), "compare") if said else None
 
 
 def _edges(results: StudyResults) -> Advice | None:

@@ -67,6 +67,21 @@ def tied(scores: Sequence[SetScore]) -> bool:
     return len(scores) > 1 and len({(score.samples, score.solved) for score in scores}) == 1
 
 
+FEWEST = 5
+"""Problems that have to differ for an error over problems: with fewer, counts say more."""
+
+
+def telling(scores: Sequence[SetScore]) -> int:
+    """On how many problems not all of the scores are the same; those of the commonest number of problems count."""
+    return sum(len(set(rates)) > 1 for rates in zip(*_rates(scores), strict=True))
+
+
+def _rates(scores: Sequence[SetScore]) -> list[tuple[float, ...]]:
+    counts = [len(score.solved) for score in scores]
+    usual = max(counts, key=counts.count, default=0)
+    return [tuple(each / s.samples for each in s.solved) for s in scores if len(s.solved) == usual]
+
+
 @dataclass(frozen=True)
 class Paired:
     """One trial minus another on the same problems."""
@@ -74,8 +89,18 @@ class Paired:
     difference: float
     """Of avg@k, as a fraction."""
     error: float | None
-    """One standard error over problems; None for a single problem, and where all differ alike: that is no spread."""
+    """One standard error over problems; None where fewer than `FEWEST` differ, or all alike: that is no spread."""
     problems: int
+    better: int
+    """Problems that the one solves more often."""
+    worse: int
+
+    @property
+    def in_words(self) -> str:
+        """What stands after the difference: ± its error, or the counts."""
+        if self.error is not None:
+            return f" ± {100 * self.error:.1f} points"
+        return f" points, better on {self.better}, worse on {self.worse} of {self.problems}"
 
 
 def paired(first: SetScore, second: SetScore) -> Paired:
@@ -83,8 +108,10 @@ def paired(first: SetScore, second: SetScore) -> Paired:
     if len(first.solved) != len(second.solved):
         raise ValueError(f"{first.name}: {len(first.solved)} and {len(second.solved)} problems cannot be paired")
     gaps = per_problem(first, second)["difference"]
-    error = float(gaps.std()) / math.sqrt(len(gaps)) if gaps.n_unique() > 1 else None
-    return Paired(float(gaps.mean()), error, len(gaps))
+    better, worse = int((gaps > 0).sum()), int((gaps < 0).sum())
+    spreads = gaps.n_unique() > 1 and better + worse >= FEWEST
+    error = float(gaps.std()) / math.sqrt(len(gaps)) if spreads else None
+    return Paired(float(gaps.mean()), error, len(gaps), better, worse)
 
 
 AGAINST_SCHEMA: dict[str, Any] = {
@@ -106,9 +133,9 @@ def against(scores: Mapping[int, SetScore], reference: int) -> pl.DataFrame:
         row: dict[str, Any] = {"trial": number, "samples": own.samples, "problems": len(own.solved)}
         row |= {"accuracy": own.accuracy, "sampling_error": own.sampling_error}
         if number != reference:
-            gap, gaps = paired(own, scores[reference]), per_problem(own, scores[reference])["difference"]
+            gap = paired(own, scores[reference])
             row |= {"difference": gap.difference, "error": gap.error}
-            row |= {"better": (gaps > 0).sum(), "equal": (gaps == 0).sum(), "worse": (gaps < 0).sum()}
+            row |= {"better": gap.better, "equal": gap.problems - gap.better - gap.worse, "worse": gap.worse}
         rows.append(row)
     return pl.DataFrame(rows, schema=AGAINST_SCHEMA)
 

@@ -22,7 +22,8 @@ def stage_fits(curves: pl.DataFrame, *, stages: int) -> pl.DataFrame:
     """Least squares of accuracy on length in each of `stages` equal parts of training (paper, Figure 3(f)).
 
     Args:
-        curves: of `frames.curves`; all its points are pooled, so trials with many evaluations weigh more.
+        curves: of `frames.curves`; all its points are pooled, so trials with many evaluations weigh more. The base
+            model's, which trials share, counts once where it is the same.
 
     Returns:
         `FIT_SCHEMA`: slope and its standard error in accuracy per token, R2, and the span of lengths (tokens). The
@@ -33,6 +34,8 @@ def stage_fits(curves: pl.DataFrame, *, stages: int) -> pl.DataFrame:
 
     if curves.is_empty():
         return pl.DataFrame(schema=FIT_SCHEMA)
+    base = curves.filter(pl.col("step") == 0).unique(["length", "accuracy"], maintain_order=True)
+    curves = pl.concat([base, curves.filter(pl.col("step") > 0)])
     width = (int(curves["step"].max()) + 1) / stages
     rows = []
     for stage in range(1, stages + 1):

@@ -21,10 +21,9 @@ def add_fits(figure: go.Figure, fits: pl.DataFrame, *, dark: bool = False) -> No
         # Several points: a straight line is none once the paper's curves make the axis logarithmic.
         span = row["longest"] - row["shortest"]
         lengths = [row["shortest"] + span * i / FIT_POINTS for i in range(FIT_POINTS + 1)]
-        slope = f"{text.number(100 * row['slope'])} points per token"
-        error = f"± {text.number(100 * row['slope_error'])}, "
+        slope = f"{text.number(100 * row['slope'])} ± {text.number(100 * row['slope_error'])} points per token"
         name = f"stage {row['stage']}: {slope}, R² {row['r2']:.2f}"
-        hover = f"steps {row['first_step']} to {row['last_step']}, {row['points']} points<br>{slope} {error}"
+        hover = f"steps {row['first_step']} to {row['last_step']}, {row['points']} points<br>{slope}, "
         figure.add_trace(
             go.Scatter(x=lengths, y=[row["intercept"] + row["slope"] * each for each in lengths], mode="lines",
                        line={"color": shade, "width": 2.5, "dash": FIT_DASHES[(row["stage"] - 1) % len(FIT_DASHES)]},

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from trainer.records import SetScore
 
 MOST = 8
-PAIRED_HELP = "Problem by problem, at that step; ± one standard error over problems."
+PAIRED_HELP = f"""Problem by problem, at that step; ± one standard error over problems. Where fewer than
+{differences.FEWEST} differ there is none: the counts of better and worse say all."""
 USUAL = "complete ones: the best, the controls and the newest"
 SEED_NOTE = "One training seed each: what the seed does is not in these errors."
 

@@ -87,7 +87,7 @@ def draw(
     if lines is not None:
         overlays.add_fits(figure, lines, dark=is_dark())
     if FRONT in over:
-        overlays.add_front(figure, fits.pareto_front(points))
+        overlays.add_front(figure, fits.pareto_front(_finals(study, points)))
     runs = [run for name, run in PAPER.items() if name in over]
     if runs:
         overlays.add_paper(figure, paper.length_accuracy().filter(pl.col("run").is_in(runs)))
@@ -106,6 +106,13 @@ def draw(
         st.caption("Paper: arXiv 2603.19835, Figures 1 and 3, digitised; AIME 2024 at 32B, its lengths are its own.")
     if lines is not None:
         _fit_table(lines)
+
+
+def _finals(study: Study, points: pl.DataFrame) -> pl.DataFrame:
+    """The last points of complete trials, one for each configuration, as `fipo export --pareto` takes them."""
+    numbers = [each.number for each in study.results.evidence]
+    ends = study.evaluations.filter(pl.col("trial").is_in(numbers)).group_by("trial").agg(pl.col("step").max())
+    return points.join(ends, on=["trial", "step"], maintain_order="left")
 
 
 def _fits(points: pl.DataFrame) -> pl.DataFrame:

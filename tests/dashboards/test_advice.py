@@ -8,7 +8,7 @@ import pytest
 from dashboards import frames
 from dashboards.advice import advice
 from study.lock import Driver
-from study.results import StudyResults
+from study.results import StudyResults, TrialResult
 
 DRIVER = Driver("host", 1)
 WITHIN = {"fipo.epsilon_f_low": 0.2, "fipo.epsilon_f_high": 0.2, "fipo.half_life": 16.0,
@@ -53,6 +53,23 @@ def test_where_the_best_solves_what_the_control_does_no_difference_is_told(finis
     same = changed(finished, finished.best.number, evaluations=finished.trials[0].evaluations)
     name = finished.best.evaluations[-1].scores[-1].name
     assert f"#{finished.best.number} and DAPO (#0) solve each problem of {name} equally often." in said(same)
+
+
+def test_a_set_that_hardly_tells_the_best_apart_is_said_to(finished: StudyResults) -> None:
+    def ended(trial: TrialResult, right: int) -> TrialResult:
+        last = trial.evaluations[-1]
+        one, two = (score.model_copy(update={"solved": (8,) * 30, "accuracy": 1.0}) for score in last.scores)
+        one = one.model_copy(update={"solved": (right,) + (8,) * 29, "accuracy": 1 - (8 - right) / 240})
+        evaluations = (*trial.evaluations[:-1], last.model_copy(update={"scores": (one, two)}))
+        return dataclasses.replace(trial, evaluations=evaluations)
+
+    complete = [trial for trial in finished.trials if trial.state == "COMPLETE"]
+    near = dataclasses.replace(finished, trials=tuple(ended(trial, i % 3) for i, trial in enumerate(complete)))
+    count = min(6, len(complete))
+    expected = (f"All differences between the best {count} trials come from 1 of 30 problems of sums_select."
+                f" sums_report is at its ceiling: it cannot tell the best {count} trials apart.")  # fmt: skip
+    assert expected in said(near)
+    assert not any("ceiling" in each or "All differences" in each for each in said(finished))
 
 
 def test_a_control_that_none_beats_is_said_to_be(finished: StudyResults) -> None:

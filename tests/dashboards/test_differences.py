@@ -47,7 +47,7 @@ def test_a_trial_that_solved_everything_is_judged_as_if_it_had_missed_one_respon
 
 def test_a_trial_minus_itself_is_zero_and_shows_no_error(finished: StudyResults) -> None:
     score = finished.trials[0].evaluations[-1].scores[0]
-    assert differences.paired(score, score) == differences.Paired(0.0, None, len(score.solved))
+    assert differences.paired(score, score) == differences.Paired(0.0, None, len(score.solved), 0, 0)
 
 
 def test_the_paired_difference_is_the_difference_of_the_accuracies(finished: StudyResults) -> None:
@@ -56,6 +56,17 @@ def test_the_paired_difference_is_the_difference_of_the_accuracies(finished: Stu
     assert gap.difference == pytest.approx(first.accuracy - second.accuracy)
     rates = (np.array(first.solved) - np.array(second.solved)) / first.samples
     assert gap.error == pytest.approx(rates.std(ddof=1) / np.sqrt(len(rates)))
+
+
+@pytest.mark.parametrize(("changed", "said"), [(4, "better on 4, worse on 0 of 30"), (5, "± ")])
+def test_few_problems_that_differ_are_counted_in_place_of_an_error(
+    finished: StudyResults, changed: int, said: str
+) -> None:
+    score = finished.trials[0].evaluations[0].scores[0].model_copy(update={"solved": (1,) * 30})
+    other = score.model_copy(update={"solved": (2,) * changed + (1,) * (30 - changed)})
+    gap = differences.paired(other, score)
+    assert said in gap.in_words and (gap.error is None) == (changed < 5)
+    assert differences.telling([score, other, score]) == changed
 
 
 def test_a_tie_is_the_same_problems_solved_equally_often_not_the_same_accuracy(finished: StudyResults) -> None:

@@ -39,6 +39,12 @@ def test_a_stage_with_too_few_points_or_one_length_has_no_line() -> None:
     assert fits.stage_fits(points([]).clear(), stages=3).is_empty()
 
 
+def test_the_base_model_counts_once_however_many_trials_start_from_it() -> None:
+    base = [(trial, 0, 10.0, 0.2) for trial in range(5)]
+    frame = points([*base, (0, 5, 12.0, 0.35), (1, 5, 15.0, 0.4), (2, 5, 16.0, 0.6)])
+    assert fits.stage_fits(frame, stages=1)["points"].to_list() == [4]
+
+
 def test_the_front_holds_exactly_the_trials_that_none_beats() -> None:
     frame = points([(0, 5, 10.0, 0.3), (1, 5, 12.0, 0.2), (2, 5, 15.0, 0.6), (3, 5, 15.0, 0.5), (4, 5, 20.0, 0.6)])
     assert fits.pareto_front(frame)["trial"].to_list() == [0, 2]

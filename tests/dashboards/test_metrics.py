@@ -59,6 +59,11 @@ def test_fewer_responses_than_planned_have_no_majority_and_no_pass(raced: StudyR
     assert few.filter(pl.col("metric") == "accuracy/pass")["step"].to_list() == [0, 5]
 
 
+def test_where_both_bounds_are_0_no_weight_is_at_one(finished: StudyResults) -> None:
+    bound = metrics.training(finished, [0, 1]).filter(pl.col("metric") == metrics.BOUND)
+    assert finished.trials[0].params["fipo.epsilon_f_high"] == 0 and set(bound["trial"]) == {1}
+
+
 def test_smoothing_leaves_evaluations_as_they_are(finished: StudyResults) -> None:
     frame = metrics.training(finished, [0])
     rare = pl.col("metric") == "accuracy/avg"

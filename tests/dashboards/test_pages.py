@@ -16,6 +16,7 @@ from dashboards import frames, importance, scores
 from dashboards.app import PAGES
 from dashboards.source import Study
 from study.export import TARGETS
+from study.export.choice import choose_trials
 from study.results import StudyResults
 from study.spec import Plugin
 from tests.dashboards import synthetic
@@ -326,3 +327,11 @@ def test_every_target_shows_a_preview_or_why_not_and_the_command(
     assert not app.exception
     assert app.code or app.error
     assert any(f"--to {target}" in each.value for each in app.code)
+
+
+def test_the_front_is_of_the_trials_that_an_export_of_it_takes(finished: StudyResults, page: Shown) -> None:
+    (chart, *_) = page(finished, "length_accuracy", over="Pareto front").get("plotly_chart")
+    front = next(each for each in json.loads(chart.proto.spec)["data"] if each.get("name") == "Pareto front")
+    taken = choose_trials(finished, pareto=True)
+    assert all(trial.state == "COMPLETE" for trial in taken)
+    assert len(front["x"]) == len(taken)

@@ -33,7 +33,7 @@ def test_the_legend_says_slope_and_r2_of_each_stage(points: pl.DataFrame) -> Non
     lines, figure = fits.stage_fits(points, stages=2), go.Figure()
     overlays.add_fits(figure, lines)
     for trace, row in zip(figure.data, lines.iter_rows(named=True), strict=True):
-        assert trace.name.startswith(f"stage {row['stage']}: {100 * row['slope']:.3g} points per token")
+        assert trace.name.startswith(f"stage {row['stage']}: {100 * row['slope']:.3g} ± {100 * row['slope_error']:.3g}")
         assert trace.name.endswith(f"R² {row['r2']:.2f}")
     assert len({trace.line.dash for trace in figure.data}) == 2
 

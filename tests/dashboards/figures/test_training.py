@@ -15,7 +15,7 @@ VANILLA = "32B futurekl_vanilla (Figure 2)"
 
 @pytest.fixture
 def training(finished: StudyResults) -> pl.DataFrame:
-    return metrics.training(finished, [0, 1])
+    return metrics.training(finished, [1, 2])
 
 
 def panel(training: pl.DataFrame, quantity: metrics.Quantity = KL, **options: object) -> go.Figure:
@@ -27,7 +27,7 @@ def test_every_recorded_quantity_has_a_line_per_trial_and_says_its_unit(
     training: pl.DataFrame, quantity: metrics.Quantity
 ) -> None:
     figure = panel(training, quantity)
-    assert [trace.meta for trace in figure.data] == [0, 1]
+    assert [trace.meta for trace in figure.data] == [1, 2]
     for trace in figure.data:
         own = training.filter((pl.col("trial") == trace.meta) & (pl.col("metric") == quantity.metric))
         assert list(trace.y) == own["value"].to_list()
@@ -61,7 +61,7 @@ def test_the_papers_curves_have_axes_of_their_own_unless_they_share_ours(trainin
 
 
 def test_a_sign_is_a_line_at_its_step_in_its_own_panel_only(training: pl.DataFrame) -> None:
-    signs = pl.DataFrame([(0, "#0", "policy_kl", 17, 4.0)], schema=SIGNS_SCHEMA, orient="row")
+    signs = pl.DataFrame([(1, "#1", "policy_kl", 17, 4.0)], schema=SIGNS_SCHEMA, orient="row")
     assert [shape.x0 for shape in panel(training, signs=signs).layout.shapes] == [17]
     others = [each for each in metrics.QUANTITIES if each != KL]
     assert not any(panel(training, each, signs=signs).layout.shapes for each in others)
@@ -83,7 +83,7 @@ def test_the_legend_names_trials_and_the_papers_runs(training: pl.DataFrame) -> 
     behind = paper.curves().filter(pl.col("name") == VANILLA)
     shown = figures.legend(training, figures.colours(training), figures.dashes(behind), signs=True, dark=False)
     assert "sign of a collapse" in shown
-    assert all(name in shown for name in ("DAPO (#0)", "#1", f"paper: {VANILLA}"))
+    assert all(name in shown for name in ("#1", "#2", f"paper: {VANILLA}"))
 
 
 def test_fewer_responses_than_planned_are_hollow_in_the_panel_of_the_average_only(raced: StudyResults) -> None:
