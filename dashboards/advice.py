@@ -101,7 +101,8 @@ def _against_control(results: StudyResults, trials: pl.DataFrame) -> Advice | No
         if pair is not None:
             gap = differences.paired(pair[1], pair[2])
             one, other = labels[best.number], labels[control.number]
-            sentence = f"{one} minus {other} on {name}, problem by problem: {100 * gap.difference:+.1f}{gap.in_words}."
+            points = text.points(gap.difference, signed=True)
+            sentence = f"{one} minus {other} on {name}, problem by problem: {points}{gap.in_words}."
             if gap.better == gap.worse == 0:
                 sentence = f"{one} and {other} solve each problem of {name} equally often."
             both: dict[str, str | list[str]] = {"trials": [one, other], "set": name}

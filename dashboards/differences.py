@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 from scipy.special import chdtrc
 
-from dashboards import frames
+from dashboards import frames, text
 
 if TYPE_CHECKING:
     from study.results import StudyResults
@@ -99,7 +99,7 @@ class Paired:
     def in_words(self) -> str:
         """What stands after the difference: ± its error, or the counts."""
         if self.error is not None:
-            return f" ± {100 * self.error:.1f} points"
+            return f" ± {text.points(self.error)} points"
         return f" points, better on {self.better}, worse on {self.worse} of {self.problems}"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Mapping
+from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
 from trainer import saturation
@@ -51,6 +52,12 @@ def probability(p: float) -> str:
     return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
 
 
+def points(fraction: float, *, signed: bool = False) -> str:
+    """A fraction in per cent or points with one digit; a half goes up, as in the browser's tables and charts."""
+    rounded = Decimal(100 * fraction).quantize(Decimal("0.1"), ROUND_HALF_UP)
+    return f"{rounded:+}" if signed else str(rounded)
+
+
 def accuracy(value: float | None, error: float | None = None, *, problems: int = 0, samples: int = 0) -> str:
     """A fraction 0..1 as per cent, with one standard error when there is one: 0.912, 0.021 -> 91.2 ± 2.1 %.
 
@@ -60,8 +67,8 @@ def accuracy(value: float | None, error: float | None = None, *, problems: int =
         return "-"
     if error == 0:
         known = f" ({saturation.in_words(value, problems=problems, samples=samples)}, 95 % sure)" if problems else ""
-        return f"{100 * value:.1f} %{known}"
-    return f"{100 * value:.1f} %" if error is None else f"{100 * value:.1f} ± {100 * error:.1f} %"
+        return f"{points(value)} %{known}"
+    return f"{points(value)} %" if error is None else f"{points(value)} ± {points(error)} %"
 
 
 def errors(row: Mapping[str, Any]) -> str | None:
@@ -73,7 +80,7 @@ def errors(row: Mapping[str, Any]) -> str | None:
         row: with columns of `frames.EVALUATION_SCHEMA`.
     """
     parts = [(row["sampling_error"], row["samples"], "sampling"), (row["problem_error"], 1, "problems")]
-    known = [f"± {100 * error:.1f} {name}" for error, _, name in parts if error]
+    known = [f"± {points(error)} {name}" for error, _, name in parts if error]
     bounds = [
         f"{name} {saturation.in_words(row['accuracy'], problems=row['problems'], samples=samples)}"
         for error, samples, name in parts

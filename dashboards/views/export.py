@@ -23,6 +23,12 @@ if TYPE_CHECKING:
 LANGUAGES = {".yaml": "yaml", ".sh": "bash", ".json": "json", ".html": "html"}
 AS_RUN = "as the trial ran"
 PREVIEW_LINES, PREVIEW_CHARACTERS = 200, 40_000
+NEAREST = "Take the nearest"
+OPTIONS = {
+    "add --approximate to take the nearest": f"switch on “{NEAREST}”",
+    "with --preset ": "under “Scale”: ",
+}
+"""What the study's errors tell to do on a command line, and where that is on this page."""
 SCALE_HELP = "A preset is the paper's model, data, lengths, batches and optimizer, with FIPO's part of the trial."
 APPROXIMATE_HELP = "Where the target cannot say what the trial did, take the nearest; the file says so at its top."
 
@@ -44,7 +50,7 @@ def render(study: Study) -> None:
         scale = last.selectbox("Scale", [AS_RUN, *preset_names()], key="scale", help=SCALE_HELP, **IN_URL)
         preset = None if scale == AS_RUN else scale
     if target in TRAINERS:
-        approximate = st.toggle("Take the nearest", key="approximate", help=APPROXIMATE_HELP, **IN_URL)
+        approximate = st.toggle(NEAREST, key="approximate", help=APPROXIMATE_HELP, **IN_URL)
     command = f"fipo export {shlex.quote(_shown(study.results.directory))} --to {target}"
     command += f" --trial {number}" if number is not None else ""
     command += (f" --preset {preset}" if preset else "") + (" --approximate" if approximate else "")
@@ -87,7 +93,7 @@ def _file(study: Study, target: str, number: int | None, *, approximate: bool, p
     try:
         export = prepared(study, target, number, approximate=approximate, preset=preset)
     except UserError as error:
-        st.error(text.in_markdown(str(error)), icon=":material/block:")
+        st.error(text.in_markdown(on_page(str(error))), icon=":material/block:")
         return
     for gap in export.gaps:
         st.warning(text.in_markdown(f"Approximated: {gap}"), icon=":material/approximation:")
@@ -103,6 +109,13 @@ def _file(study: Study, target: str, number: int | None, *, approximate: bool, p
     st.code(shown, language=language, height=480, wrap_lines=True)
     if not whole:
         st.caption("The beginning; the download has all of it.")
+
+
+def on_page(message: str) -> str:
+    """A refusal with this page's switches in place of the options of `fipo export`."""
+    for option, switch in OPTIONS.items():
+        message = message.replace(option, switch)
+    return message
 
 
 def prepared(

@@ -53,7 +53,7 @@ def _best(study: Study) -> None:
     confirmed = next((each for each in study.results.evidence if each.seed_error is not None), None)
     if confirmed is not None and confirmed.seed_error is not None:
         runs = len(confirmed.fresh)
-        spread = f"± {100 * confirmed.seed_error:.1f} over" if confirmed.seed_error else "the same with"
+        spread = f"± {text.points(confirmed.seed_error)} over" if confirmed.seed_error else "the same with"
         _card(
             f"Best {study.results.metric_name}", text.accuracy(confirmed.mean), f"{spread} {runs} fresh seeds",
             f"The trials that confirm #{confirmed.number}: their mean, ± one standard error of it. The trial itself was"
@@ -156,7 +156,7 @@ def _confirmed(study: Study) -> None:
     labels = dict(study.trials.select("trial", "label").iter_rows())
     rows = [
         (labels[each.number], 100 * each.first, len(each.fresh), 100 * each.mean,
-         100 * each.seed_error if each.seed_error else None, ", ".join(f"{100 * value:.1f}" for value in each.fresh))
+         100 * each.seed_error if each.seed_error else None, ", ".join(text.points(value) for value in each.fresh))
         for each in found
     ]  # fmt: skip
     number = st.column_config.NumberColumn

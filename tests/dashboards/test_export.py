@@ -8,7 +8,7 @@ import yaml
 
 from dashboards import frames
 from dashboards.source import Study
-from dashboards.views.export import prepared, preview
+from dashboards.views.export import on_page, prepared, preview
 from study.export import TARGETS, TRAINERS
 from study.results import StudyResults
 from trainer.config import TrainerConfig
@@ -33,6 +33,11 @@ def test_another_trainer_refuses_until_the_nearest_is_asked_for(study: Study, ta
         prepared(study, target, 3)
     with pytest.raises(UserError, match=target):
         prepared(study, target, 3, preset="qwen2.5_7b_math")
+    for options, switch in (({}, "“Scale”"), ({"preset": "qwen2.5_7b_math"}, "“Take the nearest”")):
+        with pytest.raises(UserError) as refused:
+            prepared(study, target, 3, **options)
+        said = on_page(str(refused.value))
+        assert switch in said and "--preset" not in said and "--approximate" not in said
     export = prepared(study, target, 3, preset="qwen2.5_7b_math", approximate=True)
     assert export.gaps and export.text and export.path.name.endswith(TARGETS[target].suffix)
 

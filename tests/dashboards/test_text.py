@@ -14,9 +14,15 @@ def test_numbers_have_three_significant_digits(value: object, shown: str) -> Non
     assert text.number(value) == shown
 
 
+@pytest.mark.parametrize(("fraction", "shown"), [(0.0125, "1.3"), (0.9125, "91.3"), (0.0235, "2.4"), (-0.0125, "-1.3")])
+def test_a_half_goes_up_as_in_the_browsers_tables(fraction: float, shown: str) -> None:
+    assert text.points(fraction) == shown
+    assert text.points(fraction, signed=True) == (shown if fraction < 0 else f"+{shown}")
+
+
 def test_accuracy_is_per_cent_with_its_error() -> None:
-    assert text.accuracy(0.9125, 0.0214) == "91.2 ± 2.1 %"
-    assert text.accuracy(0.9125) == "91.2 %"
+    assert text.accuracy(0.9125, 0.0214) == "91.3 ± 2.1 %"
+    assert text.accuracy(0.9125) == "91.3 %"
     assert text.accuracy(None) == "-"
 
 
