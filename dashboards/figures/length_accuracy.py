@@ -11,7 +11,7 @@ import polars as pl
 
 from dashboards import frames, palette, text
 from dashboards.figures import axes
-from dashboards.figures.pruning import explain_hollow
+from dashboards.figures.pruning import HOLLOW, explain_hollow
 
 POINT, END = 5, 11
 MOST_BARS = 150
@@ -53,6 +53,7 @@ def length_accuracy(
         row = points.row(0, named=True)
         named = row["trial"] == best or row["control"] is not None
         shade = _shade(row, colour, scale, classes, dark)
+        ends_and_few = points.select("last", frames.FEW.alias("few")).rows()
         figure.add_trace(  # a dict, for Plotly checks a go.Scatter once more when it is added
             dict(
                 type="scatter",
@@ -65,9 +66,9 @@ def length_accuracy(
                     "color": shade,
                     "symbol": [
                         palette.symbol(palette.STATE_SYMBOLS[row["state"]] if last else "circle", hollow=few)
-                        for last, few in points.select("last", frames.FEW.alias("few")).rows()
+                        for last, few in ends_and_few
                     ],
-                    "size": [END if last else POINT for last in points["last"]],
+                    "size": [END if last else HOLLOW if few else POINT for last, few in ends_and_few],
                     "line": {"width": 0},
                     "opacity": 1.0,
                 },

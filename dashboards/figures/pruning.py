@@ -12,7 +12,8 @@ from dashboards import frames, palette, text
 from dashboards.figures import axes
 from dashboards.figures.parameters import LEGEND, MARGIN
 
-END = 10
+END, HOLLOW = 10, 7
+"""Sizes of newest points and of those with few responses; a smaller one would not look hollow."""
 
 
 def intermediate_values(
@@ -41,10 +42,11 @@ def intermediate_values(
     for own in curves.partition_by("trial", maintain_order=True):
         state = own["state"][0]
         shade = palette.STATE_COLOURS[state]
+        ends_and_few = own.select("last", frames.FEW.alias("few")).rows()
         symbols = [palette.symbol(palette.STATE_SYMBOLS[state] if last else "circle", hollow=few)
-                   for last, few in own.select("last", frames.FEW.alias("few")).rows()]  # fmt: skip
-        marker = {"symbol": symbols,
-                  "size": [END if last else 4 for last in own["last"]], "opacity": 1.0, "color": shade}  # fmt: skip
+                   for last, few in ends_and_few]  # fmt: skip
+        sizes = [END if last else HOLLOW if few else 4 for last, few in ends_and_few]
+        marker = {"symbol": symbols, "size": sizes, "opacity": 1.0, "color": shade}
         figure.add_trace(
             go.Scatter(x=own["step"], y=own["accuracy"], mode="lines+markers", line={"color": shade, "width": 1.5},
                        marker=marker, opacity=0.75, showlegend=False, meta=own["trial"][0],
