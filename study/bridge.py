@@ -12,7 +12,6 @@ import math
 import shutil
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +25,7 @@ from study.directory import say_enough, trial_directory, write_or_refuse
 from study.metric import solved_key
 from study.notify import Notifier
 from study.replicas import CONFIRMS, Confirmation, confirmations
+from study.running import LENGTH, Running, taken_up
 from study.samplers import make_sampler
 from study.spec import StudySpec
 from trainer.errors import UserError
@@ -35,23 +35,9 @@ if TYPE_CHECKING:
     import optuna
     from optuna.trial import FrozenTrial
 
-LENGTH = "length"
-"""Trial user attribute of a study with two objectives: the mean response length at the last reported step."""
-
 
 class StudyAborted(BaseException):
     """Ends the whole study for what would hit every trial. Not an Exception: Tune would log those and go on."""
-
-
-@dataclass
-class _Running:
-    trial: optuna.Trial
-    directory: Path
-    last_step: int = -1
-    value: float = math.nan
-    length: float = 0.0
-    pruned_at: int | None = None
-    fail_reason: str | None = None
 
 
 class Bridge:
@@ -63,7 +49,7 @@ class Bridge:
         """Why the study is stopping; running trials then end without an end, to be resumed."""
         self.notifier = Notifier(spec.notify, spec.name, directory)
         self._sees_problems = pruners.sees_problems(spec.pruner.name, spec.pruner.options)
-        self._running: dict[int, _Running] = {}
+        self._running: dict[int, Running] = {}
         trials = study.get_trials(deepcopy=False)
         self._asked = sum(each.state.name != "WAITING" and CONFIRMS not in each.user_attrs for each in trials)
         self.account = Account(spec.budget, [each for each in trials if each.state.is_finished()])
@@ -117,7 +103,7 @@ class Bridge:
         if step >= self.spec.steps:  # a trial has cost all it can: there is nothing left to save
             return False
         if report.collapsed is not None or self._prunes(running):
-            self._prune(running, report.collapsed)
+            running.prune(report.collapsed)
             return True
         return False
 
@@ -151,13 +137,13 @@ class Bridge:
     def stop(self, number: int) -> None:
         """Have a trial stop within seconds. It ends as PRUNED where it stands, by hand."""
         if number in self._running:
-            self._prune(self._running[number], "stopped by hand")
+            self._running[number].prune("stopped by hand")
             (self._running[number].directory / "stop").touch()
             return
         left = next(each for each in self._left if each.number == number)
         self._left.remove(left)
-        self._running[number] = self._as_left(self._reopened(left), left)
-        self._prune(self._running[number], "stopped by hand")
+        self._running[number] = self._taken_up(self._reopened(left), left)
+        self._running[number].prune("stopped by hand")
         self.finish(number)
 
     def end(self, reason: str) -> None:
@@ -233,17 +219,11 @@ class Bridge:
         else:
             trial.report(report.value, report.step)
 
-    def _prunes(self, running: _Running) -> bool:
+    def _prunes(self, running: Running) -> bool:
         confirms = CONFIRMS in running.trial.user_attrs
         return not confirms and not self.spec.against and running.trial.should_prune()
 
-    def _prune(self, running: _Running, reason: str | None) -> None:
-        running.pruned_at = max(running.last_step, 0)
-        if reason is not None:
-            running.trial.set_user_attr("stop_reason", reason)
-        running.trial.set_user_attr("pruned_at", running.pruned_at)
-
-    def _next(self) -> _Running | None:
+    def _next(self) -> Running | None:
         """A trial with all its parameters sampled, now among the running."""
         trials = self.study.get_trials(deepcopy=False)
         found = self._left.popleft() if self._left else self._waiting(trials)
@@ -259,7 +239,7 @@ class Bridge:
             self._asked += CONFIRMS not in trial.user_attrs
         for key, distribution in self.spec.space.items():
             trial._suggest(key, distribution.optuna())  # as Study.ask does; what was sampled already stays
-        running = self._running[trial.number] = self._as_left(trial, found)
+        running = self._running[trial.number] = self._taken_up(trial, found)
         return running
 
     def _waiting(self, trials: list[FrozenTrial]) -> FrozenTrial | None:
@@ -285,22 +265,16 @@ class Bridge:
 
         return optuna.trial.Trial(self.study, left._trial_id)
 
-    def _as_left(self, trial: optuna.Trial, found: FrozenTrial | None) -> _Running:
-        """The trial as far as an earlier driver brought it."""
-        running = _Running(trial, self.directory / trial_directory(trial.number))
-        if found is not None:
-            running.pruned_at = found.user_attrs.get("pruned_at")
-            running.fail_reason = found.user_attrs.get("fail_reason")
-            running.length = found.user_attrs.get(LENGTH, 0.0)
-            running.last_step, running.value = max(found.intermediate_values.items(), default=(-1, math.nan))
-            for last in read_evaluations(running.directory)[-1:]:
-                took = usage(self.spec.resources, seconds=last.seconds, tokens=last.tokens)
-                self.account.used(trial.number, took)
+    def _taken_up(self, trial: optuna.Trial, left: FrozenTrial | None) -> Running:
+        running = taken_up(trial, self.directory / trial_directory(trial.number), left)
+        for last in read_evaluations(running.directory)[-1:]:
+            took = usage(self.spec.resources, seconds=last.seconds, tokens=last.tokens)
+            self.account.used(trial.number, took)
         return running
 
     def _take_over(self, left: FrozenTrial) -> None:
         """Queue a trial that an earlier driver left, or tell its end, if that one died between deciding and telling."""
-        running = self._as_left(self._reopened(left), left)
+        running = self._taken_up(self._reopened(left), left)
         if running.pruned_at is None and running.fail_reason is None and running.last_step < self.spec.steps:
             self._left.append(left)
             return

@@ -1,0 +1,46 @@
+"""A trial that runs, as its bridge keeps it from one report to the next."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.trial import FrozenTrial
+
+LENGTH = "length"
+"""Trial user attribute of a study with two objectives: the mean response length at the last reported step."""
+
+
+@dataclass
+class Running:
+    """How far a trial has come, and how it is to end once that is decided."""
+
+    trial: optuna.Trial
+    directory: Path
+    last_step: int = -1
+    value: float = math.nan
+    length: float = 0.0
+    pruned_at: int | None = None
+    fail_reason: str | None = None
+
+    def prune(self, reason: str | None) -> None:
+        """Have it end as PRUNED where it stands; `reason` is why, when it was not the pruner."""
+        self.pruned_at = max(self.last_step, 0)
+        if reason is not None:
+            self.trial.set_user_attr("stop_reason", reason)
+        self.trial.set_user_attr("pruned_at", self.pruned_at)
+
+
+def taken_up(trial: optuna.Trial, directory: Path, left: FrozenTrial | None) -> Running:
+    """A trial that begins, or goes on where an earlier driver has `left` it."""
+    running = Running(trial, directory)
+    if left is not None:
+        running.pruned_at = left.user_attrs.get("pruned_at")
+        running.fail_reason = left.user_attrs.get("fail_reason")
+        running.length = left.user_attrs.get(LENGTH, 0.0)
+        running.last_step, running.value = max(left.intermediate_values.items(), default=(-1, math.nan))
+    return running
