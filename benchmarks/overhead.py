@@ -1,7 +1,7 @@
 """How fast results go through the bridge: Ray Tune with our bridge, against Tune with its own OptunaSearch and ASHA.
 
-    python -m benchmarks.overhead                      SQLite and journal, 8 and 64 trials at a time, 3 runs of each
-    python -m benchmarks.overhead --storage journal --concurrency 8 --runs 5
+    python -m benchmarks.overhead                      SQLite and journal, 8 trials at a time, 3 runs of each
+    python -m benchmarks.overhead --storage sqlite --concurrency 64 --runs 1
 
 Trials do nothing: each step returns a number at once, so that the time between two results is the driver's. Both sides
 run the same trials on the same kind of Optuna storage, decide on each result by successive halving (all are equally
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -24,17 +25,23 @@ from typing import Any, NamedTuple
 
 from benchmarks.result import Row, compare, show
 
-STEPS = 60
+STEPS = 200
 SPACE = {"fipo.epsilon_f_low": {"type": "uniform", "low": 0, "high": 1}}
 RUNS = 3
 
 
-def trainable(steps: int) -> type:
-    """A trial of `steps` results, all of them as good as any other's: each is decided upon, and none is stopped."""
+def trainable(steps: int, concurrency: int, started: Path) -> type:
+    """A trial of `steps` results, all of them as good as any other's: each is decided upon, and none is stopped.
+
+    No process tells a result before `concurrency` have begun, each a file in `started`: a trial of no work is over
+    before the next process has started, and they would run one after the other.
+    """
     from ray import tune
 
     class NoOp(tune.Trainable):
         def setup(self, config: dict[str, Any]) -> None:
+            started.mkdir(exist_ok=True)
+            (started / str(os.getpid())).touch()
             self.reset_config(config)
 
         def reset_config(self, config: dict[str, Any]) -> bool:
@@ -42,8 +49,10 @@ def trainable(steps: int) -> type:
             return True
 
         def step(self) -> dict[str, Any]:
+            while self.at == 0 and len(list(started.iterdir())) < concurrency:
+                time.sleep(0.01)
             self.at += 1
-            return {"step": self.at, "value": self.at / steps, "done": self.at > steps}
+            return {"step": self.at, "value": 0.5, "done": self.at > steps}
 
         def save_checkpoint(self, checkpoint_dir: str) -> None:
             """Nothing to keep. Tune asks for it at the end of its own trials, and a trial that cannot has failed."""
@@ -119,9 +128,10 @@ def ours(concurrency: int, storage: str, scratch: Path, *, steps: int = STEPS, *
     times = Times()
     trackers = study.tuner.trackers
     study.tuner.trackers = lambda spec: [*trackers(spec), times.callback()]
+    noop = trainable(steps, concurrency, scratch / "started")
     with driving(spec, directory) as optuna_study:
         bridge = Bridge(optuna_study, spec, directory)
-        study.tuner.run_trials(bridge, trainable(steps), concurrency=lambda: concurrency, scratch=scratch / "tune")
+        study.tuner.run_trials(bridge, noop, concurrency=lambda: concurrency, scratch=scratch / "tune")
     return times.pace(concurrency)
 
 
@@ -146,7 +156,7 @@ def tunes(concurrency: int, storage: str, scratch: Path, *, steps: int = STEPS) 
     search = OptunaSearch(space, metric="value", mode="max", storage=kept, study_name="overhead", sampler=sampler)
     times = Times()
     tuner = tune.Tuner(
-        tune.with_resources(trainable(steps), {"cpu": 1}),
+        tune.with_resources(trainable(steps, concurrency, scratch / "started"), {"cpu": 1}),
         tune_config=tune.TuneConfig(
             search_alg=ConcurrencyLimiter(search, max_concurrent=concurrency),
             scheduler=ASHAScheduler(time_attr="step", metric="value", mode="max", max_t=steps + 1),
@@ -219,7 +229,7 @@ def share() -> Row:
 
 
 def rows(
-    storages: Sequence[str] = ("sqlite", "journal"), concurrency: Sequence[int] = (8, 64), runs: int = RUNS
+    storages: Sequence[str] = ("sqlite", "journal"), concurrency: Sequence[int] = (8,), runs: int = RUNS
 ) -> list[Row]:
     """The claim for each storage and concurrency, and the share of a tiny trial's time."""
     made = []
@@ -259,7 +269,7 @@ def main() -> int:
     """Print the rows asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--storage", choices=["sqlite", "journal"], nargs="+", default=["sqlite", "journal"])
-    parser.add_argument("--concurrency", type=int, nargs="+", default=[8, 64])
+    parser.add_argument("--concurrency", type=int, nargs="+", default=[8])
     parser.add_argument("--runs", type=int, default=RUNS)
     parser.add_argument("--only", nargs=5, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
