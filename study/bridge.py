@@ -20,7 +20,7 @@ import yaml
 
 from study import pruners
 from study.assignment import Assignment, Report
-from study.budget import USAGE, Account, usage
+from study.budget import USAGE, Account, usage, usage_so_far
 from study.directory import say_enough, trial_directory, write_or_refuse
 from study.metric import solved_key
 from study.notify import Notifier
@@ -267,9 +267,7 @@ class Bridge:
 
     def _taken_up(self, trial: optuna.Trial, left: FrozenTrial | None) -> Running:
         running = taken_up(trial, self.directory / trial_directory(trial.number), left)
-        for last in read_evaluations(running.directory)[-1:]:
-            took = usage(self.spec.resources, seconds=last.seconds, tokens=last.tokens)
-            self.account.used(trial.number, took)
+        self.account.used(trial.number, usage_so_far(self.spec.resources, read_evaluations(running.directory)))
         return running
 
     def _take_over(self, left: FrozenTrial) -> None:

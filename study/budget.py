@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from study.metric import completed_value
 from study.spec import Budget, Resources
+from trainer.records import Evaluation
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -33,6 +34,13 @@ NOTHING = Usage()
 def usage(resources: Resources, *, seconds: float, tokens: int) -> Usage:
     """The usage of a trial that has trained for `seconds` on `resources` and sampled `tokens`."""
     return Usage(seconds, seconds / 3600 * resources.workers * resources.gpus_per_worker, tokens)
+
+
+def usage_so_far(resources: Resources, evaluations: Sequence[Evaluation]) -> Usage:
+    """The usage of a trial at the newest of its `evaluations`."""
+    if not evaluations:
+        return NOTHING
+    return usage(resources, seconds=evaluations[-1].seconds, tokens=evaluations[-1].tokens)
 
 
 def usage_of(trial: FrozenTrial) -> Usage:

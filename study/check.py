@@ -123,7 +123,7 @@ def _complete(spec: StudySpec, path: Path, *, files: bool) -> StudySpec:
         with mistakes:
             _rehearse(spec)
     mistakes.settle(path)
-    controls = tuple(checked_control(spec, control.label, control.values) for control in spec.enqueue)
+    controls = tuple(_typed_control(spec, control.label, control.values) for control in spec.enqueue)
     return spec.model_copy(update={"enqueue": controls})
 
 
@@ -220,6 +220,10 @@ def checked_control(spec: StudySpec, label: str, given: Mapping[str, Value]) -> 
     """A control as the trainer reads its values. Raises UserError unless `spec` can run it."""
     for line in control_mistakes(spec, label, given):
         raise UserError(line)
+    return _typed_control(spec, label, given)
+
+
+def _typed_control(spec: StudySpec, label: str, given: Mapping[str, Value]) -> Control:
     config = spec.config({**_first_point(spec), **given})
     return Control(label=label, values={key: get_dotted(config, key) for key in given})
 

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from study.budget import NOTHING, Usage, usage, usage_of
+from study.budget import NOTHING, Usage, usage_of, usage_so_far
 from study.directory import DEFAULT_PARENT, trial_directory
 from study.evidence import Evidence, evidence
 from study.lock import Driver, driver
@@ -159,9 +159,7 @@ def _result(spec: StudySpec, directory: Path, trial: FrozenTrial) -> TrialResult
 def _usage(spec: StudySpec, trial: FrozenTrial, evaluations: tuple[Evaluation, ...]) -> Usage:
     """What the driver has recorded at the trial's end; before, what it had taken at its newest evaluation."""
     known = usage_of(trial)
-    if known.seconds or not evaluations:
-        return known
-    return usage(spec.resources, seconds=evaluations[-1].seconds, tokens=evaluations[-1].tokens)
+    return known if known.seconds or not evaluations else usage_so_far(spec.resources, evaluations)
 
 
 def _stamp(path: Path) -> tuple[int, int]:
