@@ -3,7 +3,8 @@
     python -m benchmarks.startup
 
 `fipo --help` against its limit and against the command lines of Ray and Optuna, which are installed with it. A launch
-of the default study, from the command to the first training step of a trial, in the stages that its files show.
+of the default study, from the command to the first training step of a trial, in the stages that its files show, against
+its limit and against the least that Tune can do (`benchmarks.bare_launch`).
 """
 
 from __future__ import annotations
@@ -79,6 +80,23 @@ def launch_seconds() -> list[tuple[float, float]]:
             return found
 
 
+def bare_seconds() -> float:
+    """Wall seconds from the command to the first training step of the least that Ray Tune can do."""
+    with tempfile.TemporaryDirectory(prefix="bare-", ignore_cleanup_errors=True) as scratch:
+        stepped, started = Path(scratch) / "stepped", time.monotonic()
+        with (Path(scratch) / "log").open("w") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "benchmarks.bare_launch", str(stepped)], stdout=log, stderr=log
+            )
+            while not stepped.exists():
+                if process.poll() is not None or time.monotonic() - started > 120:
+                    raise RuntimeError("benchmarks.bare_launch: no training step")
+                time.sleep(0.02)
+            took = time.monotonic() - started
+            process.wait(60)
+        return took
+
+
 def cpu_seconds(pid: int) -> float:
     """Of a process and all below it that live or that it has waited for."""
     total, process = 0.0, psutil.Process(pid)
@@ -138,22 +156,24 @@ def rows() -> list[Row]:
         compare("fipo --help", "optuna --help", ours, optuna, unit="s", ratio="ours / peer"),
     ]
     ensure_base_model()
-    runs_of_stages = [launch_seconds() for _ in range(LAUNCH_RUNS)]
+    runs_of_stages, bare = [], []
+    for _ in range(LAUNCH_RUNS):
+        runs_of_stages.append(launch_seconds())
+        bare.append(bare_seconds())
     last = [wall for wall, _ in (each[-1] for each in runs_of_stages)]
     stages = [
         f"{name} {statistics.median(wall for wall, _ in each):.1f} s"
         f" ({statistics.median(cpu for _, cpu in each):.1f} CPU s)"
         for name, each in zip(STAGES, zip(*runs_of_stages, strict=True), strict=True)
     ]
-    made.append(
-        against_limit(
-            "fipo launch, the default study, until the first training step is done",
-            last,
-            LAUNCH_SECONDS,
-            f"{os.cpu_count()} cores, two trials at once; since the command: {', '.join(stages)}",
-        )
-    )
-    return made
+    claim = "fipo launch, the default study, until the first training step is done"
+    note = f"{os.cpu_count()} cores, two trials at once; since the command: {', '.join(stages)}"
+    least = "Tune + OptunaSearch with torch and transformers, one AdamW step"
+    return [
+        *made,
+        against_limit(claim, last, LAUNCH_SECONDS, note),
+        compare(claim, least, last, bare, unit="s", ratio="ours / peer"),
+    ]
 
 
 def against_limit(claim: str, seconds: Sequence[float], limit: float, note: str) -> Row:

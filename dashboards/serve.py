@@ -6,6 +6,7 @@ import argparse
 import http.client
 import ipaddress
 import os
+import re
 import secrets
 import signal
 import socket
@@ -20,6 +21,9 @@ from dashboards import optuna_study
 from dashboards.catalogue import checked
 from trainer.errors import UserError
 
+TOKEN, SHORTEST = "FIPO_DASHBOARD_TOKEN", 20
+EVERYWHERE = ("0.0.0.0", "::")
+"""What is listened on where any name of this machine leads."""
 OPTIONS = {
     "server.headless": "true",
     "server.fileWatcherType": "none",
@@ -36,15 +40,16 @@ OPTIONS = {
 def serve(places: Sequence[str] = (), *, host: str = "127.0.0.1", port: int = 8501, open_browser: bool = False) -> int:
     """Serve the studies at `places` (see `catalogue.entries`) until interrupted; returns the exit code.
 
-    Anything but a loopback `host` is served only to who brings the random token that is printed in the address.
+    Anything but a loopback `host` is served only to who brings the token that is printed in the address: a random one,
+    or FIPO_DASHBOARD_TOKEN of the environment, so that an address lasts beyond a restart.
 
     Raises:
-        UserError: a place has no study, or the address cannot be listened on.
+        UserError: a place has no study, the address cannot be listened on, or the given token is short.
     """
     places = checked(places)
     _check_address(host, port)
-    token = "" if is_loopback(host) else secrets.token_urlsafe(24)
-    shown = f"[{host}]" if ":" in host else host
+    token = "" if is_loopback(host) else _token()
+    shown = socket.gethostname() if host in EVERYWHERE else f"[{host}]" if ":" in host else host
     address = f"http://{shown}:{port}/" + (f"?token={token}" if token else "")
     # -P: a click.py in the directory where the user stands must not be taken for the library.
     command = [sys.executable, "-P", "-m", "streamlit", "run", str(Path(__file__).with_name("server.py"))]
@@ -52,7 +57,7 @@ def serve(places: Sequence[str] = (), *, host: str = "127.0.0.1", port: int = 85
     command += [f"--server.address={host}", f"--server.port={port}", "--", *places]
     root = str(Path(__file__).resolve().parents[1])
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = {**os.environ, "FIPO_DASHBOARD_TOKEN": token, "PYTHONPATH": os.pathsep.join(paths)}
+    environment = {**os.environ, TOKEN: token, "PYTHONPATH": os.pathsep.join(paths)}
     signal.signal(signal.SIGTERM, _interrupt)  # the server must not outlive this process
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
     try:
@@ -66,6 +71,17 @@ def serve(places: Sequence[str] = (), *, host: str = "127.0.0.1", port: int = 85
     finally:
         process.terminate()
         process.wait()
+
+
+def _token() -> str:
+    given = os.environ.get(TOKEN)
+    if given is None:
+        return secrets.token_urlsafe(24)
+    if not re.fullmatch(rf"[A-Za-z0-9_-]{{{SHORTEST},}}", given):
+        raise UserError(
+            f"{TOKEN}: allowed are {SHORTEST} or more letters, digits, - and _; make one with: openssl rand -hex 24"
+        )
+    return given
 
 
 def _interrupt(*_: object) -> None:

@@ -32,7 +32,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -93,7 +93,7 @@ def decide(
     from scipy import stats
 
     count, interim = len(finals), completed.mean(axis=1)
-    best = np.argsort(-finals)[: max(1, min(references, count // 2))]
+    best = _best(finals, references)
     gaps = trial - completed[best].mean(axis=0)
     gap = float(gaps.mean())
     if gap >= 0:
@@ -126,6 +126,11 @@ def decide(
         f"{'worse' if prune else 'kept'}: gap {gap:+.3f} ±{math.sqrt(paired):.3f} now, forecast {slope * gap:+.3f}"
         f" ±{math.sqrt(variance):.3f}, P(worse by more than {margin:g}) = {probability:.3f}",
     )
+
+
+def _best(finals: Array, references: int) -> Array:
+    """Rows of the trials that make the reference, the best final accuracy first."""
+    return np.argsort(-finals)[: max(1, min(references, len(finals) // 2))]
 
 
 def _sampling_variance(rates: Array, samples: int) -> float:
@@ -218,14 +223,19 @@ class AimePruner(BasePruner):
         if len(peers) < self._startup:
             return Decision(False, None, f"kept: {len(peers)} completed trials were evaluated at this step")
         end = max(max(each.intermediate_values) for each in peers)
-        return decide(
+        finals = np.array([completed_value(each) for each in peers])
+        decision = decide(
             rates,
             np.stack([_rates(each, step)[0] for each in peers]),
-            np.array([completed_value(each) for each in peers]),
+            finals,
             samples=samples,
             remaining=max(1 - step / end, 0.0),
             **self._options,
         )
+        if decision.probability is None:  # it was compared with none
+            return decision
+        named = ", ".join(str(peers[row].number) for row in _best(finals, self._options["references"]))
+        return replace(decision, reason=f"{decision.reason}; reference: trials {named}")
 
 
 def _steps(trial: optuna.trial.FrozenTrial) -> list[int]:

@@ -52,7 +52,7 @@ class Bridge:
         self._running: dict[int, Running] = {}
         trials = study.get_trials(deepcopy=False)
         self._asked = sum(each.state.name != "WAITING" and CONFIRMS not in each.user_attrs for each in trials)
-        self.account = Account(spec.budget, [each for each in trials if each.state.is_finished()])
+        self.account = Account(spec.budget, spec.resources, [each for each in trials if each.state.is_finished()])
         self._left: deque[FrozenTrial] = deque()
         for each in trials:
             if each.state.name == "RUNNING":
@@ -76,6 +76,7 @@ class Bridge:
             (running.directory / "stop").unlink(missing_ok=True)
             text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
             write_or_refuse(running.directory / "config.yaml", text)
+            self.account.begins(trial.number)
             return Assignment(trial.number, trial.params, running.directory)
         return None
 
@@ -131,8 +132,12 @@ class Bridge:
         running = self._running[number]
         running.trial.set_user_attr("deaths", times := running.trial.user_attrs.get("deaths", 0) + 1)
         text = f"trial {number} lost a process after step {max(running.last_step, 0)} ({times} so far)"
-        print(f"{datetime.now().astimezone().isoformat(timespec='seconds')} {text}", flush=True)
-        self.notifier.tell("lost", text, trial=number)
+        self._lost(text, trial=number)
+
+    def waits(self, waiting: bool) -> None:
+        """No trial fits on the nodes that are left, or one does again. It is told, as a death is."""
+        left = "no trial fits on the nodes that are left; the study waits for more"
+        self._lost(left if waiting else "a trial fits again, and the study goes on")
 
     def stop(self, number: int) -> None:
         """Have a trial stop within seconds. It ends as PRUNED where it stands, by hand."""
@@ -188,6 +193,7 @@ class Bridge:
         running = self._running.pop(number, None)
         if running is None:
             return
+        self.account.ends(number)
         trial, short = running.trial, running.last_step < self.spec.steps
         trial.set_user_attr(USAGE, dataclasses.asdict(self.account.usage(number)))
         if running.fail_reason is None and running.pruned_at is None and short:
@@ -208,6 +214,10 @@ class Bridge:
                 text = f"trial {number} is the best so far: {self.spec.metric_name()} {running.value:.3f}"
                 self.notifier.tell("best", text, trial=number, value=running.value, params=trial.params)
             self.account.completed(running.value)
+
+    def _lost(self, text: str, **numbers: int) -> None:
+        print(f"{datetime.now().astimezone().isoformat(timespec='seconds')} {text}", flush=True)
+        self.notifier.tell("lost", text, **numbers)
 
     def _record(self, trial: optuna.Trial, report: Report) -> None:
         if self._sees_problems and report.solved:

@@ -51,19 +51,31 @@ def usage_of(trial: FrozenTrial) -> Usage:
 class Account:
     """Adds up usages against a budget. The clock starts when it is made."""
 
-    def __init__(self, budget: Budget, ended: Iterable[FrozenTrial]) -> None:
+    def __init__(self, budget: Budget, resources: Resources, ended: Iterable[FrozenTrial]) -> None:
         self.budget = budget
+        self._gpus = resources.workers * resources.gpus_per_worker
         self._started = time.monotonic()
         self._usages: dict[int, Usage] = {}
+        self._since: dict[int, float] = {}
         self._best = float("-inf")
         for trial in ended:
             self._usages[trial.number] = usage_of(trial)
             if trial.state.name == "COMPLETE":
                 self.completed(completed_value(trial))
 
+    def begins(self, number: int) -> None:
+        """Trial `number` holds its GPUs from now on."""
+        self._since[number] = time.monotonic()
+
+    def ends(self, number: int) -> None:
+        """Trial `number` gives its GPUs back."""
+        self._since.pop(number, None)
+
     def used(self, number: int, usage: Usage) -> None:
         """Trial `number` has taken this much so far."""
         self._usages[number] = usage
+        if number in self._since:
+            self._since[number] = time.monotonic()
 
     def usage(self, number: int) -> Usage:
         """What trial `number` has taken so far."""
@@ -78,9 +90,16 @@ class Account:
         """The highest metric of a completed trial; -inf before the first."""
         return self._best
 
+    @property
+    def gpu_hours(self) -> float:
+        """Of all trials; of those that run, what they told last and the time for which they have held GPUs since."""
+        now = time.monotonic()
+        since = sum(now - each for each in self._since.values())
+        return sum(each.gpu_hours for each in self._usages.values()) + since / 3600 * self._gpus
+
     def spent(self) -> str | None:
         """Why the study is to stop now, in words; None while it may go on."""
-        budget, gpu_hours = self.budget, sum(each.gpu_hours for each in self._usages.values())
+        budget, gpu_hours = self.budget, self.gpu_hours
         if budget.gpu_hours is not None and gpu_hours >= budget.gpu_hours:
             return f"budget.gpu_hours = {budget.gpu_hours:g} is spent ({gpu_hours:.1f} GPU-hours)"
         if budget.hours is not None and time.monotonic() - self._started >= 3600 * budget.hours:

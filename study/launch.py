@@ -20,7 +20,7 @@ from study.files import file_mistakes
 from study.lock import driver_lock
 from study.results import StudyResults, collect, find_study
 from study.spec import StudySpec
-from study.storage import driving
+from study.storage import driving, edited
 from trainer.errors import UserError, root_line
 from trainer.progress import Progress
 
@@ -73,6 +73,11 @@ def resume(directory: Path, watcher: Watcher) -> StudyResults:
     spec = StudySpec.from_file(directory / "study.yaml")
     watcher.doing(f"Taking up {directory}: reading its trials, problems and model")
     with _resumable(directory), driver_lock(directory), driving(spec, directory) as study:
+        if keys := edited(study, spec):
+            watcher.doing(
+                f"Warning: {directory / 'study.yaml'} was edited since the study began: {', '.join(keys)}. Trials"
+                " before and after cannot be compared; write back what it said, or launch another study"
+            )
         bridge = Bridge(study, spec, directory)
         if bridge.done:
             return _results(bridge)

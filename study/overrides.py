@@ -6,8 +6,9 @@ from typing import Any
 
 import yaml
 
-from study.keys import check_key
+from study.keys import check_key, leaves
 from study.spec import StudySpec, set_dotted
+from trainer.config import TrainerConfig
 from trainer.errors import UserError
 
 _TWINS = {"fipo.gamma": "fipo.half_life", "fipo.half_life": "fipo.gamma"}  # two names of one quantity
@@ -34,6 +35,7 @@ def apply_set(data: dict[str, Any], text: str) -> None:
         set_dotted(data, key, value)
     else:
         key = rest if head == "trainer" else key
+        _check_not_of_study(key, value)
         check_key(key, "--set")
         set_dotted(data, f"trainer.{key}", value)
         for gone in (key, _TWINS.get(key)):
@@ -44,6 +46,15 @@ def apply_set(data: dict[str, Any], text: str) -> None:
                 data["enqueue"] = [control for control in controls if control is not None]
         if key in _TWINS:
             set_dotted(data, f"trainer.{_TWINS[key]}", None)
+
+
+def _check_not_of_study(key: str, value: Any) -> None:
+    """Raise UserError for the last word of a key of the study, as in ``workers=4``, that the trainer does not have."""
+    if key in leaves(TrainerConfig):
+        return
+    meant = [name for name in leaves(StudySpec) if "." in name and name.split(".")[-1] == key]
+    if meant:
+        raise UserError(f"--set: {key} is not a known key; did you mean {' or '.join(meant)}? --set {meant[0]}={value}")
 
 
 def _without(control: Any, key: str | None, change: str, value: Any) -> Any:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
+import re
+import shutil
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from typing import Any
@@ -62,6 +65,12 @@ def setting_mistakes(spec: StudySpec, *, controls: int) -> Iterator[str]:
             f"budget.gpu_hours = {spec.budget.gpu_hours:g}: resources.gpus_per_worker is 0, so no GPU-hour is"
             " ever spent; set it, or use budget.hours"
         )
+    workers, width = spec.resources.workers, _engine_width(spec)
+    if workers % width:
+        yield (
+            f"trainer.rollout.vllm.tensor_parallel_size = {width}: must divide resources.workers = {workers}, the ranks"
+            " of a trial; change one of them"
+        )
     if spec.replicas is not None and "seed" in spec.space:
         yield "replicas: seed is in space, so every trial has its own already; keep one of them"
     if spec.against is None:
@@ -75,6 +84,10 @@ def setting_mistakes(spec: StudySpec, *, controls: int) -> Iterator[str]:
         yield f"replicas: with two objectives (against = {spec.against}) no trial is the best; remove one"
 
 
+def _engine_width(spec: StudySpec) -> int:
+    return int(spec.trainer.get("rollout", {}).get("vllm", {}).get("tensor_parallel_size", 1))
+
+
 def _lists_values(spec: StudySpec) -> bool:
     return spec.sampler.name in ("grid", "brute-force")
 
@@ -82,13 +95,25 @@ def _lists_values(spec: StudySpec) -> bool:
 def hardly_meant(spec: StudySpec) -> list[str]:
     """What a checked spec says that is allowed and does nothing, each in one line with what to change."""
     warmup = spec.trainer.get("optimizer", {}).get("warmup_steps", 0)
-    lines = idle_pruner(spec)
+    lines = [*idle_pruner(spec), *_deaf_notify(spec)]
     if warmup >= spec.steps:
         lines.append(
             f"trainer.optimizer.warmup_steps = {warmup}: the learning rate rises through all {spec.steps} steps of"
             " training; lower it, or raise trainer.steps"
         )
     return lines
+
+
+def _deaf_notify(spec: StudySpec) -> Iterator[str]:
+    """Why no one would be told, on this machine at least."""
+    if spec.notify is None:
+        return
+    command, webhook = spec.notify.command, spec.notify.webhook or ""
+    if command is not None and shutil.which(command[0]) is None:
+        yield f"notify.command[0] = {command[0]!r}: no such program here; give its path, or install it"
+    unset = [name for each in re.findall(r"\$(?:(\w+)|{(\w+)})", webhook) if (name := "".join(each)) not in os.environ]
+    if unset:
+        yield f"notify.webhook: {', '.join(unset)} is not set in the environment; export it before the launch"
 
 
 def idle_pruner(spec: StudySpec) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import re
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -227,6 +227,11 @@ class StudySpec(Frozen):
         """Keys at the top whose values are not the same in both."""
         return [key for key in type(self).model_fields if getattr(self, key) != getattr(other, key)]
 
+    def comparable(self) -> dict[str, Any]:
+        """What all trials of a study have in common, or they could not be compared: JSON values by dotted key."""
+        data = self.model_dump(mode="json", include={"metric", "against", "space", "trainer"})
+        return dict(_flat(data))
+
     def to_yaml(self) -> str:
         """The spec as YAML text that reads back to an equal spec."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
@@ -235,6 +240,14 @@ class StudySpec(Frozen):
     def from_file(cls, path: Path) -> StudySpec:
         """Read a complete spec (`study.yaml`), checking its shape only. For one that a person wrote: `load_spec`."""
         return read_config(cls, path)
+
+
+def _flat(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in data.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
 
 
 def set_dotted(data: dict[str, Any], key: str, value: Any) -> None:

@@ -7,6 +7,7 @@ over a shared file system; a database URL is a server, for example PostgreSQL. O
 from __future__ import annotations
 
 import contextlib
+import time
 import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,9 +21,13 @@ if TYPE_CHECKING:
     from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial
 
+_BEGUN = "begun"
+"""User attribute of a study: what its spec said when it began, see `StudySpec.comparable`."""
 Mode = Literal["ro", "rw", "rwc"]
 _LOCK_SECONDS = 60.0
 """How long a writer waits for SQLite's lock before it gives up."""
+_AWAY_SECONDS = 600.0
+"""How long the driver waits for a server that has gone away; what it runs trains on up to the next evaluation."""
 
 
 def create_study(spec: StudySpec, directory: Path) -> None:
@@ -37,6 +42,7 @@ def create_study(spec: StudySpec, directory: Path) -> None:
     try:
         with open_storage(spec, directory, mode="rwc") as storage:
             study = optuna.create_study(study_name=spec.name, storage=storage, directions=directions(spec))
+            study.set_user_attr(_BEGUN, spec.comparable())
             for control in spec.enqueue:
                 enqueue(study, spec, control)
     except optuna.exceptions.DuplicatedStudyError:
@@ -44,6 +50,12 @@ def create_study(spec: StudySpec, directory: Path) -> None:
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError, OSError) as error:
         where = "the study's directory" if spec.storage in ("sqlite", "journal") else shown(spec.storage)
         raise UserError(f"{where}: cannot be written ({root_line(error)}); free space, or choose another") from None
+
+
+def edited(study: optuna.Study, spec: StudySpec) -> list[str]:
+    """Keys of `spec` that were others when the study began, and must not change; none where that is not known."""
+    begun, now = study.user_attrs.get(_BEGUN, {}), spec.comparable()
+    return sorted(key for key in begun.keys() | now.keys() if begun.get(key) != now.get(key)) if begun else []
 
 
 def enqueue(study: optuna.Study, spec: StudySpec, control: Control) -> None:
@@ -81,6 +93,8 @@ def driving(spec: StudySpec, directory: Path) -> Iterator[optuna.Study]:
         if isinstance(storage, optuna.storages.RDBStorage):
             from study.one_writer import OneWriterStorage
 
+            if spec.storage != "sqlite":
+                _waits_for_server(storage)
             storage = OneWriterStorage(storage)
         yield optuna.load_study(study_name=spec.name, storage=storage, pruner=pruner)
 
@@ -154,7 +168,8 @@ def _server(url: str) -> Iterator[optuna.storages.RDBStorage]:
         # pool_pre_ping: a connection that the server dropped during a long step is made anew.
         storage = optuna.storages.RDBStorage(with_driver(url), engine_kwargs={"pool_pre_ping": True})
     except ImportError as error:
-        raise UserError(f"storage = {shown(url)}: needs a package ({error}); pip install '.[postgres]'") from None
+        needs = "pip install '.[postgres]'" if with_driver(url) != url else "install it, or use postgresql://"
+        raise UserError(f"storage = {shown(url)}: needs a package ({error}); {needs}") from None
     except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
         raise UserError(
             f"storage = {shown(url)}: cannot be used ({root_line(error)}); check the address, and that the password is"
@@ -164,6 +179,27 @@ def _server(url: str) -> Iterator[optuna.storages.RDBStorage]:
         yield storage
     finally:
         storage.engine.dispose()
+
+
+def _waits_for_server(storage: optuna.storages.RDBStorage) -> None:
+    """From here on a server that restarts or fails over is waited for. Between transactions, where it nearly always
+    happens, the pool finds its connection dead and makes a new one, so nothing that was written is written again."""
+    import sqlalchemy
+
+    def connect(dialect: Any, _record: Any, arguments: Any, options: Any) -> Any:
+        ends, pause = time.monotonic() + _AWAY_SECONDS, 1.0
+        while True:
+            try:
+                return dialect.connect(*arguments, **options)
+            except dialect.loaded_dbapi.OperationalError as error:
+                if time.monotonic() + pause > ends:
+                    raise
+                now = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+                print(f"{now} storage: {root_line(error)}; waiting up to {_AWAY_SECONDS:g} s for it", flush=True)
+            time.sleep(pause)
+            pause = min(2 * pause, 15.0)
+
+    sqlalchemy.event.listen(storage.engine, "do_connect", connect)
 
 
 def with_driver(url: str) -> str:

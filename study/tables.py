@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 from rich.console import Console
 from rich.markup import escape
@@ -186,17 +187,27 @@ def as_json(results: StudyResults) -> str:
     """The study as one JSON object; each trial with its latest evaluation."""
     trials = []
     for trial in results.trials:
-        data = dataclasses.asdict(trial) | {"steps_done": trial.steps_done, "directory": str(trial.directory)}
+        data = dataclasses.asdict(trial) | {
+            "steps_done": trial.steps_done,
+            "directory": str(trial.directory.absolute()),
+            "started": _with_zone(trial.started),
+            "ended": _with_zone(trial.ended),
+        }
         del data["evaluations"]
         data["evaluation"] = trial.evaluations[-1].model_dump(mode="json") if trial.evaluations else None
         trials.append(data)
     best, drawn = results.best, drawn_by_racing(results)
     whole = {
         "name": results.spec.name,
-        "directory": str(results.directory),
+        "directory": str(results.directory.absolute()),
         "metric": results.metric_name,
         "trials_planned": results.spec.trials,
         "best": best.number if best else None,
+        "confirmed": [
+            {"trial": each.number, "seeds": len(each.fresh), "mean": each.mean, "seed_error": each.seed_error}
+            for each in results.evidence
+            if each.fresh
+        ],
         "driver": str(results.driver) if results.driver else None,
         "usage": _spent(results),
         "spared_by_pruning": spared_by_pruning(results),
@@ -204,6 +215,10 @@ def as_json(results: StudyResults) -> str:
         "trials": trials,
     }
     return json.dumps(whole, default=str, indent=2)
+
+
+def _with_zone(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.astimezone().isoformat(timespec="seconds")
 
 
 def _latest(spec: StudySpec, trial: TrialResult) -> SetScore | None:

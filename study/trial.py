@@ -4,109 +4,28 @@ from __future__ import annotations
 
 import errno
 import os
-import socket
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import ray
-from filelock import FileLock, Timeout
 from ray import tune
 from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from study.assignment import LastWords, RacingLook
+from study.assignment import LastWords
 from study.collapse import collapse_reason
 from study.directory import is_enough
 from study.metric import metric_value, selecting_score
 from study.spec import Resources, StudySpec
-from trainer.config import TrainerConfig
-from trainer.config_file import read_config
+from study.worker import Worker
 from trainer.errors import TrainingDiverged, UserError
-from trainer.records import Evaluation, Look, SetScore, read_lines
+from trainer.records import Evaluation, SetScore
 
 _POLL_SECONDS = 1.0
 """How often a trial looks whether it is to stop."""
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-_PREDECESSOR_SECONDS = 60.0
-"""How long a worker waits for one that an earlier driver left behind, which ends as soon as it misses its Ray."""
-
-
-class Worker:
-    """One process that trains. Between two evaluations it waits, so that a pruned run ends where it was pruned."""
-
-    def __init__(self, rank: int, size: int) -> None:
-        # LOCAL_RANK is 0: Ray shows a worker its own GPU only.
-        os.environ.update(RANK=str(rank), WORLD_SIZE=str(size), LOCAL_RANK="0")
-        self._rank = rank
-        self._run: Generator[Evaluation | Look, bool | None, None] | None = None
-        self._lock: FileLock | None = None
-
-    def rendezvous(self) -> tuple[str, int]:
-        """An address of this process's node, and a port that is free on it, where the ranks can meet."""
-        with socket.socket() as probe:
-            probe.bind(("", 0))
-            return ray.util.get_node_ip_address(), probe.getsockname()[1]
-
-    def begin(self, directory: Path, address: tuple[str, int]) -> None:
-        """Take up the run in `directory`, from its checkpoint if it has one; a run that is still open is closed.
-
-        Raises:
-            UserError: the directory is not there, or its config is not valid.
-        """
-        from trainer.train import train
-
-        if self._run is not None:
-            self._run.close()
-        os.environ.update(MASTER_ADDR=address[0], MASTER_PORT=str(address[1]))
-        if not directory.is_dir():
-            raise UserError(
-                f"--out {directory.parents[1]}: not visible on node {ray.util.get_node_ip_address()};"
-                " put the study on a file system that all nodes share"
-            )
-        self._hold(directory)
-        path = directory / "config.yaml"
-        self._directory, self._told = directory, -1
-        config = read_config(TrainerConfig, path)
-        self._run = train(config, directory, resume=True, races=True)
-
-    def advance(self, enough: bool) -> Mapping[str, Any] | None:
-        """Train up to the next evaluation, or the next look at one that races; None after the last. Raises what `train`
-        does.
-
-        Args:
-            enough: after a look, that no more samples are wanted.
-        Returns:
-            ``{"evaluation": JSON data, "metrics": the lines of metrics.jsonl since the evaluation before}``, or a
-            `RacingLook`.
-        """
-        assert self._run is not None, "begin comes first"
-        try:
-            evaluation = self._run.send(enough or None)  # a generator begins with None
-        except StopIteration:
-            return None
-        if isinstance(evaluation, Look):
-            score = evaluation.score
-            return RacingLook(step=evaluation.step, look=score.samples, solved=list(score.solved))
-        lines = read_lines(self._directory / "metrics.jsonl") if self._rank == 0 else []
-        lines = [line for line in lines if self._told < line["step"] <= evaluation.step]
-        self._told = evaluation.step
-        return {"evaluation": evaluation.model_dump(mode="json"), "metrics": lines}
-
-    def _hold(self, directory: Path) -> None:
-        """One process writes a run. The lock goes with the process, so a dead one holds nothing."""
-        if self._lock is not None:
-            self._lock.release()
-            self._lock = None
-        if self._rank != 0:
-            return
-        lock = FileLock(directory / "run.lock")
-        try:
-            lock.acquire(timeout=_PREDECESSOR_SECONDS)
-        except Timeout:
-            raise UserError(f"{directory}: another process still trains there; end it, and: fipo resume") from None
-        self._lock = lock
 
 
 class _Stopped(Exception):

@@ -125,12 +125,14 @@ class BridgeScheduler(_NotSaved, FIFOScheduler):
 
 
 class Supervisor(_NotSaved, tune.Callback):
-    """Looks every second whether there is a command, the budget is spent, or Ray has died; Tune would wait for ever."""
+    """Looks every second whether there is a command, the budget is spent, no trial fits, or Ray has died; Tune would
+    wait for ever."""
 
     _PERIOD = 1.0
 
-    def __init__(self, bridge: Bridge) -> None:
-        self._bridge, self._next = bridge, 0.0
+    def __init__(self, bridge: Bridge, concurrency: Callable[[], int]) -> None:
+        self._bridge, self._concurrency = bridge, concurrency
+        self._next, self._waits = 0.0, False
 
     @_aborts
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
@@ -139,6 +141,9 @@ class Supervisor(_NotSaved, tune.Callback):
         self._next = time.monotonic() + self._PERIOD
         if not any(node["Alive"] for node in ray.nodes()):
             raise StudyAborted("Ray has died (killed, or out of memory); see driver.log")
+        if (self._concurrency() == 0) != self._waits:
+            self._waits = not self._waits
+            self._bridge.waits(self._waits)
         answer_all(self._bridge)
         if self._bridge.ending is None and (reason := self._bridge.account.spent()) is not None:
             self._bridge.end(reason)
@@ -176,7 +181,7 @@ def run_trials(
             storage_path=str(scratch),  # without a place for its own records Tune complains in the log
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=resources.retries),
-            callbacks=[*trackers(bridge.spec), Supervisor(bridge)],
+            callbacks=[*trackers(bridge.spec), Supervisor(bridge, concurrency)],
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
         ),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import re
 import shutil
+import socket
 import urllib.parse
 from pathlib import Path
 
@@ -76,6 +77,7 @@ def test_beyond_loopback_only_the_token_opens_the_page(
     finished: Served, tmp_path: Path, serve, browser: Browser
 ) -> None:
     served = serve(write_study(tmp_path / "shared", trials=2), "--host", "0.0.0.0")
+    assert served.address.startswith(f"http://{socket.gethostname()}:")
     token = served.address.split("?token=")[1]
     refused, _ = watched(browser)
     answer = refused.goto(f"http://127.0.0.1:{served.port}/")

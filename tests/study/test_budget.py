@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from study.assignment import Report
@@ -30,12 +32,31 @@ def test_gpu_hours_are_wall_hours_times_the_gpus_of_all_workers():
     ],
 )
 def test_what_is_spent_stops_the_study_with_the_numbers(budget, reason):
-    account = Account(budget, [])
+    account = Account(budget, FOUR_GPUS, [])
     account.used(0, usage(FOUR_GPUS, seconds=1800.0, tokens=0))
     account.used(1, usage(FOUR_GPUS, seconds=900.0, tokens=0))
     account.used(1, usage(FOUR_GPUS, seconds=1800.0, tokens=0))  # so far, not in addition
     account.completed(0.6)
     assert account.spent() == reason
+
+
+def test_what_a_trial_holds_since_its_newest_evaluation_counts_too(monkeypatch):
+    """At 32B the steps between two evaluations are thousands of GPU-hours."""
+    now = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    account = Account(Budget(gpu_hours=4.0), FOUR_GPUS, [])
+    account.used(0, usage(FOUR_GPUS, seconds=1800.0, tokens=0))  # left by an earlier driver, and not begun again
+    now += 7200.0
+    assert account.gpu_hours == 2.0
+    account.begins(0)
+    now += 900.0
+    assert account.gpu_hours == 3.0 and account.spent() is None
+    account.used(0, usage(FOUR_GPUS, seconds=2100.0, tokens=0))
+    assert account.gpu_hours == pytest.approx(7 / 3)
+    now += 1500.0
+    assert account.spent() == "budget.gpu_hours = 4 is spent (4.0 GPU-hours)"
+    account.ends(0)
+    assert account.gpu_hours == pytest.approx(7 / 3)
 
 
 def test_every_trial_says_what_it_took_however_it_ended(make_bridge):

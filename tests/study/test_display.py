@@ -6,6 +6,7 @@ import io
 import itertools
 import json
 from dataclasses import replace
+from datetime import datetime
 
 import pytest
 from rich.console import Console
@@ -136,6 +137,9 @@ def test_json_holds_every_trial_with_its_latest_evaluation(bridge):
     assert data["trials"][1]["pruned_at"] == 5
     assert data["usage"] == {"seconds": 30.0, "gpu_hours": 0.0, "tokens": 3000}
     assert data["spared_by_pruning"] == 15 / 40
+    assert data["confirmed"] == []
+    assert datetime.fromisoformat(data["trials"][0]["ended"]).tzinfo is not None
+    assert data["directory"] == str(bridge.directory.absolute())
 
 
 def test_what_was_spent_counts_running_trials_and_pruning_what_the_finished_ones_were_spared(bridge):

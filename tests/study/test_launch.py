@@ -7,6 +7,7 @@ from pathlib import Path
 
 import polars
 import pytest
+import yaml
 from rich.console import Console
 
 from study.check import load_spec
@@ -15,6 +16,7 @@ from study.directory import Staging
 from study.display import Display
 from study.launch import prepare, resume
 from study.lock import driver, driver_lock
+from study.storage import driving
 from trainer.errors import UserError
 
 
@@ -47,6 +49,23 @@ def test_a_study_on_a_full_disk_is_not_taken_up_in_one_line(make_spec, tmp_path,
     with full_disk(), pytest.raises(UserError, match="File too large; mend that, and go on with: fipo resume"):
         resume(directory, Display(Console(file=io.StringIO())))
     assert driver(directory) is None
+
+
+def test_an_edited_study_file_is_told_key_by_key(make_spec, tmp_path) -> None:
+    staging = Staging(make_spec(trials=1), tmp_path / "study")
+    directory = staging.publish()
+    staging.discard()
+    with driving(make_spec(), directory) as study:
+        study.tell(study.ask(), 0.5)  # nothing is left to run
+    path = directory / "study.yaml"
+    data = yaml.safe_load(path.read_text())
+    text = io.StringIO()
+    resume(directory, Display(Console(file=text)))
+    assert "Warning" not in text.getvalue()
+    data["space"]["optimizer.learning_rate"]["high"] = 0.5
+    path.write_text(yaml.safe_dump(data | {"metric": "pass@k", "concurrency": 7}))
+    resume(directory, Display(Console(file=text)))
+    assert "was edited since the study began: metric, space.optimizer.learning_rate.high." in text.getvalue()
 
 
 def test_what_differs_from_a_study_that_goes_on_is_named(spec_file, tmp_path, monkeypatch, capfd) -> None:

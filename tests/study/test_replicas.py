@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import yaml
 
@@ -9,7 +11,7 @@ from study.assignment import Report
 from study.bridge import Bridge
 from study.cli import main
 from study.results import read_study
-from study.tables import one_line
+from study.tables import as_json, one_line
 from study.verdict import seed_means
 
 RATE = "optimizer.learning_rate"
@@ -60,6 +62,9 @@ def test_the_best_is_the_configuration_with_the_best_mean_over_seeds(make_bridge
     assert (lucky.number, lucky.first, lucky.fresh) == (1, pytest.approx(0.9), (0.2, 0.4))
     assert lucky.mean == pytest.approx(0.3) and lucky.seed_error == pytest.approx(0.1)
     assert (unconfirmed.mean, unconfirmed.seed_error) == (0.5, None)
+    told = json.loads(as_json(results))["confirmed"]
+    assert told[0] == {"trial": 2, "seeds": 2, "mean": 0.7, "seed_error": 0.0}
+    assert [each["trial"] for each in told] == [2, 1]
 
 
 def test_status_says_whether_settings_differ_beyond_seeds(make_bridge, monkeypatch, capsys):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import optuna
 import pytest
 
+from study.check import load_spec
 from study.pruners import make_pruner
 from study.settings import hardly_meant, idle_pruner
+from trainer.errors import UserError
 
 AIME = {"name": "aime", "n_startup_trials": 4, "patience": 2}
 EVERY_5 = {"steps": 20, "evaluation": {"sets": [{"name": "s", "path": "embedded:select", "every": 5}]}}
@@ -86,3 +88,25 @@ def test_a_warm_up_of_the_whole_run_and_a_pruner_idle_for_two_reasons_are_a_line
     idle, warmup = hardly_meant(spec)
     assert "n_startup_trials = 9" in idle and "n_warmup_steps = 19" in idle
     assert "warmup_steps = 20" in warmup and "all 20 steps" in warmup
+
+
+def test_who_could_not_be_told_is_said_before_it_matters(make_spec, monkeypatch):
+    monkeypatch.delenv("HOOK", raising=False)
+    monkeypatch.setenv("SET", "x")
+    silent = {"command": ["no-such-program"], "webhook": "https://example.org/${HOOK}/$SET"}
+    command, webhook = hardly_meant(make_spec(pruner={"name": "none"}, notify=silent))
+    assert command == "notify.command[0] = 'no-such-program': no such program here; give its path, or install it"
+    assert webhook == "notify.webhook: HOOK is not set in the environment; export it before the launch"
+    heard = {"command": ["cat"], "webhook": "https://example.org/$SET"}
+    assert hardly_meant(make_spec(pruner={"name": "none"}, notify=heard)) == []
+
+
+@pytest.mark.parametrize(("workers", "width", "refused"), [(4, 3, True), (4, 8, True), (4, 2, False), (1, 1, False)])
+def test_an_engine_takes_whole_groups_of_a_trials_ranks(spec_file, workers, width, refused):
+    trainer = {"rollout": {"vllm": {"tensor_parallel_size": width}}}
+    path = spec_file(trainer=trainer, resources={"workers": workers})
+    if not refused:
+        load_spec(path)
+        return
+    with pytest.raises(UserError, match=f"tensor_parallel_size = {width}: must divide resources.workers = {workers}"):
+        load_spec(path)

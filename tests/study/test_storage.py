@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -119,9 +120,30 @@ def test_a_full_disk_is_one_line_and_nothing_is_left(storage, make_spec, tmp_pat
     assert [path.name for path in tmp_path.iterdir()] == ["spec.yaml"]
 
 
+def test_a_server_that_restarts_is_waited_for_and_nothing_is_lost(make_spec, tmp_path, capfd):
+    with postgres.server() as own, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PGPASSWORD", postgres.PASSWORD)
+        spec = make_spec(storage=own.url)
+        directory = made(spec, tmp_path / "study")
+        with driving(spec, directory) as study:
+            bridge = Bridge(study, spec, directory)
+            bridge.ask()
+            assert not bridge.report(0, Report(5, 0.3))
+            own.stop()
+            back = threading.Timer(1.5, own.start)
+            back.start()
+            assert not bridge.report(0, Report(10, 0.4))
+            back.join()
+            bridge.ask()
+        assert "waiting up to 600 s" in capfd.readouterr().out
+        trials = read_study(directory).trials
+        assert [trial.state for trial in trials] == ["RUNNING", "RUNNING"]
+        with driving(spec, directory) as study:
+            assert study.trials[0].intermediate_values == {5: 0.3, 10: 0.4}
+
+
 def test_a_locked_database_is_waited_for(make_spec, tmp_path):
     import sqlite3
-    import threading
 
     spec = make_spec()
     (tmp_path / "trials").mkdir()

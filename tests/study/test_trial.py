@@ -10,7 +10,8 @@ import pytest
 import yaml
 from ray.exceptions import RayTaskError
 
-from study.trial import StudyTrial, Worker, last_words
+from study.trial import StudyTrial, last_words
+from study.worker import Worker
 from trainer.config import TrainerConfig
 from trainer.errors import TrainingDiverged, UserError
 from trainer.records import read_evaluations

@@ -124,6 +124,20 @@ def test_a_study_waits_while_no_trial_fits(make_bridge, tuner, tmp_path):
     assert [trial.state.name for trial in states(bridge).values()] == ["COMPLETE", "COMPLETE"]
 
 
+def test_that_no_trial_fits_is_told_once_when_it_begins_and_once_when_it_ends(make_bridge, tuner):
+    bridge, told = make_bridge(), []
+    bridge.notifier.tell = lambda event, text, **numbers: told.append((event, text))
+    room = iter([1, 0, 0, 1, 1])
+    supervisor = tuner.Supervisor(bridge, lambda: next(room))
+    supervisor._PERIOD = 0.0
+    for iteration in range(5):
+        supervisor.on_step_begin(iteration, [])
+    assert told == [
+        ("lost", "no trial fits on the nodes that are left; the study waits for more"),
+        ("lost", "a trial fits again, and the study goes on"),
+    ]
+
+
 def test_trials_that_always_fail_end_at_the_cap(make_bridge, tuner, tmp_path):
     bridge = make_bridge(trials=5, space=RATE)
     failing = trainable(lambda number, step: {"failed": "loss is not finite at step 1", "user_error": False})
@@ -195,7 +209,7 @@ def test_a_spent_budget_ends_the_study_between_two_results(make_bridge, tuner):
     """A trial may train for hours before it reports anything."""
     bridge = make_bridge(budget={"hours": 1e-9})
     running = bridge.ask()
-    tuner.Supervisor(bridge).on_step_begin(0, [])
+    tuner.Supervisor(bridge, lambda: 1).on_step_begin(0, [])
     assert bridge.ending == "budget.hours = 1e-09 is over"
     assert (running.directory / "stop").exists()
 
