@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from dashboards import costs, differences, frames, text
+from study.verdict import tied
 
 if TYPE_CHECKING:
     from study.results import StudyResults, TrialResult
@@ -70,8 +71,9 @@ def _noise(results: StudyResults, trials: pl.DataFrame, evaluations: pl.DataFram
     known = [
         frames.scores_by_step(results, sets[0], each.number) for each in results.trials if each.state == "COMPLETE"
     ]
-    if differences.tied([score[max(score)] for score in known if score]):
-        return Advice(differences.TIE.format(who="complete trial", where="at its end"), "hyperparameters")
+    line = tied([score[max(score)] for score in known if score], who="All complete trials", where="at their end")
+    if line is not None:
+        return Advice(f"{line}.", "hyperparameters")
     summary = frames.summary(trials, evaluations, set_name=sets[0])
     spread = differences.spread(summary.filter(pl.col("state") == "COMPLETE"))
     if spread is None:

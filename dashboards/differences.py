@@ -55,18 +55,6 @@ def spread(scores: pl.DataFrame) -> Spread | None:
     return Spread(known.height, float(chdtrc(known.height - 1, statistic)))
 
 
-TIE = (
-    "Every {who} solved every problem equally often {where}: what was swept changed nothing that this evaluation can"
-    " see; train longer, or raise the learning rate."
-)
-"""`who`: trial, complete trial; `where`: at this step, at its end."""
-
-
-def tied(scores: Sequence[SetScore]) -> bool:
-    """Whether there are two scores or more, and all have the same results problem by problem."""
-    return len(scores) > 1 and len({(score.samples, score.solved) for score in scores}) == 1
-
-
 FEWEST = 5
 """Problems that have to differ for an error over problems: with fewer, counts say more."""
 

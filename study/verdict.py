@@ -44,22 +44,22 @@ def tie(results: StudyResults) -> str | None:
     """That all COMPLETE trials solved every problem equally often at their last step; None where one did not."""
     complete = [trial for trial in results.trials if trial.state == "COMPLETE" and trial.confirms is None]
     scores = [score for trial in complete if (score := _last(results, trial)) is not None]
-    if len(scores) < 2 or len(scores) < len(complete) or not _equal(scores, results.spec.metric):
+    if len(scores) < len(complete) or len({metric_value(score, results.spec.metric) for score in scores}) != 1:
         return None
-    solved = sum(scores[0].solved)
-    remedy = (
-        "evaluate on harder problems"
-        if solved == scores[0].samples * len(scores[0].solved)
-        else "train longer or raise the learning rate"
-    )
+    return tied(scores, who=f"All {len(scores)} COMPLETE trials", where="at the last step")
+
+
+def tied(scores: Sequence[SetScore], *, who: str, where: str) -> str | None:
+    """The sentence that `who` (for example "All trials") solved every problem equally often `where` they are compared
+    (for example "at step 9"), and what to do; None for fewer than two scores, or where one differs."""
+    if len(scores) < 2 or len({(score.samples, score.solved) for score in scores}) != 1:
+        return None
+    saturated = sum(scores[0].solved) == scores[0].samples * len(scores[0].solved)
+    remedy = "evaluate on harder problems" if saturated else "train longer or raise the learning rate"
     return (
-        f"All {len(scores)} COMPLETE trials solved every problem equally often at the last step: what was swept changed"
-        f" nothing that this evaluation can see; {remedy}"
+        f"{who} solved every problem equally often {where}: what was swept changed nothing that this evaluation can"
+        f" see; {remedy}"
     )
-
-
-def _equal(scores: Sequence[SetScore], metric: str) -> bool:
-    return len({(score.samples, score.solved, metric_value(score, metric)) for score in scores}) == 1
 
 
 def _last(results: StudyResults, trial: TrialResult) -> SetScore | None:

@@ -14,6 +14,7 @@ from dashboards.source import Study
 from dashboards.views import ranking
 from dashboards.views.widgets import IN_URL, choose_parameter, is_dark
 from study.evidence import seeds_against_settings
+from study.verdict import tied
 
 COLUMNS = 4
 SEEDS = "A confirmed configuration counts once, by the mean of its fresh seeds."
@@ -69,8 +70,8 @@ def _verdict(study: Study, known: pl.DataFrame, step: int, last: int) -> None:
     where = f"at step {step}"
     seeds = seeds_against_settings(study.results.evidence)
     results = [frames.scores_by_step(study.results, study.sets[0], number)[step] for number in known["trial"]]
-    if differences.tied(results):
-        st.warning(differences.TIE.format(who="trial", where="at this step"))
+    if (line := tied(results, who="All trials", where="at this step")) is not None:
+        st.warning(f"{line}.")
     elif spread is None:
         st.info(f"{known.height} trials {where}, not all with a known sampling error: differences cannot be judged.")
     elif spread.beyond_sampling:

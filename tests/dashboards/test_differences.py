@@ -69,12 +69,6 @@ def test_few_problems_that_differ_are_counted_in_place_of_an_error(
     assert differences.telling([score, other, score]) == changed
 
 
-def test_a_tie_is_the_same_problems_solved_equally_often_not_the_same_accuracy(finished: StudyResults) -> None:
-    score = finished.trials[0].evaluations[-1].scores[0]
-    other = score.model_copy(update={"solved": score.solved[::-1]})
-    assert differences.tied([score, score]) and not differences.tied([score, other]) and not differences.tied([score])
-
-
 def test_scores_over_different_problems_are_refused(finished: StudyResults) -> None:
     score = finished.trials[0].evaluations[0].scores[0]
     with pytest.raises(ValueError, match="29 problems"):

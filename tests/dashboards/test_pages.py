@@ -183,7 +183,7 @@ def test_a_complete_tie_is_said_to_be_one_and_has_no_map(finished: StudyResults,
     app = page(results, "parameters")
     assert "solved every problem equally often at this step: what was swept" in app.warning[0].value
     assert "No map: the accuracies of the 12 trials are all equal." in [each.value for each in app.caption]
-    assert any("equally often at its end" in each.value for each in page(results, "overview").markdown)
+    assert any("equally often at their end" in each.value for each in page(results, "overview").markdown)
 
 
 def test_confirmed_configurations_are_judged_against_the_noise_of_the_seed(finished: StudyResults, page: Shown) -> None:
