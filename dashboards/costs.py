@@ -66,15 +66,6 @@ def planned(trials: pl.DataFrame, *, sampled: int) -> int:
     return max(sampled + trials["confirms"].count(), trials.height)
 
 
-def saved_by_pruning(trials: pl.DataFrame, *, steps: int) -> float | None:
-    """Fraction of the finished trials' planned training steps that pruning spared; None before the first finishes."""
-    finished = trials.filter(pl.col("state").is_in(ENDED))
-    if finished.is_empty():
-        return None
-    stopped = finished.filter(pl.col("state") == "PRUNED")
-    return float((steps - stopped["pruned_at"].fill_null(steps)).sum()) / (steps * finished.height)
-
-
 def pruned(trials: pl.DataFrame, evaluations: pl.DataFrame, *, set_name: str, steps: int) -> pl.DataFrame:
     """The pruned trials in `PRUNED_SCHEMA`: the evidence each was stopped on, and what its other steps would have cost.
 
@@ -116,12 +107,6 @@ def _peers(stopped: pl.DataFrame, trials: pl.DataFrame, whole: pl.DataFrame) -> 
     return pairs.group_by("trial").agg(
         pl.col("theirs").median().alias("others"), pl.len().cast(pl.Int64).alias("compared")
     )
-
-
-def drawn(evaluations: pl.DataFrame, *, set_name: str, samples: int) -> tuple[int, int]:
-    """Responses that the evaluations of a set drew, and those that they would have with `samples` to each problem."""
-    own = evaluations.filter(pl.col("set") == set_name)
-    return int((own["samples"] * own["problems"]).sum()), int((samples * own["problems"]).sum())
 
 
 def seconds_left(trials: pl.DataFrame, evaluations: pl.DataFrame, *, planned: int, concurrency: int) -> float | None:

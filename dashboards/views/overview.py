@@ -16,6 +16,7 @@ from dashboards.views.ranking import ranked
 from dashboards.views.trials import trials_table
 from dashboards.views.widgets import ORDER, PAGES, is_dark
 from study.evidence import seeds_against_settings
+from study.tables import spared_by_pruning
 
 
 def render(study: Study) -> None:
@@ -100,7 +101,7 @@ def _progress(study: Study) -> None:
 def _cost(study: Study) -> None:
     devices = costs.devices(study.results.spec.resources)
     spent = devices.hours(costs.run_seconds(study.trials, study.evaluations)["run_seconds"].sum())
-    saved = costs.saved_by_pruning(study.trials, steps=study.steps)
+    saved = spared_by_pruning(study.results)
     pruned = costs.pruned(study.trials, study.evaluations, set_name=study.sets[0], steps=study.steps)
     spared = devices.hours(pruned["spared_seconds"].sum())
     note = f"pruning spared {text.number(spared)}" if saved else None

@@ -16,6 +16,7 @@ from dashboards.thinning import thin
 from dashboards.views.opened import clicked, opened
 from dashboards.views.trials import RACE
 from dashboards.views.widgets import choose_trials, filter_trials, is_dark
+from study.tables import drawn_by_racing, spared_by_pruning
 
 if TYPE_CHECKING:
     from study.spec import Plugin
@@ -43,7 +44,7 @@ def render(study: Study) -> None:
 
 
 def _summary(study: Study, pruned: pl.DataFrame) -> None:
-    saved = costs.saved_by_pruning(study.trials, steps=study.steps)
+    saved = spared_by_pruning(study.results)
     name = text.in_markdown(study.results.spec.pruner.name)
     if saved is None:
         st.info("No trial has finished yet.")
@@ -63,10 +64,10 @@ def _summary(study: Study, pruned: pl.DataFrame) -> None:
 
 def _race(study: Study) -> None:
     """What racing evaluation saved, where the study has it."""
-    selects = study.results.spec.evaluation_config().sets[0]
-    drawn, whole = costs.drawn(study.evaluations, set_name=selects.name, samples=selects.samples)
-    if selects.first_look is None or not whole:
+    selects, found = study.results.spec.evaluation_config().sets[0], drawn_by_racing(study.results)
+    if found is None or not found[1]:
         return
+    drawn, whole = found
     st.markdown(
         f"Racing evaluation drew {drawn:,} of the {whole:,} responses that whole evaluations of"
         f" {text.in_markdown(selects.name)} would have drawn: **{100 * (whole - drawn) / whole:.0f} %** saved"

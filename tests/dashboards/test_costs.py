@@ -42,12 +42,6 @@ def test_confirmations_are_planned_beside_the_sampled_trials() -> None:
     assert costs.planned(table.filter(pl.col("confirms").is_null()), sampled=1) == 2
 
 
-def test_pruning_saves_the_steps_that_were_not_run() -> None:
-    table = trials([{"state": "COMPLETE"}, {"state": "PRUNED", "pruned_at": 10}, {"state": "RUNNING"}])
-    assert costs.saved_by_pruning(table, steps=40) == pytest.approx(30 / 80)
-    assert costs.saved_by_pruning(table.filter(pl.col("state") == "RUNNING"), steps=40) is None
-
-
 def test_a_pruned_trial_is_measured_against_the_complete_ones_at_its_step() -> None:
     table = trials(
         [{"state": "COMPLETE"}, {"state": "COMPLETE"}, {"state": "RUNNING"},
@@ -78,12 +72,6 @@ def test_the_median_a_pruned_trial_is_measured_against_is_of_whole_evaluations()
     scores = scores.with_columns(samples=pl.Series([8, 2, 2]), planned=pl.lit(8))
     (row,) = costs.pruned(table, scores, set_name="a", steps=40).iter_rows(named=True)
     assert (row["others"], row["compared"], row["samples"]) == (0.6, 1, 2)
-
-
-def test_a_race_is_measured_in_responses() -> None:
-    rows = [{"trial": 0, "set": name, "samples": k, "problems": 30} for name, k in (("a", 8), ("a", 2), ("b", 8))]
-    frame = pl.DataFrame(rows, schema=frames.EVALUATION_SCHEMA)
-    assert costs.drawn(frame, set_name="a", samples=8) == (300, 480)
 
 
 def test_with_one_evaluation_the_pace_is_that_of_the_whole_trial() -> None:

@@ -14,7 +14,7 @@ from rich.console import Console
 from study.display import Display, conclusion, last_evaluations, time_left
 from study.results import collect, read_study
 from study.spec import Resources
-from study.tables import as_json, costs, one_line, trial_table
+from study.tables import as_json, costs, one_line, spared_by_pruning, trial_table
 
 GOOD = [0.2, 0.3, 0.4, 0.5, 0.6]
 
@@ -137,6 +137,7 @@ def test_json_holds_every_trial_with_its_latest_evaluation(bridge):
     assert data["trials"][1]["pruned_at"] == 5
     assert data["usage"] == {"seconds": 30.0, "gpu_hours": 0.0, "tokens": 3000}
     assert data["spared_by_pruning"] == 15 / 40
+    assert spared_by_pruning(replace(read_study(bridge.directory), trials=())) is None
     assert data["confirmed"] == []
     assert datetime.fromisoformat(data["trials"][0]["ended"]).tzinfo is not None
     assert data["directory"] == str(bridge.directory.absolute())
