@@ -92,7 +92,7 @@ def _against_control(results: StudyResults, trials: pl.DataFrame) -> Advice | No
     """The best trial against the first complete control, on the last set that both were evaluated on."""
     best = results.best
     complete = (each for each in results.trials if each.state == "COMPLETE")
-    control = next((each for each in complete if frames.is_control(results, each)), None)
+    control = next((each for each in complete if each.control), None)
     if best is None or control is None or not best.evaluations:
         return None
     labels = dict(trials.select("trial", "label").iter_rows())

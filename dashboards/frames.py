@@ -85,8 +85,8 @@ def trials(results: StudyResults) -> pl.DataFrame:
                 "trial": trial.number,
                 "label": label(trial),
                 "state": "STOPPED" if trial.state == "RUNNING" and results.driver is None else trial.state,
-                "control": trial.control if is_control(results, trial) else None,
-                "enqueued": None if is_control(results, trial) else trial.control,
+                "control": trial.control,
+                "enqueued": trial.enqueued,
                 "value": _finite(trial.value),
                 "steps_done": trial.steps_done,
                 "pruned_at": trial.pruned_at,
@@ -111,16 +111,12 @@ def trials(results: StudyResults) -> pl.DataFrame:
     return frame
 
 
-def is_control(results: StudyResults, trial: TrialResult) -> bool:
-    """Whether the study's file enqueued the trial: those enter the queue first, so theirs are the first numbers."""
-    return trial.control is not None and trial.number < len(results.spec.enqueue)
-
-
 def label(trial: TrialResult) -> str:
     """What a trial is called: its number, with the name under which it was enqueued or what it confirms."""
     if trial.confirms is not None:
         return f"#{trial.number} confirms #{trial.confirms}"
-    return f"{trial.control} (#{trial.number})" if trial.control else f"#{trial.number}"
+    name = trial.control or trial.enqueued
+    return f"{name} (#{trial.number})" if name else f"#{trial.number}"
 
 
 def parameters(trials: pl.DataFrame) -> list[str]:

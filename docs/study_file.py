@@ -17,7 +17,7 @@ import yaml
 
 from study import check, plugins, pruners, samplers
 from study.aime_pruner import AimePruner
-from study.control import LIVE
+from study.commands import LIVE
 from study.spec import StudySpec
 from trainer.config import TrainerConfig
 

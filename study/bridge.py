@@ -267,8 +267,7 @@ class Bridge:
         spec = self.spec
         if spec.replicas is None:
             return []
-        labels = {control.label for control in spec.enqueue}
-        return confirmations(trials, spec.replicas, controls=labels, seed=spec.training_seed)
+        return confirmations(trials, spec.replicas, controls=len(spec.enqueue), seed=spec.training_seed)
 
     def _reopened(self, left: FrozenTrial) -> optuna.Trial:
         import optuna

@@ -114,7 +114,7 @@ def _complete(spec: StudySpec, path: Path, *, files: bool) -> StudySpec:
     sampler = Plugin(name=sampler.name, **samplers.complete(sampler.name, sampler.options, spec.seed))
     pruner = Plugin(name=pruner.name, **pruners.complete(pruner.name, pruner.options))
     spec = spec.model_copy(update={"sampler": sampler, "pruner": pruner})
-    mistakes.lines += (*plugin_mistakes(spec), *setting_mistakes(spec, controls=len(spec.enqueue)))
+    mistakes.lines += (*plugin_mistakes(spec), *setting_mistakes(spec, enqueued=len(spec.enqueue)))
     for control in spec.enqueue:
         mistakes.lines += control_mistakes(spec, control.label, control.values)
     if files:

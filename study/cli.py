@@ -95,7 +95,7 @@ def status(
 
         typer.echo(text(results))
         return
-    from study.tables import beside_space, costs, counts, trial_table
+    from study.tables import beside_space, costs, counts, label, trial_table
     from study.verdict import verdict
 
     console = _console()
@@ -108,7 +108,7 @@ def status(
         if trial.fail_reason:
             typer.echo(f"trial {trial.number} failed: {trial.fail_reason}")
         if trial.beside and trial.confirms is None:
-            typer.echo(f"trial {trial.number} ({trial.control}), {beside_space(trial.beside)}")
+            typer.echo(f"trial {trial.number} ({label(trial)}), {beside_space(trial.beside)}")
 
 
 @app.command(epilog="Example: fipo validate my_study.yaml")

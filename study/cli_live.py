@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from study.control import Add, Change, Enqueue, Stop
+    from study.commands import Add, Change, Enqueue, Stop
 
 Study = Annotated[Path | None, typer.Argument(help="Study directory. Default: the newest under ./studies.")]
 Of = Annotated[Path, typer.Argument(metavar="DIR", help="Study directory.")]
@@ -28,14 +28,14 @@ def stop(
     trial: Annotated[int | None, typer.Option(help="Only this trial; it counts as PRUNED.")] = None,
 ) -> None:
     """Stop a running study, to be resumed later, or one of its trials for good."""
-    from study.control import Stop
+    from study.commands import Stop
 
     _send(directory, Stop(trial=trial))
 
 
 def add(trials: Annotated[int, typer.Option(min=1, help="How many more.")], directory: Study = None) -> None:
     """Run more trials than the study planned."""
-    from study.control import Add
+    from study.commands import Add
 
     _send(directory, Add(trials=trials))
 
@@ -46,14 +46,14 @@ def enqueue(
     label: Annotated[str, typer.Option(help="Names the trial in tables and charts.")] = "enqueued",
 ) -> None:
     """Run one more trial with given values; keys of the space that are left out are sampled."""
-    from study.control import Enqueue
+    from study.commands import Enqueue
 
     _send(directory, Enqueue(label=label, values=_parsed(values)))
 
 
 def set_(directory: Of, values: Values) -> None:
     """Change what may change while a study runs: trials, concurrency, budget, notify, replicas."""
-    from study.control import Change
+    from study.commands import Change
 
     _send(directory, Change(values=_parsed(values)))
 
@@ -65,7 +65,7 @@ def _parsed(values: list[str]) -> dict[str, Any]:
 
 
 def _send(directory: Path | None, command: Stop | Change | Add | Enqueue) -> None:
-    from study.control import send
+    from study.commands import send
     from study.results import find_study
 
     typer.echo(send(find_study(directory), command))

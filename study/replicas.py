@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -24,22 +24,20 @@ class Confirmation:
     attributes: dict[str, Any]
 
 
-def confirmations(
-    trials: Sequence[FrozenTrial], replicas: Replicas, *, controls: Collection[str], seed: int
-) -> list[Confirmation]:
+def confirmations(trials: Sequence[FrozenTrial], replicas: Replicas, *, controls: int, seed: int) -> list[Confirmation]:
     """The confirming trials that are not there yet, best configuration first. Asked again, it adds nothing twice.
 
     The controls come last, whatever their rank: a mean that they are compared with takes as many seeds on both sides.
 
     Args:
         trials: all of the study, none of them running but confirmations.
-        controls: labels of the study file's own.
+        controls: how many the study's file has; they entered the queue first.
         seed: the seed of the study's trials, but of controls with one of their own; fresh ones are the next.
     """
     there = {(each.user_attrs[CONFIRMS], each.user_attrs["fixed"]["seed"]) for each in trials if _confirms(each)}
     complete = [each for each in trials if each.state.name == "COMPLETE" and not _confirms(each)]
     ranked = sorted(complete, key=lambda each: (-completed_value(each), each.number))
-    own = [each for each in ranked if each.user_attrs.get("control") in controls]
+    own = [each for each in ranked if each.number < controls]
     found = []
     for each in [each for each in ranked if each not in own][: replicas.top] + own:
         fixed = each.user_attrs.get("fixed", {})

@@ -17,7 +17,7 @@ from study.lock import Driver, driver
 from study.metric import completed_value
 from study.replicas import CONFIRMS
 from study.spec import StudySpec
-from study.storage import read_trials
+from study.storage import LABEL, read_trials
 from trainer.errors import UserError
 from trainer.records import Evaluation, read_evaluations, read_lines
 
@@ -36,7 +36,7 @@ class TrialResult:
     params: dict[str, float | int | str | bool]
     """Sampled values by dotted trainer key."""
     control: str | None
-    """Label of an enqueued control, for example DAPO."""
+    """Label of a control of the study's file, for example DAPO."""
     value: float | None
     """The study's metric after the last step; None unless COMPLETE."""
     pruned_at: int | None
@@ -58,6 +58,8 @@ class TrialResult:
     """What the trial has taken, up to its newest evaluation."""
     deaths: int = 0
     """How often a process of it died, so that it was started again from its checkpoint."""
+    enqueued: str | None = None
+    """Label of a trial that `fipo enqueue` added: it is no control."""
     beside: dict[str, float | int | str | bool] = field(default_factory=dict)
     """Values that it was given for keys that the space does not have: a control's, or the seed of a confirmation."""
 
@@ -133,13 +135,15 @@ def _result(spec: StudySpec, directory: Path, trial: FrozenTrial) -> TrialResult
     from study.aime_pruner import REASON  # a word, of a file that imports optuna
 
     attributes = trial.user_attrs
+    name, own_controls = attributes.get(LABEL), trial.number < len(spec.enqueue)  # which enter the queue first
     own = directory / trial_directory(trial.number)
     evaluations = _evaluations(own, _stamp(own / "evaluations.jsonl"))
     return TrialResult(
         number=trial.number,
         state=trial.state.name,
         params=dict(trial.params) or dict(trial.system_attrs.get("fixed_params", {})),
-        control=attributes.get("control"),
+        control=name if own_controls else None,
+        enqueued=None if own_controls else name,
         value=completed_value(trial) if trial.state.name == "COMPLETE" else None,
         pruned_at=attributes.get("pruned_at") if trial.state.name == "PRUNED" else None,
         fail_reason=attributes.get("fail_reason"),

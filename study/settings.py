@@ -44,18 +44,18 @@ def plugin_mistakes(spec: StudySpec) -> Iterator[str]:
         yield f"trials = {spec.trials} is fewer than the {len(labels)} controls in enqueue; raise it"
 
 
-def setting_mistakes(spec: StudySpec, *, controls: int) -> Iterator[str]:
+def setting_mistakes(spec: StudySpec, *, enqueued: int) -> Iterator[str]:
     """Which of its settings do not go together, or with what is installed; also of a spec that changed while it runs.
 
     Args:
-        controls: trials that are in the study beside those that the sampler gives.
+        enqueued: trials that are in the study beside those that the sampler gives.
     """
     if _lists_values(spec):
         size = math.prod(len(grid_values(distribution) or ()) for distribution in spec.space.values())
-        if size and spec.trials > size + controls:
+        if size and spec.trials > size + enqueued:
             yield (
-                f"trials = {spec.trials}: the grid has {size} points, and there are {controls} controls;"
-                f" set at most {size + controls}"
+                f"trials = {spec.trials}: the grid has {size} points, and {enqueued} were enqueued;"
+                f" set at most {size + enqueued}"
             )
     for name in ("wandb", "mlflow"):
         if getattr(spec.tracking, name) is not None and find_spec(name) is None:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial
 
+LABEL = "control"
+"""User attribute of a trial: under which name it was enqueued, by the study's file or later."""
 _BEGUN = "begun"
 """User attribute of a study: what its spec said when it began, see `StudySpec.comparable`."""
 Mode = Literal["ro", "rw", "rwc"]
@@ -62,7 +64,7 @@ def enqueue(study: optuna.Study, spec: StudySpec, control: Control) -> None:
     """Put a trial at the end of the queue, which goes before what is sampled."""
     params = {key: value for key, value in control.values.items() if key in spec.space}
     fixed = spec.beside_space(control.values)
-    study.enqueue_trial(params, user_attrs={"control": control.label, "fixed": fixed})
+    study.enqueue_trial(params, user_attrs={LABEL: control.label, "fixed": fixed})
 
 
 def directions(spec: StudySpec) -> list[Literal["maximize", "minimize"]]:

@@ -76,8 +76,8 @@ def lost(trial: TrialResult) -> str:
 
 
 def label(trial: TrialResult) -> str | None:
-    """What a trial is beside being sampled: a control, or the confirmation of another."""
-    return f"confirms {trial.confirms}" if trial.confirms is not None else trial.control
+    """What a trial is when it is not sampled: a control, enqueued later, or the confirmation of another."""
+    return f"confirms {trial.confirms}" if trial.confirms is not None else trial.control or trial.enqueued
 
 
 def planned(results: StudyResults) -> int:

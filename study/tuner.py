@@ -23,7 +23,7 @@ from ray.tune.search import Searcher
 from study.assignment import Report
 from study.bridge import Bridge, StudyAborted
 from study.cluster import strategy
-from study.control import answer_all
+from study.commands import answer_all
 from study.spec import Resources
 from study.trackers import trackers
 from trainer.errors import root_line

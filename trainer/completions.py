@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from trainer.config import TrainerConfig
-from trainer.groups import Batch
+from trainer.groups import Batch, minibatches
 from trainer.losses import fipo_loss_sum
 from trainer.policy import Policy, micro_batches, score
 from trainer.rewards import grade
@@ -31,15 +32,13 @@ class Chosen:
 
 
 def choose(policy: Policy, batch: Batch, config: TrainerConfig) -> Chosen:
-    """Up to `evaluation.completions` responses: of every group as many, of the last groups.
+    """Up to `evaluation.completions` responses of the last minibatch, of each of its last groups as many.
 
-    Those are in the last minibatch. In the first the policy has not moved, and every weight of the loss is 1.
+    In the first minibatch the policy has not moved, and every weight of the loss is 1.
     """
-    size, groups = len(batch.groups[0]), len(batch.groups)
-    each = min(size, max(2, config.evaluation.completions // groups))
-    first = max(0, groups - -(-config.evaluation.completions // each))
-    places = [(group, one) for group in range(first, groups) for one in range(each)]
-    places = places[: config.evaluation.completions]
+    last, wanted = minibatches(batch, config)[-1], config.evaluation.completions
+    each = min(len(batch.groups[0]), max(2, math.ceil(wanted / len(last))))
+    places = [(group, one) for group in last[-math.ceil(wanted / each) :] for one in range(each)][:wanted]
     responses = [batch.groups[group][one] for group, one in places]
     return Chosen(
         responses=responses,

@@ -179,7 +179,8 @@ class EvaluationConfig(Frozen):
     top_p: float = Field(default=0.7, gt=0, le=1)
     """Nucleus sampling in evaluation (paper: 0.7)."""
     completions: int = Field(default=8, ge=0)
-    """Training responses kept for reading at each evaluated step, with their tokens' influence weights; 0 is none."""
+    """Training responses kept for reading at each evaluated step, of its last minibatch, with their tokens' influence
+    weights; 0 is none."""
     seed: int = Field(default=20240, ge=0)
     """Evaluation samples depend on this and the step only, so that trials are compared on the same draws."""
 

@@ -1,4 +1,4 @@
-"""One training run, as a generator: sample -> score -> advantage -> update -> evaluate, one step after the other."""
+"""One training run, as a generator: sample and give advantages -> score -> update -> evaluate, a step at a time."""
 
 from __future__ import annotations
 

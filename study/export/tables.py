@@ -107,6 +107,7 @@ def _row(trial: TrialResult, seeds: dict[int, Evidence]) -> dict:
         "number": trial.number,
         "state": trial.state,
         "control": trial.control,
+        "enqueued": trial.enqueued,
         "confirms": trial.confirms,
         "value": trial.value,
         "fresh_seeds": len(own.fresh) if own else None,

@@ -33,7 +33,7 @@ def test_the_control_is_labelled_and_the_others_are_numbered(finished: StudyResu
 
 
 def test_what_was_enqueued_after_the_launch_is_no_control(finished: StudyResults) -> None:
-    later = dataclasses.replace(finished.trials[3], control="warm start")
+    later = dataclasses.replace(finished.trials[3], enqueued="warm start")
     frame = frames.trials(dataclasses.replace(finished, trials=(*finished.trials[:3], later, *finished.trials[4:])))
     assert frame["control"].to_list()[:4] == ["DAPO", None, None, None]
     assert frame["enqueued"].to_list()[:4] == [None, None, None, "warm start"]

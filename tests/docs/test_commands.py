@@ -12,7 +12,7 @@ import typer
 import yaml
 
 from study.cli import app
-from study.control import LIVE
+from study.commands import LIVE
 from study.export import TARGETS
 from study.keys import check_key
 from study.overrides import apply_set, assignment

@@ -43,5 +43,5 @@ def test_a_running_study_takes_commands_and_stops_to_be_resumed(tmp_path: Path, 
     assert "Stopping: stopped by hand" in said and "go on with: fipo resume" in said
     results = read_study(directory)
     assert [trial.state for trial in results.trials] == ["PRUNED", "RUNNING", "RUNNING"]
-    assert (results.trials[0].stop_reason, results.trials[2].control) == ("stopped by hand", "guess")
+    assert (results.trials[0].stop_reason, results.trials[2].enqueued) == ("stopped by hand", "guess")
     assert (results.spec.trials, results.spec.concurrency, results.spec.budget.hours) == (4, 2, 9)

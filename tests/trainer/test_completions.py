@@ -13,6 +13,7 @@ import torch
 from tests.trainer.batches import changed, sampled_batch
 from trainer.completions import choose, completions
 from trainer.config import TrainerConfig
+from trainer.groups import minibatches
 from trainer.losses import fipo_loss_sum
 from trainer.policy import Policy, load_policy, score
 from trainer.ranks import ALONE
@@ -63,7 +64,15 @@ def _log_probs(policy: Policy, responses: list) -> list[torch.Tensor]:
     return rows
 
 
-@pytest.mark.parametrize(("wanted", "kept"), [(1, 1), (5, 5), (8, 8), (1000, 32)])
-def test_no_more_are_kept_than_asked_for(wanted: int, kept: int, policy: Policy, small_config: TrainerConfig) -> None:
+@pytest.mark.parametrize("groups", range(1, 9))
+@pytest.mark.parametrize("wanted", [1, 5, 8, 1000])
+def test_they_are_of_the_last_minibatch_and_no_more_than_asked_for(
+    wanted: int, groups: int, policy: Policy, small_config: TrainerConfig
+) -> None:
+    """Also when few groups are left, which is so where most of them are all right or all wrong."""
     config = changed(small_config, "evaluation", completions=wanted)
-    assert len(choose(policy, sampled_batch(policy), config).responses) == kept
+    batch = sampled_batch(policy, groups)
+    last = minibatches(batch, config)[-1]
+    chosen = choose(policy, batch, config)
+    assert set(chosen.groups) <= set(last)
+    assert len(chosen.responses) == min(wanted, len(last) * len(batch.groups[0]))

@@ -10,7 +10,7 @@ import pytest
 
 from study.assignment import Report
 from study.bridge import Bridge
-from study.control import Add, Change, Enqueue, Stop, answer_all, carry_out, send
+from study.commands import Add, Change, Enqueue, Stop, answer_all, carry_out, send
 from study.directory import Staging
 from study.lock import driver_lock
 from study.results import read_study
@@ -51,7 +51,7 @@ def test_an_enqueued_trial_is_next_with_its_values_and_label(driven):
     send(driven.directory, Enqueue(label="guess", values={RATE: 2e-3}))
     assert driven.ask().params == {RATE: 2e-3}
     (trial,) = read_study(driven.directory).trials
-    assert trial.control == "guess"
+    assert (trial.control, trial.enqueued) == (None, "guess")
     assert written(driven).trials == 3
 
 
@@ -130,19 +130,19 @@ def test_what_cannot_be_done_is_refused_by_the_driver_too(driven, command, words
         send(driven.directory, command)
     assert words in str(refusal.value)
     assert written(driven) == before
-    assert list((driven.directory / "control").iterdir()) == []
+    assert list((driven.directory / "commands").iterdir()) == []
 
 
 def test_a_grid_takes_more_controls_but_no_more_points_than_it_has(make_bridge):
     space = {"fipo.half_life": {"type": "grid", "values": [8, 32]}}
     bridge = make_bridge(trials=2, space=space, sampler={"name": "grid"}, pruner={"name": "none"})
     carry_out(bridge, Enqueue(label="again", values={"fipo.half_life": 8}))
-    with pytest.raises(UserError, match="trials = 4: the grid has 2 points, and there are 1 controls; set at most 3"):
+    with pytest.raises(UserError, match="trials = 4: the grid has 2 points, and 1 were enqueued; set at most 3"):
         carry_out(bridge, Add(trials=1))
 
 
 def test_what_is_no_command_does_not_end_the_study(driven):
-    folder = driven.directory / "control"
+    folder = driven.directory / "commands"
     folder.mkdir()
     for name, text in (("1", "{"), ("2", '{"kind": "explode"}'), ("3", '{"kind": "add", "trials": -1}')):
         (folder / f".{name}").write_text(text)
@@ -163,7 +163,7 @@ def test_a_command_to_a_driver_that_ends_without_looking_is_carried_out_at_once(
     def drive() -> None:
         with driver_lock(directory):
             held.set()
-            while not list((directory / "control").glob("*.json")):
+            while not list((directory / "commands").glob("*.json")):
                 time.sleep(0.01)
 
     driver = threading.Thread(target=drive)
@@ -172,7 +172,7 @@ def test_a_command_to_a_driver_that_ends_without_looking_is_carried_out_at_once(
     assert "trials is 5; no one drives the study" in send(directory, Add(trials=3))
     driver.join()
     assert read_study(directory).spec.trials == 5
-    assert list((directory / "control").iterdir()) == []
+    assert list((directory / "commands").iterdir()) == []
 
 
 @pytest.mark.parametrize("driver", [True, False])

@@ -1,6 +1,6 @@
-"""Live control: commands to a study, carried out by its driver while it runs, and at once when no one drives it.
+"""Commands to a study, carried out by its driver while it runs, and at once when no one drives it.
 
-A command is a file in `control/` of the study directory, so it works wherever that directory is seen.
+A command is a file in `commands/` of the study directory, so it works wherever that directory is seen.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def send(directory: Path, command: Stop | Change | Add | Enqueue) -> str:
 
 
 def _left_for_driver(directory: Path, command: Stop | Change | Add | Enqueue) -> str:
-    folder = directory / "control"
+    folder = directory / "commands"
     folder.mkdir(exist_ok=True)
     path = folder / f"{time.time_ns()}.json"
     write_atomic(path, command.model_dump_json())
@@ -101,7 +101,7 @@ def _left_for_driver(directory: Path, command: Stop | Change | Add | Enqueue) ->
 def answer_all(bridge: Bridge) -> None:
     """Carry out the commands that lie in the study's directory, oldest first."""
     commands: TypeAdapter[Any] = TypeAdapter(Command)
-    for path in sorted((bridge.directory / "control").glob("*.json")):
+    for path in sorted((bridge.directory / "commands").glob("*.json")):
         try:
             told = {"done": carry_out(bridge, commands.validate_json(path.read_text(encoding="utf-8")))}
         except UserError as error:
@@ -145,6 +145,7 @@ def _stop(bridge: Bridge, number: int | None) -> str:
 def _change(bridge: Bridge, values: Mapping[str, Any]) -> str:
     from study.cluster import room
     from study.settings import setting_mistakes
+    from study.storage import LABEL
 
     data = bridge.spec.model_dump(mode="json")
     for key, value in values.items():
@@ -152,8 +153,8 @@ def _change(bridge: Bridge, values: Mapping[str, Any]) -> str:
             raise UserError(f"{key} = {value}: cannot change once a study has begun; allowed: {', '.join(LIVE)}")
         set_dotted(data, key, value)
     spec = validate(StudySpec, data, source="set")
-    controls = sum("control" in each.user_attrs for each in bridge.study.get_trials(deepcopy=False))
-    for line in setting_mistakes(spec, controls=controls):
+    enqueued = sum(LABEL in each.user_attrs for each in bridge.study.get_trials(deepcopy=False))
+    for line in setting_mistakes(spec, enqueued=enqueued):
         raise UserError(line)
     bridge.change(spec)
     said = ", ".join(
