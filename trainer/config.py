@@ -5,10 +5,13 @@ Lengths are in tokens, rates are per optimizer step, paper means arXiv 2603.1983
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+_HALF_LIFE = 32.0
+"""What tau is where neither it nor gamma is given (paper Tables 2 and 3), in tokens."""
 Aggregation = Literal["token-mean", "seq-mean-token-sum", "seq-mean-token-mean"]
 
 
@@ -129,11 +132,21 @@ class FipoConfig(Frozen):
         return data
 
     @property
+    def tau(self) -> float | None:
+        """The half-life in tokens, from whichever of the two was given; gamma 0 and 1 have none."""
+        if self.gamma is None:
+            return self.half_life or _HALF_LIFE
+        return -1.0 / math.log2(self.gamma) if 0.0 < self.gamma < 1.0 else None
+
+    @property
     def discount(self) -> float:
         """gamma, from whichever of the two was given."""
-        if self.gamma is not None:
-            return self.gamma
-        return 2.0 ** (-1.0 / (self.half_life or 32.0))
+        return self.gamma if self.gamma is not None else 2.0 ** (-1.0 / (self.half_life or _HALF_LIFE))
+
+    @property
+    def is_dapo(self) -> bool:
+        """Whether every influence weight is 1, so that gamma and what else is FIPO's decide nothing."""
+        return self.epsilon_f_low == self.epsilon_f_high == 0.0
 
 
 class OptimizerConfig(Frozen):

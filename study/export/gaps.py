@@ -48,12 +48,8 @@ def half_life(config: TrainerConfig, gaps: list[Gap]) -> float:
     0 becomes 2^-20 per token, 1 a discount of at most 0.1 % over the longest response.
     """
     fipo = config.fipo
-    if fipo.gamma is None:
-        if fipo.half_life is not None:
-            return fipo.half_life
-        return round(-1.0 / math.log2(fipo.discount), 9)  # the default is a whole number, which the logarithm is not
-    if 0.0 < fipo.gamma < 1.0:
-        return -1.0 / math.log2(fipo.gamma)
+    if fipo.tau is not None:
+        return fipo.tau
     tau = 0.05 if fipo.gamma == 0.0 else float(1000 * config.rollout.max_response_length)
     gaps.append(
         Gap(
@@ -74,7 +70,7 @@ def one_ratio(fipo: FipoConfig, gaps: list[Gap], *, unclipped: bool) -> tuple[fl
     """
     low, high = fipo.epsilon_f_low, fipo.epsilon_f_high
     ours = f"fipo.epsilon_f_low = {low:g}, fipo.epsilon_f_high = {high:g}"
-    if low == high == 0.0:
+    if fipo.is_dapo:
         gaps.append(Gap(ours, "a ratio of 0 means no clipping there, not weights of 1", "its loss without FIPO, DAPO"))
         return None
     if unclipped and (low, high) == (1.0, 9.0):

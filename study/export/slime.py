@@ -72,7 +72,7 @@ def _loss(config: TrainerConfig, gaps: list[Gap]) -> Arguments:
         )
     )
     # Bounds of 0 are weights of 1 there as here, and then neither of the two decides anything.
-    deciding = gaps if fipo.epsilon_f_low or fipo.epsilon_f_high else []
+    deciding = [] if fipo.is_dapo else gaps
     no_filter_switch(fipo, deciding)
     tau = half_life(config, deciding)
     no_importance_cap(config, gaps)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
-
 from study.metric import selecting_score
 from study.results import TrialResult
-from trainer.config import FipoConfig, TrainerConfig
+from trainer.config import TrainerConfig
 
 
 def tuned_on(trial: TrialResult, own: TrainerConfig) -> str:
@@ -16,14 +14,14 @@ def tuned_on(trial: TrialResult, own: TrainerConfig) -> str:
     found = [score for each in trial.evaluations if (score := selecting_score(each, name)) is not None]
     if not found:
         return text
-    mean, tau = found[-1].mean_length, _half_life(own.fipo)
+    mean, tau = found[-1].mean_length, None if own.fipo.is_dapo else own.fipo.tau
     text += f", {mean:,.1f} on average"
     return text if tau is None or not mean else f"{text}: a half-life of {tau:.4g} tokens is {tau / mean:.2g} of one"
 
 
 def moved(trial: TrialResult, own: TrainerConfig, target: TrainerConfig) -> list[str]:
     """What to check again where `target` has another model or longer or shorter responses than the trial had."""
-    limit, tau = target.rollout.max_response_length, _half_life(own.fipo)
+    limit, tau = target.rollout.max_response_length, None if own.fipo.is_dapo else own.fipo.tau
     if (target.model.path, limit) == (own.model.path, own.rollout.max_response_length):
         return []
     reach = f", of which that half-life is {tau / limit:.2g}" if tau is not None else ""
@@ -32,10 +30,3 @@ def moved(trial: TrialResult, own: TrainerConfig, target: TrainerConfig) -> list
         f"Here {target.model.path} writes up to {limit:,} tokens{reach}. Nothing says that they are the best here as"
         " well: sweep fipo.half_life and the epsilon_f bounds at this scale before a long run.",
     ]
-
-
-def _half_life(fipo: FipoConfig) -> float | None:
-    """In tokens; None where there is none (gamma 0 or 1), or nothing that it weighs (DAPO)."""
-    if not 0.0 < fipo.discount < 1.0 or fipo.epsilon_f_low == fipo.epsilon_f_high == 0.0:
-        return None
-    return -1.0 / math.log2(fipo.discount)

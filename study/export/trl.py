@@ -16,7 +16,7 @@ def arguments(recipe: Recipe) -> tuple[dict[str, object], list[Gap]]:
     require_outside(recipe, "trl")
     config, gaps = recipe.config, []
     fipo, optimizer, rollout = config.fipo, config.optimizer, config.rollout
-    if fipo.epsilon_f_low or fipo.epsilon_f_high:
+    if not fipo.is_dapo:
         gaps.append(
             Gap(
                 f"fipo.epsilon_f_low = {fipo.epsilon_f_low:g}, fipo.epsilon_f_high = {fipo.epsilon_f_high:g},"
