@@ -43,13 +43,13 @@ class Policy:
 
 
 def load_policy(config: ModelConfig, ranks: Ranks = ALONE) -> Policy:
-    """Load `config.path` with float32 master weights, sharded when there are several ranks.
+    """Load `config.path` with float32 master weights, sharded when there are several ranks: rank 0 alone reads them.
 
     Raises:
-        UserError: no model there that can be trained, see `load_pretrained`.
+        UserError: no model there that can be trained, see `load_pretrained`; on every rank.
     """
     path = str(ensure_base_model()) if config.path == "embedded" else expanded(config.path)
-    model, tokenizer = load_pretrained(path, dtype=getattr(torch, config.dtype))
+    model, tokenizer = _loaded(path, config, ranks)
     if config.cpu_offload and ranks.size == 1:
         raise UserError("model.cpu_offload = true needs several ranks; start with torchrun, or set it to false")
     if config.activation_checkpointing:
@@ -58,10 +58,11 @@ def load_policy(config: ModelConfig, ranks: Ranks = ALONE) -> Policy:
                 f"model.activation_checkpointing = true: {type(model).__name__} does not support it; set it to false"
             )
         model.gradient_checkpointing_enable({"use_reentrant": False})
-    model.to(ranks.device)
     model.scores = MethodType(_scores, model)
     if ranks.size > 1:
-        shard(model, config)
+        shard(model, config, ranks.device)
+    else:
+        model.to(ranks.device)
     ends = model.generation_config.eos_token_id if model.generation_config else None
     ends = ends if ends is not None else tokenizer.eos_token_id
     end_tokens = tuple(ends) if isinstance(ends, list) else (ends,)
@@ -69,6 +70,18 @@ def load_policy(config: ModelConfig, ranks: Ranks = ALONE) -> Policy:
         raise UserError(f"model.path = {path}: the model has no end-of-sequence token; set eos_token_id in its config")
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else end_tokens[0]
     return Policy(model, tokenizer, end_tokens, pad, ranks.device)
+
+
+def _loaded(path: str, config: ModelConfig, ranks: Ranks) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    dtype, fault, loaded = getattr(torch, config.dtype), None, None
+    try:
+        loaded = load_pretrained(path, dtype=dtype, weights=ranks.rank == 0)
+    except UserError as error:
+        fault = str(error)
+    if (first := ranks.first_fault(fault)) is not None:
+        raise UserError(first[1])
+    assert loaded is not None, "no fault"
+    return loaded
 
 
 def micro_batches(lengths: Sequence[int], max_tokens: int, *, ranks: int = 1) -> list[list[int]]:

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.utils import logging
 
 from trainer.attention import attention_implementation
@@ -17,9 +24,15 @@ from trainer.paths import is_local
 SOURCES = "give a directory in Hugging Face format, a hub name, or 'embedded'"
 
 
-def load_pretrained(path: str, *, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Model with float32 weights and tokenizer of a local directory or a hub name; `dtype` is the arithmetic to come.
+def load_pretrained(
+    path: str, *, dtype: torch.dtype, weights: bool = True
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Model with float32 weights and tokenizer of a local directory or a hub name.
 
+    Args:
+        dtype: of the arithmetic to come.
+        weights: without them the model has its parameters and buffers, whose values are still to come (see
+            `trainer.sharding`). Memory that is never written to is not taken.
     Raises:
         UserError: nothing whole is there, the two do not fit each other, or the logits are more than a matrix product.
     """
@@ -29,16 +42,12 @@ def load_pretrained(path: str, *, dtype: torch.dtype) -> tuple[PreTrainedModel, 
     try:
         with _quiet():
             tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
-            model, loaded = AutoModelForCausalLM.from_pretrained(
-                path, dtype=torch.float32, trust_remote_code=False, attn_implementation=attention_implementation(dtype),
-                output_loading_info=True, ignore_mismatched_sizes=True,
-            )  # fmt: skip
+            model, absent = _whole(path, dtype) if weights else (_outline(path, dtype), [])
     except (MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # transformers raises whatever its readers and the network raise
         reason = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
         raise UserError(f"model.path = {path}: cannot be loaded ({reason}); {SOURCES}") from None
-    absent = sorted(loaded["missing_keys"]) + sorted(name for name, *_ in loaded["mismatched_keys"])
     if absent:
         raise UserError(
             f"model.path = {path}: holds no weights of the shape in config.json for {len(absent)} tensors, the first is"
@@ -47,6 +56,29 @@ def load_pretrained(path: str, *, dtype: torch.dtype) -> tuple[PreTrainedModel, 
     _check_tokenizer(path, model, tokenizer)
     _check_logits(path, model)
     return model, tokenizer
+
+
+def _whole(path: str, dtype: torch.dtype) -> tuple[PreTrainedModel, list[str]]:
+    """The model, and the names of weights that are not there or of another shape."""
+    model, loaded = AutoModelForCausalLM.from_pretrained(
+        path, dtype=torch.float32, trust_remote_code=False, attn_implementation=attention_implementation(dtype),
+        output_loading_info=True, ignore_mismatched_sizes=True,
+    )  # fmt: skip
+    return model, sorted(loaded["missing_keys"]) + sorted(name for name, *_ in loaded["mismatched_keys"])
+
+
+def _outline(path: str, dtype: torch.dtype) -> PreTrainedModel:
+    """The model without values."""
+    config = AutoConfig.from_pretrained(path, trust_remote_code=False)
+    with torch.device("meta"):  # or random weights would be drawn, for minutes
+        model = AutoModelForCausalLM.from_config(
+            config, dtype=torch.float32, trust_remote_code=False, attn_implementation=attention_implementation(dtype)
+        )
+    model.to_empty(device="cpu")
+    model.tie_weights()
+    with suppress(OSError):  # a model need not have one
+        model.generation_config = GenerationConfig.from_pretrained(path)
+    return model.eval()
 
 
 @contextmanager

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from tests import forked
 from tests.trainer.two_ranks import alone, evaluated
@@ -32,9 +34,20 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def measured(random_model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict:
     folder = tmp_path_factory.mktemp("two")
-    out, log = folder / "gradients.safetensors", folder / "log"
-    forked.finish(*forked.start_ranks(CODE, random_model, out, json.dumps(WAYS), output=log), output=log)
+    out, log, untied = folder / "gradients.safetensors", folder / "log", folder / "untied"
+    shutil.copytree(random_model, untied)
+    config = AutoConfig.from_pretrained(random_model, tie_word_embeddings=False)
+    AutoModelForCausalLM.from_config(config).save_pretrained(untied)
+    forked.finish(*forked.start_ranks(CODE, random_model, untied, out, json.dumps(WAYS), output=log), output=log)
     return load_file(out) | {"log": log.read_text()}
+
+
+def test_rank_0_alone_reads_the_weights_and_all_have_them_with_tied_embeddings_and_without(measured: dict) -> None:
+    assert measured["received"].tolist() == [True, True]
+
+
+def test_a_model_that_rank_0_cannot_read_is_refused_by_both(measured: dict) -> None:
+    assert measured["log"].count("for 1 tensors, the first is model.norm.weight") == 2
 
 
 def test_a_fault_of_one_rank_stops_both_and_names_it(measured: dict) -> None:

@@ -1,6 +1,7 @@
 """What each rank of `test_two_ranks.py` runs: metrics and gradient of one batch, sharded in several ways.
 
-Arguments: model directory, output file, and `ways` as JSON: settings of the model and of the micro-batches.
+Arguments: model directory, one whose embeddings are not tied, output file, and `ways` as JSON: settings of the model
+and of the micro-batches.
 """
 
 from __future__ import annotations
@@ -9,13 +10,15 @@ import dataclasses
 import json
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import save_file
 
 from tests.trainer.batches import Recorder, drifted, made_up_batch
 from tests.trainer.test_invariance import one_minibatch
+from trainer import pretrained
 from trainer.config import EvaluationSet, ModelConfig, TrainerConfig
-from trainer.errors import TrainingDiverged
+from trainer.errors import TrainingDiverged, UserError
 from trainer.evaluate import evaluate_set, whole
 from trainer.policy import Policy, load_policy
 from trainer.problems import Problem
@@ -70,10 +73,26 @@ def evaluated(policy: Policy, ranks: Ranks, *, races: bool) -> torch.Tensor:
     return torch.tensor(whole(looks).outcomes["length"].to_list())
 
 
-def main(model: str, out: str, ways: str) -> None:
+def received(path: str, ranks: Ranks) -> bool:
+    """Whether a sharded model, whose weights rank 0 alone may read, is the one at `path` on every rank, buffers too."""
+    with pytest.MonkeyPatch.context() as patch:
+        if ranks.rank > 0:
+            patch.setattr(pretrained, "_whole", None)
+        policy = load_policy(ModelConfig(path=path), ranks)
+    whole = load_policy(ModelConfig(path=path)).model
+    held = {name: each.full_tensor() for name, each in policy.model.named_parameters()}
+    held |= dict(policy.model.named_buffers())
+    expected = {**dict(whole.named_parameters()), **dict(whole.named_buffers())}
+    assert held.keys() == expected.keys() and not policy.model.training
+    assert policy.model.generation_config.to_dict() == whole.generation_config.to_dict()
+    equal = all(torch.equal(held[name], expected[name]) for name in held)
+    return ranks.sum({"equal": float(equal)})["equal"] == ranks.size
+
+
+def main(model: str, untied: str, out: str, ways: str) -> None:
     """Every way in turn; rank 0 writes what came out, named by its place in `ways`.
 
-    At last an evaluation, and a fault of rank 1.
+    At last an evaluation, what each rank has received, and faults of a single rank.
     """
     torch.set_num_threads(1)
     results: dict[str, torch.Tensor] = {}
@@ -81,7 +100,7 @@ def main(model: str, out: str, ways: str) -> None:
         for number, way in enumerate(json.loads(ways)):
             policy = loaded(model, dtype=way["dtype"], activation_checkpointing=way["activation_checkpointing"])
             settings = {name: way[name] for name in ("dtype", "cpu_offload")}
-            shard(policy.model, ModelConfig.model_construct(**settings))
+            shard(policy.model, ModelConfig.model_construct(**settings), ranks.device)
             optimizer = torch.optim.AdamW(policy.model.parameters(), lr=0.01)
             metrics, whole = gradient(policy, ranks, micro_batch_tokens=way["micro_batch_tokens"], dtype=way["dtype"])
             weights = optimizer.param_groups[0]["params"]
@@ -95,6 +114,14 @@ def main(model: str, out: str, ways: str) -> None:
             told = {f"{name} {number}": torch.tensor(value, dtype=torch.float64) for name, value in metrics.items()}
             results |= told | {f"gradient {number}": whole}
         results["lengths"] = evaluated(load_policy(ModelConfig(path=model), ranks), ranks, races=True)
+        results["received"] = torch.tensor([received(path, ranks) for path in (model, untied)])
+        with pytest.MonkeyPatch.context() as patch:
+            if ranks.rank == 0:
+                patch.setattr(pretrained, "_whole", lambda *_: (None, ["model.norm.weight"]))
+            try:
+                load_policy(ModelConfig(path=model), ranks)
+            except UserError as error:
+                print(error, flush=True)
         try:
             gradient(policy, ranks, micro_batch_tokens=60, dtype="float32", spoilt=1)
         except TrainingDiverged as error:
