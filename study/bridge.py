@@ -76,7 +76,7 @@ class Bridge:
             (running.directory / "stop").unlink(missing_ok=True)
             text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
             write_or_refuse(running.directory / "config.yaml", text)
-            self.account.begins(trial.number)
+            running.starts(True)
             return Assignment(trial.number, trial.params, running.directory)
         return None
 
@@ -87,6 +87,8 @@ class Bridge:
         the decision is taken anew, since the driver may have died before it.
         """
         running, step = self._running[number], report.step
+        running.starts(False)
+        self.account.trains(number)
         if step < running.last_step:
             return False
         self.account.used(number, usage(self.spec.resources, seconds=report.seconds, tokens=report.tokens))
@@ -116,6 +118,7 @@ class Bridge:
         from study.aime_pruner import AimePruner
 
         running, pruner = self._running[number], self.study.pruner
+        running.starts(False)
         if not isinstance(pruner, AimePruner) or CONFIRMS in running.trial.user_attrs:
             return
         if not pruner.is_open(self.study, step, solved, samples):
@@ -130,6 +133,8 @@ class Bridge:
     def died(self, number: int) -> None:
         """A process of the trial died. It is counted and told; whether the trial goes on is for others to decide."""
         running = self._running[number]
+        running.starts(True)
+        self.account.rests(number)
         running.trial.set_user_attr("deaths", times := running.trial.user_attrs.get("deaths", 0) + 1)
         text = f"trial {number} lost a process after step {max(running.last_step, 0)} ({times} so far)"
         self._lost(text, trial=number)
@@ -183,7 +188,7 @@ class Bridge:
         return not any(each.state.name == "WAITING" for each in trials) and not self._due(trials)
 
     def finish(self, number: int) -> None:
-        """Tell Optuna how trial `number` ended; a pruned one loses its checkpoints.
+        """Tell Optuna how trial `number` ended; a pruned one loses its checkpoints, a complete one all but the newest.
 
         One that stopped short of its last step without a reason failed, unless the study is ending: then it stays
         RUNNING, for a driver to come.
@@ -193,7 +198,7 @@ class Bridge:
         running = self._running.pop(number, None)
         if running is None:
             return
-        self.account.ends(number)
+        self.account.rests(number)
         trial, short = running.trial, running.last_step < self.spec.steps
         trial.set_user_attr(USAGE, dataclasses.asdict(self.account.usage(number)))
         if running.fail_reason is None and running.pruned_at is None and short:
@@ -210,6 +215,7 @@ class Bridge:
             shutil.rmtree(running.directory / "checkpoints", ignore_errors=True)
         else:
             self.study.tell(trial, [running.value, running.length] if self.spec.against else running.value)
+            running.thin()
             if running.value > self.account.best:
                 text = f"trial {number} is the best so far: {self.spec.metric_name()} {running.value:.3f}"
                 self.notifier.tell("best", text, trial=number, value=running.value, params=trial.params)
@@ -283,6 +289,7 @@ class Bridge:
         """Queue a trial that an earlier driver left, or tell its end, if that one died between deciding and telling."""
         running = self._taken_up(self._reopened(left), left)
         if running.pruned_at is None and running.fail_reason is None and running.last_step < self.spec.steps:
+            running.starts(True)
             self._left.append(left)
             return
         self._running[left.number] = running

@@ -63,19 +63,17 @@ class Account:
             if trial.state.name == "COMPLETE":
                 self.completed(completed_value(trial))
 
-    def begins(self, number: int) -> None:
-        """Trial `number` holds its GPUs from now on."""
-        self._since[number] = time.monotonic()
-
-    def ends(self, number: int) -> None:
-        """Trial `number` gives its GPUs back."""
-        self._since.pop(number, None)
-
     def used(self, number: int, usage: Usage) -> None:
         """Trial `number` has taken this much so far."""
         self._usages[number] = usage
-        if number in self._since:
-            self._since[number] = time.monotonic()
+
+    def trains(self, number: int) -> None:
+        """Trial `number` is known to train on its GPUs from now on, beyond what it has taken so far."""
+        self._since[number] = time.monotonic()
+
+    def rests(self, number: int) -> None:
+        """Trial `number` trains no more: it has ended, or lost a process and waits for another place."""
+        self._since.pop(number, None)
 
     def usage(self, number: int) -> Usage:
         """What trial `number` has taken so far."""
@@ -92,7 +90,7 @@ class Account:
 
     @property
     def gpu_hours(self) -> float:
-        """Of all trials; of those that run, what they told last and the time for which they have held GPUs since."""
+        """Of all trials; of those that train, what they told last and the time since."""
         now = time.monotonic()
         since = sum(now - each for each in self._since.values())
         return sum(each.gpu_hours for each in self._usages.values()) + since / 3600 * self._gpus
@@ -101,7 +99,7 @@ class Account:
         """Why the study is to stop now, in words; None while it may go on."""
         budget, gpu_hours = self.budget, self.gpu_hours
         if budget.gpu_hours is not None and gpu_hours >= budget.gpu_hours:
-            return f"budget.gpu_hours = {budget.gpu_hours:g} is spent ({gpu_hours:.1f} GPU-hours)"
+            return f"budget.gpu_hours = {budget.gpu_hours:g} is spent ({gpu_hours:.3g} GPU-hours with what runs)"
         if budget.hours is not None and time.monotonic() - self._started >= 3600 * budget.hours:
             return f"budget.hours = {budget.hours:g} is over"
         if budget.accuracy is not None and self._best >= budget.accuracy:

@@ -120,7 +120,8 @@ def _run(bridge: Bridge, watcher: Watcher, scratch: Path) -> StudyResults:
     try:
         with terminated_as_interrupt():  # ray.init has put its own handler there
             run_trials(bridge, StudyTrial, concurrency=concurrency, scratch=scratch)
-        bridge.notifier.tell("finished", f"the study has ended: {bridge.ending or 'all trials are done'}")
+        text = f"the study has ended: {bridge.ending or 'all trials are done'}"
+        bridge.notifier.tell("finished", text, ending=bridge.ending)
     except StudyAborted as error:
         bridge.notifier.tell("failed", f"the study was cut short: {root_line(error)}")
         raise

@@ -16,6 +16,7 @@ from study.evidence import Evidence, evidence
 from study.lock import Driver, driver
 from study.metric import completed_value
 from study.replicas import CONFIRMS
+from study.running import STARTING
 from study.spec import StudySpec
 from study.storage import LABEL, read_trials
 from trainer.errors import UserError
@@ -58,6 +59,8 @@ class TrialResult:
     """What the trial has taken, up to its newest evaluation."""
     deaths: int = 0
     """How often a process of it died, so that it was started again from its checkpoint."""
+    starting: bool = False
+    """RUNNING, and has told nothing since it was started or lost a process: it waits for room, or loads its model."""
     enqueued: str | None = None
     """Label of a trial that `fipo enqueue` added: it is no control."""
     beside: dict[str, float | int | str | bool] = field(default_factory=dict)
@@ -153,6 +156,7 @@ def _result(spec: StudySpec, directory: Path, trial: FrozenTrial) -> TrialResult
         usage=_usage(spec, trial, evaluations),
         deaths=attributes.get("deaths", 0),
         beside=attributes.get("fixed", {}),
+        starting=trial.state.name == "RUNNING" and attributes.get(STARTING, False),
         started=trial.datetime_start,
         ended=trial.datetime_complete,
         directory=own,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
 
 LENGTH = "length"
 """Trial user attribute of a study with two objectives: the mean response length at the last reported step."""
+
+
+STARTING = "starting"
+"""Trial user attribute: whether it waits for room or loads its model, and has told nothing since it was (re)started."""
 
 
 @dataclass
@@ -26,6 +31,18 @@ class Running:
     length: float = 0.0
     pruned_at: int | None = None
     fail_reason: str | None = None
+    starting: bool = False
+
+    def starts(self, starting: bool) -> None:
+        """Note that it waits for room or its model, or that it has told something since."""
+        if starting != self.starting:
+            self.starting = starting
+            self.trial.set_user_attr(STARTING, starting)
+
+    def thin(self) -> None:
+        """Keep the newest checkpoint alone: at 32B one is 400 GB."""
+        for older in sorted((self.directory / "checkpoints").glob("step-*"))[:-1]:
+            shutil.rmtree(older, ignore_errors=True)
 
     def prune(self, reason: str | None) -> None:
         """Have it end as PRUNED where it stands; `reason` is why, when it was not the pruner."""
@@ -42,5 +59,6 @@ def taken_up(trial: optuna.Trial, directory: Path, left: FrozenTrial | None) -> 
         running.pruned_at = left.user_attrs.get("pruned_at")
         running.fail_reason = left.user_attrs.get("fail_reason")
         running.length = left.user_attrs.get(LENGTH, 0.0)
+        running.starting = left.user_attrs.get(STARTING, False)
         running.last_step, running.value = max(left.intermediate_values.items(), default=(-1, math.nan))
     return running

@@ -170,7 +170,7 @@ def _server(url: str) -> Iterator[optuna.storages.RDBStorage]:
         # pool_pre_ping: a connection that the server dropped during a long step is made anew.
         storage = optuna.storages.RDBStorage(with_driver(url), engine_kwargs={"pool_pre_ping": True})
     except ImportError as error:
-        needs = "pip install '.[postgres]'" if with_driver(url) != url else "install it, or use postgresql://"
+        needs = "pip install -e '.[postgres]'" if with_driver(url) != url else "install it, or use postgresql://"
         raise UserError(f"storage = {shown(url)}: needs a package ({error}); {needs}") from None
     except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
         raise UserError(

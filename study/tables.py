@@ -64,9 +64,12 @@ def _table(results: StudyResults, trials: Sequence[TrialResult], keys: Sequence[
 
 
 def state(results: StudyResults, trial: TrialResult) -> str:
-    """The trial's state in words; STOPPED is RUNNING in Optuna, with no driver that runs it."""
+    """The trial's state in words. STOPPED is RUNNING in Optuna, with no driver that runs it; STARTING waits for room on
+    the cluster or loads its model."""
     if trial.state == "RUNNING" and results.driver is None:
         return "STOPPED"
+    if trial.starting:
+        return "STARTING"
     return trial.state + (f" at {trial.pruned_at}" if trial.pruned_at is not None else "")
 
 
@@ -136,7 +139,7 @@ def counts(results: StudyResults) -> str:
     """For example ``5 of 14 trials: 3 COMPLETE, 2 PRUNED, 2 RUNNING``."""
     states = [state(results, trial).split()[0] for trial in results.trials]
     ended = sum(each in ENDED for each in states)
-    known = [f"{states.count(each)} {each}" for each in (*STYLES, "STOPPED") if each in states]
+    known = [f"{states.count(each)} {each}" for each in (*STYLES, "STARTING", "STOPPED") if each in states]
     return f"{ended} of {planned(results)} trials" + (": " + ", ".join(known) if known else "")
 
 
@@ -192,6 +195,7 @@ def as_json(results: StudyResults) -> str:
             "directory": str(trial.directory.absolute()),
             "started": _with_zone(trial.started),
             "ended": _with_zone(trial.ended),
+            "newest_step_at": _with_zone(_newest_step_at(trial)),
         }
         del data["evaluations"]
         data["evaluation"] = trial.evaluations[-1].model_dump(mode="json") if trial.evaluations else None
@@ -215,6 +219,14 @@ def as_json(results: StudyResults) -> str:
         "trials": trials,
     }
     return json.dumps(whole, default=str, indent=2)
+
+
+def _newest_step_at(trial: TrialResult) -> datetime | None:
+    """When the trial finished its newest training step, by the clock of the file system; None before the first."""
+    try:
+        return datetime.fromtimestamp((trial.directory / "metrics.jsonl").stat().st_mtime)
+    except OSError:
+        return None
 
 
 def _with_zone(moment: datetime | None) -> str | None:

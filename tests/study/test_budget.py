@@ -23,7 +23,10 @@ def test_gpu_hours_are_wall_hours_times_the_gpus_of_all_workers():
     ("budget", "reason"),
     [
         (Budget(), None),
-        (Budget(gpu_hours=4.0), "budget.gpu_hours = 4 is spent (4.0 GPU-hours)"),
+        (
+            Budget(gpu_hours=4.0),
+            "budget.gpu_hours = 4 is spent (4 GPU-hours with what runs)",
+        ),
         (Budget(gpu_hours=4.1), None),
         (Budget(accuracy=0.5), "budget.accuracy = 0.5 is reached (0.600)"),
         (Budget(accuracy=0.7), None),
@@ -48,14 +51,15 @@ def test_what_a_trial_holds_since_its_newest_evaluation_counts_too(monkeypatch):
     account.used(0, usage(FOUR_GPUS, seconds=1800.0, tokens=0))  # left by an earlier driver, and not begun again
     now += 7200.0
     assert account.gpu_hours == 2.0
-    account.begins(0)
+    account.trains(0)
     now += 900.0
     assert account.gpu_hours == 3.0 and account.spent() is None
     account.used(0, usage(FOUR_GPUS, seconds=2100.0, tokens=0))
+    account.trains(0)
     assert account.gpu_hours == pytest.approx(7 / 3)
     now += 1500.0
-    assert account.spent() == "budget.gpu_hours = 4 is spent (4.0 GPU-hours)"
-    account.ends(0)
+    assert str(account.spent()).startswith("budget.gpu_hours = 4 is spent (4 GPU-hours with what runs)")
+    account.rests(0)
     assert account.gpu_hours == pytest.approx(7 / 3)
 
 
@@ -70,6 +74,25 @@ def test_every_trial_says_what_it_took_however_it_ended(make_bridge):
     assert [trial.state for trial in trials] == ["COMPLETE", "PRUNED", "FAIL"]
     assert [trial.usage.gpu_hours for trial in trials] == [0.8, 0.2, 0.0]
     assert [trial.usage.tokens for trial in trials] == [400, 100, 0]
+
+
+def test_a_trial_that_waits_for_room_spends_nothing(make_bridge, monkeypatch):
+    """Before it has told anything, and after it has lost a process: the GPUs may be others' for a night."""
+    now = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    bridge = make_bridge(resources={"gpus_per_worker": 1}, budget={"gpu_hours": 1.0})
+    bridge.ask()
+    now += 36_000.0
+    assert bridge.account.gpu_hours == 0.0
+    bridge.report(0, Report(5, 0.2, seconds=360.0))
+    now += 360.0
+    assert bridge.account.gpu_hours == pytest.approx(0.2)
+    bridge.died(0)
+    now += 36_000.0
+    assert bridge.account.gpu_hours == pytest.approx(0.1) and bridge.account.spent() is None
+    bridge.report(0, Report(5, 0.2, seconds=360.0))  # it goes on from its checkpoint
+    now += 720.0
+    assert bridge.account.gpu_hours == pytest.approx(0.3)
 
 
 def test_a_spent_budget_stops_what_runs_and_begins_nothing(make_bridge):

@@ -8,7 +8,10 @@ import time
 
 import pytest
 
+from study.assignment import Report
+from study.bridge import Bridge
 from study.results import find_study, read_metrics, read_study
+from study.tables import state
 from trainer.errors import UserError
 
 GOOD = [0.2, 0.3, 0.4, 0.5, 0.6]
@@ -116,3 +119,40 @@ def test_the_newest_study_is_found(tmp_path, monkeypatch, make_bridge):
 def test_a_directory_that_is_no_study_is_a_user_error(tmp_path, name):
     with pytest.raises(UserError, match="study"):
         find_study(tmp_path / name)
+
+
+def test_a_trial_is_starting_until_it_tells_something_and_again_when_it_has_lost_a_process(make_bridge):
+    bridge = make_bridge()
+    seen = []
+
+    def look() -> None:
+        (trial,) = read_study(bridge.directory).trials
+        seen.append((trial.starting, state(read_study(bridge.directory), trial)))
+
+    bridge.ask()
+    look()
+    bridge.report(0, Report(0, 0.2))
+    look()
+    bridge.died(0)
+    look()
+    bridge.look(0, step=5, samples=2, solved=[1])
+    look()
+    assert seen == [(True, "STARTING"), (False, "RUNNING"), (True, "STARTING"), (False, "RUNNING")]
+
+
+def test_a_trial_that_waits_behind_others_after_a_resume_is_starting(make_bridge):
+    bridge = make_bridge()
+    bridge.ask()
+    bridge.report(0, Report(0, 0.2))
+    Bridge(bridge.study, bridge.spec, bridge.directory)
+    (trial,) = read_study(bridge.directory).trials
+    assert trial.starting
+
+
+def test_a_complete_trial_keeps_its_newest_checkpoint_alone(make_bridge, run_trial):
+    bridge = make_bridge()
+    for step in (5, 10, 20):
+        (bridge.directory / "trials" / "0000" / "checkpoints" / f"step-{step:06d}").mkdir(parents=True)
+    run_trial(bridge, [0.2, 0.3, 0.4, 0.5, 0.7])
+    (kept,) = (bridge.directory / "trials" / "0000" / "checkpoints").iterdir()
+    assert kept.name == "step-000020"
