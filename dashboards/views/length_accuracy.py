@@ -109,7 +109,8 @@ def draw(
 
 
 def _finals(study: Study, points: pl.DataFrame) -> pl.DataFrame:
-    """The last points of complete trials, one for each configuration, as `fipo export --pareto` takes them."""
+    """The last points of complete trials, one for each configuration. The front is that of the chart's own axes; `fipo
+    export --pareto` goes by the study's metric and mean length."""
     numbers = [each.number for each in study.results.evidence]
     ends = study.evaluations.filter(pl.col("trial").is_in(numbers)).group_by("trial").agg(pl.col("step").max())
     return points.join(ends, on=["trial", "step"], maintain_order="left")
