@@ -10,7 +10,7 @@ from typing import Any
 
 from study import pruners, samplers
 from study.files import file_mistakes
-from study.keys import check_key, leaves
+from study.keys import check_key, is_whole
 from study.mistakes import Mistakes, explained
 from study.overrides import apply_set
 from study.settings import plugin_mistakes, setting_mistakes
@@ -98,7 +98,7 @@ def _check_form(data: dict[str, Any], mistakes: Mistakes) -> None:
 def _complete(spec: StudySpec, path: Path, *, files: bool) -> StudySpec:
     mistakes = Mistakes()
     for key, distribution in spec.space.items():
-        if leaves(TrainerConfig)[key] is int and isinstance(distribution, Uniform | LogUniform):
+        if is_whole(key) and isinstance(distribution, Uniform | LogUniform):
             mistakes.lines.append(
                 f"space.{key}.type = {distribution.type!r} gives fractions and {key} is a whole number;"
                 " set the type to int"

@@ -127,8 +127,8 @@ def validate(specs: Annotated[list[Path], typer.Argument(help="Study specs (YAML
                 _complain(line)
             refused = True
             continue
-        keys = ", ".join(checked.space)
-        typer.echo(f"{path}: {checked.trials} trials over {keys}, maximizing {checked.metric_name()}")
+        aim = f"maximizing {checked.metric_name()}" + (" and minimizing its length" if checked.against else "")
+        typer.echo(f"{path}: {checked.trials} trials over {', '.join(checked.space)}, {aim}")
         for line in hardly_meant(checked):
             _warn(f"{path}: {line}")
     if refused:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel
 
@@ -25,6 +25,12 @@ def check_key(key: str, where: str) -> None:
     close = meant or difflib.get_close_matches(key, known, n=1)
     hint = f"did you mean {' and '.join(close)}?" if close else f"known: {', '.join(known)}"
     raise UserError(f"{where}: {key} is not a known trainer key; {hint}")
+
+
+def is_whole(key: str) -> bool:
+    """Whether trainer key `key` takes whole numbers, and maybe null."""
+    kind = leaves(TrainerConfig).get(key)
+    return int in (kind, *get_args(kind))
 
 
 def leaves(model: type[BaseModel], prefix: str = "") -> dict[str, Any]:

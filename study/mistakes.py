@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -12,8 +13,9 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, InitErrorDetails
 
+from study.keys import is_whole, leaves
 from study.spec import set_dotted
-from trainer.config import TrainerConfig
+from trainer.config import EvaluationConfig, TrainerConfig
 from trainer.config_file import explain
 from trainer.errors import UserError
 
@@ -75,13 +77,15 @@ def explained(model: type[BaseModel], data: Mapping[str, Any]) -> dict[tuple[Any
             plain = place[-1:] in _MEMBERS and each["type"].startswith(str(place[-1]))
             place = place[:-1] if plain else place  # one value, tried as each kind that it might be
             if not any(known[: len(place)] == place for known in found):  # nor what follows from another mistake
-                found[place] = _no_plain_value(place, each["input"]) if plain else _line(model, each)
+                found[place] = _no_plain_value(place, each["input"]) if plain else _line(model, each, data)
         return found
     return {}
 
 
-def _line(model: type[BaseModel], error: ErrorDetails) -> str:
+def _line(model: type[BaseModel], error: ErrorDetails, data: Mapping[str, Any]) -> str:
     place, value = error["loc"], error["input"]
+    if place == ("metric",) and (line := _with_k(value, data)):
+        return line
     if place[0:1] == ("space",) and len(place) == 2 and (line := _no_distribution(str(place[1]), value)):
         return line
     if error["type"] == "extra_forbidden" and (line := _elsewhere(model, place, value)):
@@ -123,12 +127,29 @@ def _no_plain_value(place: tuple[Any, ...], value: Any) -> str:
     return f"{key} = {flow(value)}: allowed is one number, word, true or false; change it"
 
 
+def _with_k(metric: Any, data: Mapping[str, Any]) -> str | None:
+    """What to write for ``avg@32``; None for what is no metric with a number."""
+    found = re.fullmatch(r"(avg|cons|pass)@(\d+)", metric) if isinstance(metric, str) else None
+    if found is None:
+        return None
+    trainer, (name, wanted) = data.get("trainer"), found.groups()
+    line = f"metric = {metric!r}: write {name}@k; k is trainer.evaluation.sets[0].samples"
+    try:
+        evaluation = EvaluationConfig.model_validate(trainer.get("evaluation", {}) if isinstance(trainer, dict) else {})
+    except ValidationError:  # which is told in lines of its own
+        return line
+    samples = evaluation.sets[0].samples
+    mend = "" if samples == int(wanted) else f"; set that to {wanted} where {wanted} is meant"
+    return f"{line}, here {samples}{mend}"
+
+
 def _no_distribution(key: str, value: Any) -> str | None:
     """What is wrong with a value of space that says no known type; None for one that does."""
-    where = f"space.{key}"
+    where, kind = f"space.{key}", "int" if is_whole(key) else "uniform"
     if isinstance(value, list):
-        ordered = len(value) == 2 and all(isinstance(each, int | float) for each in value) and value[0] < value[1]
-        between = f", or {{type: uniform, low: {value[0]}, high: {value[1]}}} for what lies between" if ordered else ""
+        numbers = leaves(TrainerConfig).get(key) is not bool and all(isinstance(each, int | float) for each in value)
+        ordered = len(value) == 2 and numbers and value[0] < value[1]
+        between = f", or {{type: {kind}, low: {value[0]}, high: {value[1]}}} for what lies between" if ordered else ""
         return (
             f"{where} = {flow(value)} is a list; write {{type: choice, values: {flow(value)}}} to choose among these"
             f"{between}"
@@ -136,7 +157,7 @@ def _no_distribution(key: str, value: Any) -> str | None:
     if not isinstance(value, dict):
         return (
             f"{where} = {flow(value)} is one value, which does not vary; write {_nested(f'trainer.{key}', value)}, or a"
-            " distribution such as {type: uniform, low: ..., high: ...}"
+            f" distribution such as {{type: {kind}, low: ..., high: ...}}"
         )
     if "type" in value:
         given = str(value["type"])
@@ -148,7 +169,7 @@ def _no_distribution(key: str, value: Any) -> str | None:
         return f"{where}.type = {given!r} is not known; allowed: {', '.join(map(repr, _TYPES))}; {hint}"
     if value and all(isinstance(each, dict) for each in value.values()):
         return f"{where} is nested; write the keys of space with dots, {_dotted(key, value)}"
-    meant = "choice" if "values" in value else "uniform, log-uniform or int"
+    meant = "choice" if "values" in value else "int" if is_whole(key) else "uniform or log-uniform"
     return f"{where}.type is missing; add type: {meant}"
 
 

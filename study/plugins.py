@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import warnings
+from collections.abc import Collection
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -11,6 +13,14 @@ from pydantic import TypeAdapter, ValidationError
 from trainer.errors import UserError
 
 _PLAIN = {"int": int, "float": float, "bool": bool, "str": str, "None": type(None)}
+
+
+def check_name(kind: str, name: str, known: Collection[str]) -> None:
+    """Raise UserError unless `name` is one of `known`; `kind` as of `complete_options`."""
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {close[0]}?" if close else "choose one"
+        raise UserError(f"{kind}.name = {name!r} is not known; allowed: {', '.join(known)}; {hint}")
 
 
 def known_options(cls: type) -> dict[str, inspect.Parameter]:

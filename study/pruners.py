@@ -28,8 +28,7 @@ def complete(name: str, options: dict[str, Any]) -> dict[str, Any]:
 
     `patient` takes a pruner of its own: ``{name: patient, patience: 3, wrapped_pruner: {name: median}}``.
     """
-    if name not in NAMES:
-        raise UserError(f"pruner.name = {name!r} is not known; allowed: {', '.join(NAMES)}; choose one")
+    plugins.check_name("pruner", name, NAMES)
     if name != "patient":
         return plugins.complete_options("pruner", name, _optuna_class(name), options)
     inner = options.get("wrapped_pruner", {"name": "median"})

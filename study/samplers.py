@@ -8,7 +8,6 @@ import numpy as np
 
 from study import plugins
 from study.space import grid_values
-from trainer.errors import UserError
 
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
@@ -33,8 +32,7 @@ BLIND = ("random", "qmc", "grid", "brute-force")
 
 def complete(name: str, options: dict[str, Any], seed: int) -> dict[str, Any]:
     """All options of sampler `name`, with `seed` unless one was given. Raises UserError for what is not known."""
-    if name not in NAMES:
-        raise UserError(f"sampler.name = {name!r} is not known; allowed: {', '.join(NAMES)}; choose one")
+    plugins.check_name("sampler", name, NAMES)
     return plugins.complete_options("sampler", name, _optuna_class(name), {"seed": seed, **options})
 
 

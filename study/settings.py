@@ -143,7 +143,8 @@ def _idle_options(spec: StudySpec, name: str | None, options: Mapping[str, Any])
     last, looks = between * (every or 0), between - (name == "patient")
     wait = f"so many trials have to complete first, and trials = {spec.trials}; raise trials above it, or lower it"
     late = f"the last evaluation before the end is after step {last}; lower it to {last} or less"
-    often = f"only {between} evaluations lie between the base model and the last step; lower it, or evaluate more often"
+    lie = "1 evaluation lies" if between == 1 else f"{between} evaluations lie"
+    often = f"only {lie} between the base model and the last step; lower it, or evaluate more often"
     limits = {
         "n_startup_trials": (spec.trials - 1, wait),
         "n_min_trials": (spec.trials - 1, wait),

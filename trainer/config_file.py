@@ -98,10 +98,10 @@ def explain(model: type[BaseModel], error: ValidationError) -> str:
         return f"{key} is missing; add it{more}"
     if first["type"] == "value_error":  # our own validators say the value, the range and the mend themselves
         return (f"{key}: " if key else "") + message + more
-    return f"{key} = {first['input']!r}: {message[0].lower()}{message[1:]}; {_remedy(key, first)}{more}"
+    return f"{key} = {first['input']!r}: {message[0].lower()}{message[1:]}; {_remedy(first)}{more}"
 
 
-def _remedy(key: str, error: ErrorDetails) -> str:
+def _remedy(error: ErrorDetails) -> str:
     """What to write instead of a value that pydantic refused."""
     kind, given = error["type"], error["input"]
     if kind in ("float_parsing", "int_parsing") and isinstance(given, str):
@@ -110,9 +110,6 @@ def _remedy(key: str, error: ErrorDetails) -> str:
             return f"write the number alone, {float(number[1]) * _UNITS.get(number[2], 1):g}"
     if kind == "less_than_equal" and error.get("ctx", {}).get("le") == 1 and 2 <= given <= 100:
         return f"write a fraction, {given / 100:g} for {given:g} %"
-    if key == "metric" and isinstance(given, str) and re.fullmatch(r"(avg|cons|pass)@\d+", given):
-        name, _, samples = given.partition("@")
-        return f"write {name}@k; k is trainer.evaluation.sets[0].samples, here {samples}"
     return "change it"
 
 

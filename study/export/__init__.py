@@ -57,7 +57,7 @@ TARGETS = {
     "slime": Target(
         "slime", ".slime.sh", "Run it in the root of slime, which needs its pull request 1801: bash {}", slime.render
     ),
-    "trl": Target("TRL (DAPO only)", ".trl.yaml", "Run it where TRL is installed: trl grpo --config {}", trl.render),
+    "trl": Target("TRL (DAPO only)", ".trl.yaml", render=trl.render),
     "hf": Target("trained weights, Hugging Face format", "-hf", "Score it: fipo eval {} --data NAME=PATH"),
     "json": Target("all trials, JSON", ".json", whole_study=True),
     "csv": Target("all trials, CSV", ".csv", whole_study=True),
@@ -190,7 +190,8 @@ def _prepared(
     settle(gaps, target=target, approximate=approximate)
     header = provenance(results, trial) + differences(gaps, recipe.notes, target)
     text, gaps = TRAINERS[target](recipe, header)
-    return Export(path, trial, target, text, tuple(gaps), recipe.elsewhere)
+    then = f"Run it where TRL is installed: {trl.command(recipe)}" if target == "trl" else ""
+    return Export(path, trial, target, text, tuple(gaps), recipe.elsewhere, then)
 
 
 def _free(out: Path) -> Path:

@@ -104,6 +104,15 @@ def arguments(recipe: Recipe) -> tuple[dict[str, object], list[Gap]]:
     }, gaps
 
 
+def command(recipe: Recipe) -> str:
+    """How TRL is started, the config in the place of {}."""
+    machines = recipe.machines
+    return (
+        f"trl grpo --config {{}} --accelerate_config zero3 --num_processes {machines.gpus}"
+        f" --num_machines {machines.nodes}"
+    )
+
+
 def render(recipe: Recipe, header: Iterable[str]) -> tuple[str, list[Gap]]:
     """The YAML file and what it does not say exactly."""
     fields, gaps = arguments(recipe)
@@ -113,8 +122,7 @@ def render(recipe: Recipe, header: Iterable[str]) -> tuple[str, list[Gap]]:
     lines = [
         *header,
         "",
-        f"Run it: trl grpo --config THIS_FILE --accelerate_config zero3 --num_processes {recipe.machines.gpus}"
-        f" --num_machines {recipe.machines.nodes}",
+        f"Run it: {command(recipe).format('THIS_FILE')}",
         f"Data as JSONL with the columns prompt ({form}) and solution: training problems of {config.data.train} where"
         f" datasets says. This study asked with template {config.data.template!r}; prompts longer than"
         f" {config.data.max_prompt_length} tokens were dropped.",

@@ -22,6 +22,15 @@ SHIPPED = sorted((Path(__file__).parents[2] / "search_spaces").glob("*.yaml"))
         ({"trails": 3}, ["trails", "did you mean trials?"]),
         ({"trials": 0}, ["trials = 0", "greater than or equal to 1"]),
         ({"metric": "avg@32"}, ["metric = 'avg@32'", "write avg@k; k is trainer.evaluation.sets[0].samples"]),
+        (
+            {"metric": "avg@8", "trainer": {"evaluation": {"sets": [{"name": "s", "path": "x", "samples": 4}]}}},
+            ["write avg@k", "sets[0].samples, here 4; set that to 8 where 8 is meant"],
+        ),
+        ({"metric": "pass@8", "trainer": None}, ["write pass@k; k is trainer.evaluation.sets[0].samples, here 8"]),
+        (
+            {"metric": "avg@9", "trainer": {"evaluation": {"sets": 3}}},
+            ["write avg@k; k is trainer.evaluation.sets[0].samples (and"],
+        ),
         ({"budget": {"hours": "2h"}}, ["budget.hours = '2h'", "write the number alone, 2"]),
         ({"budget": {"accuracy": 60}}, ["budget.accuracy = 60", "write a fraction, 0.6 for 60 %"]),
         ({"trainer": {"fipo": {"clip_low": "20%"}}}, ["fipo.clip_low = '20%'", "write the number alone, 0.2"]),
@@ -51,6 +60,7 @@ SHIPPED = sorted((Path(__file__).parents[2] / "search_spaces").glob("*.yaml"))
             {"space": {"rollout.group_size": UNIT | {"low": 2, "high": 8}}},
             ["rollout.group_size", "set the type to int"],
         ),
+        ({"space": {"checkpoint.every": UNIT | {"low": 2, "high": 8}}}, ["checkpoint.every", "set the type to int"]),
         (
             {"space": {"optimizer.prompts_per_minibatch": {"type": "int", "low": 1, "high": 4}}},
             ["prompts_per_minibatch = 3", "divisor of 16"],
@@ -63,7 +73,9 @@ SHIPPED = sorted((Path(__file__).parents[2] / "search_spaces").glob("*.yaml"))
         ({"space": {"evaluation.top_p": UNIT}}, ["evaluation.top_p", "comparable"]),
         ({"trainer": {"fipo": {"clip_lo": 0.1}}}, ["trainer: fipo.clip_lo", "did you mean clip_low?"]),
         ({"trainer": {"steps": 0}}, ["trainer: steps = 0"]),
-        ({"sampler": {"name": "tpee"}}, ["sampler.name = 'tpee'", "allowed: tpe, random"]),
+        ({"sampler": {"name": "tpee"}}, ["sampler.name = 'tpee'", "allowed: tpe, random", "did you mean tpe?"]),
+        ({"sampler": "x"}, ["sampler.name = 'x' is not known", "choose one"]),
+        ({"pruner": "medain"}, ["pruner.name = 'medain' is not known", "did you mean median?"]),
         ({"sampler": {"name": "tpe", "startup": 3}}, ["sampler.startup", "n_startup_trials"]),
         ({"sampler": {"name": "tpe", "group": "maybe"}}, ["sampler.group = 'maybe'", "bool"]),
         ({"pruner": {"name": "median", "warmup": 3}}, ["pruner.warmup", "n_warmup_steps"]),
@@ -94,6 +106,10 @@ SHIPPED = sorted((Path(__file__).parents[2] / "search_spaces").glob("*.yaml"))
             {"space": {"fipo.filtering": [True, False]}},
             ["{type: choice, values: [true, false]} to choose"],
         ),
+        ({"space": {"rollout.group_size": [4, 8]}}, ["or {type: int, low: 4, high: 8} for what lies between"]),
+        ({"space": {"checkpoint.every": [2, 8]}}, ["or {type: int, low: 2, high: 8} for what lies between"]),
+        ({"space": {"rollout.group_size": 4}}, ["a distribution such as {type: int, low: ..., high: ...}"]),
+        ({"space": {"rollout.group_size": {"low": 4, "high": 8}}}, ["type is missing; add type: int"]),
         ({"space": {"fipo.gamma": 0.9}}, ["is one value", "write trainer: {fipo: {gamma: 0.9}}"]),
         (
             {"space": {"fipo.half_life": UNIT | {"type": "loguniform"}}},
@@ -121,6 +137,11 @@ def test_a_bad_spec_is_refused_in_one_line(spec_file, changes, words):
     assert "\n" not in line
     for word in words:
         assert word in line
+
+
+def test_true_and_false_have_nothing_between_them(spec_file):
+    with pytest.raises(UserError, match=r"values: \[false, true\]} to choose among these$"):
+        load_spec(spec_file(space={"fipo.filtering": [False, True]}))
 
 
 @pytest.mark.parametrize(

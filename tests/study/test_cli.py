@@ -191,3 +191,14 @@ def test_what_an_evaluation_looks_for_on_the_hub_is_named():
     config = TrainerConfig.model_validate({"model": {"path": "owner/model"}, "evaluation": {"sets": sets}})
     assert on_the_hub(config) == ["owner/model", "owner/problems"]
     assert on_the_hub(TrainerConfig()) == []
+
+
+@pytest.mark.parametrize(("against", "aim"), [("", "avg@8"), ("against: length", "avg@8 and minimizing its length")])
+def test_validate_tells_both_aims(tmp_path, against, aim, monkeypatch, capfd):
+    spec = f"name: x\nspace: {{fipo.half_life: {{type: uniform, low: 4, high: 8}}}}\npruner: none\n{against}\n"
+    (tmp_path / "x.yaml").write_text(spec)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["fipo", "validate", "x.yaml"])
+    with pytest.raises(SystemExit, match="0"):
+        main()
+    assert capfd.readouterr().out == f"x.yaml: 20 trials over fipo.half_life, maximizing sums_select/{aim}\n"

@@ -205,6 +205,16 @@ def test_the_scale_of_several_gpus_is_trained_with_torchrun(tmp_path):
         assert then.startswith(words) and then.endswith(" " + str(tmp_path / "x.yaml"))
 
 
+@pytest.mark.parametrize("preset", [None, "qwen2.5_32b"])
+def test_the_command_for_trl_is_that_of_the_file(tmp_path, preset):
+    results = with_scores(tmp_path / "study", [(0.6, 900)])
+    exports = prepare(results, "trl", out=tmp_path / "x.yaml", preset=preset, approximate=True)
+    *_, then = summary(results, exports)
+    command = then.removeprefix("Run it where TRL is installed: ")
+    assert "--accelerate_config" in command and "--num_processes" in command
+    assert f"# Run it: {command}".replace(str(tmp_path / "x.yaml"), "THIS_FILE") in exports[0].text
+
+
 def test_a_study_without_a_complete_trial_says_so(make_bridge, run_trial, tmp_path):
     bridge = make_bridge()
     run_trial(bridge, [0.2, 0.3])

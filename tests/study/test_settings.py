@@ -20,6 +20,7 @@ EVERY_5 = {"steps": 20, "evaluation": {"sets": [{"name": "s", "path": "embedded:
         (AIME, {"trials": 4}, "n_startup_trials = 4: so many trials have to complete first, and trials = 4"),
         (AIME | {"n_warmup_steps": 16}, {}, "n_warmup_steps = 16: the last evaluation before the end is after step 15"),
         (AIME | {"patience": 4}, {}, "patience = 4: only 3 evaluations lie between"),
+        (AIME, {"evaluate": 10}, "patience = 2: only 1 evaluation lies between"),
         ({"name": "median", "n_startup_trials": 9}, {"trials": 9}, "n_startup_trials = 9"),
         ({"name": "median", "n_startup_trials": 1, "n_min_trials": 9}, {}, "n_min_trials = 9"),
         ({"name": "successive-halving", "min_resource": 20}, {}, "min_resource = 20"),
