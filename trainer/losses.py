@@ -165,8 +165,8 @@ def fipo_loss_sum(
             "dropped_sequences": ((1.0 - kept) * has_tokens).sum(),
         }
 
-    # where, not times: a dropped sequence may hold infinities, and inf * 0 is nan.
-    total = _aggregate(torch.where(kept_mask > 0, token_loss, 0.0), kept_mask, aggregation)
+    # Times 0 leaves a token out: ratios and weights are clamped, so there is no inf * 0.
+    total = _aggregate(token_loss * kept_mask, kept_mask, aggregation)
     count = kept_mask.sum() if aggregation == "token-mean" else (kept * has_tokens).sum()
     valid = mask > 0
     return LossSum(
@@ -202,4 +202,4 @@ def reference_kl_sum(
         kept: [B, L], `LossSum.kept`.
     """
     log_r = (reference_log_probs - log_probs).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
-    return _aggregate(torch.where(kept > 0, log_r.exp() - 1.0 - log_r, 0.0), kept, aggregation)
+    return _aggregate((log_r.exp() - 1.0 - log_r) * kept, kept, aggregation)

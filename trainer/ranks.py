@@ -35,13 +35,13 @@ class Ranks:
         dist.all_reduce(table)
         return dict(zip(values, table.tolist(), strict=True))
 
-    def extremes(self, smallest: float, largest: float) -> tuple[float, float]:
-        """The smallest and the largest over the ranks."""
+    def largest(self, value: float) -> float:
+        """The largest `value` of all ranks."""
         if self.size == 1:
-            return smallest, largest
-        table = torch.tensor([-smallest, largest], dtype=torch.float64, device=self.device)
+            return value
+        table = torch.tensor(value, dtype=torch.float64, device=self.device)
         dist.all_reduce(table, op=dist.ReduceOp.MAX)
-        return -float(table[0]), float(table[1])
+        return float(table)
 
     def first_fault(self, fault: str | None) -> tuple[int, str] | None:
         """The lowest rank that has a fault and what it calls it; None where no rank has one."""

@@ -106,7 +106,7 @@ def score_old(
     metrics = {
         "entropy": means["entropy"],
         "rollout_gap/mean": means["absolute_gap"],
-        "rollout_gap/max": ranks.extremes(0.0, largest_gap)[1],
+        "rollout_gap/max": ranks.largest(largest_gap),
         "rollout_gap/std": math.sqrt(max(means["squared_gap"] - means["gap"] ** 2, 0.0)),
         "future_kl/noise_floor": means["floor"],
         "advantage/length_weighted_mean": means["advantage"],
@@ -169,7 +169,7 @@ def update(
         optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     totals = ranks.sum(totals)
-    smallest, largest = ranks.extremes(smallest, largest)
+    smallest, largest = -ranks.largest(-smallest), ranks.largest(largest)
     tokens, sequences = totals["tokens"], totals["sequences"]
     return {
         "loss": sum(losses) / len(losses),
@@ -183,7 +183,7 @@ def update(
         "influence_weight/clip_fraction": totals["weights_at_bound"] / tokens,
         "future_kl/mean": totals["future_kl"] / tokens,
         "dropped_sequence_fraction": totals["dropped_sequences"] / sequences,
-        "first_minibatch_log_ratio_max": ranks.extremes(0.0, first_gap)[1],
+        "first_minibatch_log_ratio_max": ranks.largest(first_gap),
     }
 
 

@@ -67,7 +67,7 @@ class VllmSampler:
             raise StaleWeights("the engine was asked for responses before `sync`")
         wanted, own = self._requests_of_group(requests)
         # Of all ranks, so that they are refused together.
-        longest = int(self._ranks.extremes(0, max((len(each.prompt) for each in wanted), default=0))[1])
+        longest = int(self._ranks.largest(max((len(each.prompt) for each in wanted), default=0)))
         if longest + max_tokens > self._longest:
             raise UserError(
                 f"rollout.max_response_length = {max_tokens}: with the longest prompt, {longest} tokens, that is more"

@@ -196,6 +196,27 @@ def test_padding_changes_nothing(seed: int, extra: int) -> None:
     assert after == pytest.approx(before, rel=1e-9, abs=1e-12)
 
 
+@pytest.mark.parametrize(("new", "old"), [(torch.inf, 0.0), (-torch.inf, 0.0), (0.0, -torch.inf), (3e38, -3e38)])
+def test_an_infinity_in_what_is_left_out_changes_neither_loss_nor_gradient(new: float, old: float) -> None:
+    def run(new: float, old: float) -> tuple[float, torch.Tensor]:
+        log_probs, before = torch.zeros(2, 2, 5)
+        advantages, mask = torch.tensor([[1.0], [-1.0]]).expand(2, 5), torch.ones(2, 5)
+        log_probs[1, :2] = 30.0  # two tokens beyond the dual clip: the sequence is dropped
+        mask[0, 3:] = 0.0
+        for place in ((1, 2), (0, 4)):
+            log_probs[place], before[place] = new, old
+        log_probs.requires_grad_()
+        settings = FIPO | {"filtering": False, "epsilon_f_low": 1.0, "epsilon_f_high": 9.0}
+        total = fipo_loss_sum(log_probs, before, advantages, mask, **settings).total
+        total.backward()
+        return total.item(), log_probs.grad
+
+    loss, gradient = run(new, old)
+    expected, expected_gradient = run(0.0, 0.0)
+    assert loss == expected == -3.0
+    assert torch.equal(gradient, expected_gradient)
+
+
 def test_reference_kl_estimates_the_divergence_and_is_zero_at_the_reference() -> None:
     generator = torch.Generator().manual_seed(0)
     policy, reference = torch.randn(2, 12, generator=generator, dtype=torch.float64).log_softmax(-1)
