@@ -1,4 +1,7 @@
-"""The dashboard's entry script: `streamlit run dashboards/server.py -- PLACE ...`, or `fipo dashboard`."""
+"""The pages: the script that Streamlit runs anew for every view of the dashboard.
+
+`serve` starts the server as a process, `server` is the application in it, and this is what that application shows.
+"""
 
 from __future__ import annotations
 

@@ -3,6 +3,10 @@
 There the dual-clip fraction jumps, policy KL and the gradient norm with it, then responses become shorter (steps 69
 to 71 of arXiv 2603.19835). Each alone is common: DAPO's policy KL rises for hundreds of steps, gradients have single
 peaks. So policy KL must stay up, and another sign must stand beside it.
+
+This warns a reader and stops nothing: it sees a collapse begin within steps, before any evaluation. What stops a run
+is `collapse` of the study file, `study/collapse.py`: policy KL beside an accuracy that has fallen, with factors of its
+own, since a run that was stopped does not come back.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where the complete configurations of some trials differ. Pure functions over `config.yaml`."""
+"""The complete configurations of trials, read from `config.yaml` as dotted keys, and where they differ."""
 
 from __future__ import annotations
 

@@ -15,7 +15,8 @@ from dashboards import frames
 if TYPE_CHECKING:
     from study.spec import Resources
 
-ENDED = ("COMPLETE", "PRUNED")
+RAN = ("COMPLETE", "PRUNED")
+"""States of trials that took as long as they were to take; one that failed says nothing of the others."""
 PRUNED_SCHEMA = {
     "trial": pl.Int64, "label": pl.String, "pruned_at": pl.Int64, "samples": pl.Int64,
     "accuracy": pl.Float64, "highest": pl.Float64, "others": pl.Float64,
@@ -116,7 +117,7 @@ def seconds_left(trials: pl.DataFrame, evaluations: pl.DataFrame, *, planned: in
     failed one is not run again, so it is not left to do, but how soon it failed says nothing of the others.
     """
     taken = run_seconds(trials, evaluations)
-    durations = taken.filter(pl.col("state").is_in(ENDED))["run_seconds"]
+    durations = taken.filter(pl.col("state").is_in(RAN))["run_seconds"]
     if durations.is_empty():
         return None
     mean = float(durations.mean())

@@ -1,4 +1,7 @@
-"""Start the dashboard as a process of its own: `python -m dashboards.serve [PLACE ...] [--host] [--port]`."""
+"""Start the dashboard as a process of its own: `python -m dashboards.serve [PLACE ...] [--host] [--port]`.
+
+This checks places and address, makes the token and stays the parent: `server` is what it starts, `app` what one sees.
+"""
 
 from __future__ import annotations
 
@@ -125,7 +128,8 @@ def _wait_until_answering(process: subprocess.Popen[bytes], host: str, port: int
 
 def main() -> int:
     """Command line of `python -m dashboards.serve`."""
-    parser = argparse.ArgumentParser(prog="python -m dashboards.serve", description=__doc__,
+    purpose = "Start the dashboard as a process of its own."
+    parser = argparse.ArgumentParser(prog="python -m dashboards.serve", description=purpose,
                                      epilog="example: python -m dashboards.serve studies/tiny --port 8502")  # fmt: skip
     places = "study directory, directory of studies, or URL of an Optuna storage; several of them; default: ./studies"
     parser.add_argument("places", nargs="*", metavar="PLACE", help=places)

@@ -1,4 +1,7 @@
-"""The ASGI application that `streamlit run` serves: the app, behind a token where `serve` demands one."""
+"""The ASGI application that `streamlit run` serves: the app, behind a token where `serve` demands one.
+
+It is loaded once, in the process that `serve` starts, and reads the first study; `app` runs anew for every view.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ from dashboards.states import failed
 from dashboards.views import compare, length_accuracy, overview, parameters, pruning, ranking, training  # noqa: F401
 from trainer.errors import UserError
 
-TOKEN = os.environ.get("FIPO_DASHBOARD_TOKEN", "")
+token = os.environ.get("FIPO_DASHBOARD_TOKEN", "")
 
 READ_FIRST = 5.0
 """Seconds for which the reading of a study, and what its charts are coloured by, go before answering: at once, each
@@ -33,6 +36,6 @@ with contextlib.suppress(UserError):
 
 app = st.App(
     Path(__file__).with_name("app.py"),
-    middleware=[Middleware(TokenGate, token=TOKEN)] if TOKEN else [],
+    middleware=[Middleware(TokenGate, token=token)] if token else [],
     on_script_error=failed,
 )

@@ -4,6 +4,9 @@ The paper's signature of a collapse (arXiv 2603.19835) is both at once: the poli
 Either alone is no reason. DAPO's policy KL rises to about five times its early level while accuracy hardly moves
 (Figures 1 and 5), and accuracy goes down by chance between two evaluations. This is not pruning: the run is compared
 with its own past only, so it needs no other trial.
+
+It acts, so it waits for accuracy, errors and all, at evaluations. `dashboards/collapse_signs.py` only warns a reader,
+and early: it looks at single steps for the other signs of Figure 2 and needs no evaluation, so its factors are its own.
 """
 
 from __future__ import annotations

@@ -12,15 +12,15 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect
 
+from dashboards import app
+
 PATIENCE = 120_000
 """Milliseconds that a page may take on a busy machine; how fast pages are is for benchmarks/dashboard.py."""
 expect.set_options(timeout=PATIENCE)
 CHROMIUM = os.environ.get("CHROMIUM", shutil.which("chromium") or "/usr/bin/chromium")
 ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
              "--disable-background-networking", "--disable-component-update", "--disable-sync"]  # fmt: skip
-PAGES = {"Overview": "", "Length-accuracy": "length-accuracy", "Training dynamics": "training",
-         "Hyperparameters": "hyperparameters", "Pruning": "pruning", "Compare": "compare",
-         "Completions": "completions", "Export": "export"}  # fmt: skip
+PAGES = {title: path for _, title, path, _ in app.PAGES}
 WITHOUT_CHART = {"Completions": "Response 1, correct", "Export": "The same on the command line"}
 
 
