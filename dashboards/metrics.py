@@ -44,6 +44,7 @@ GROUPS = {
         Quantity("reward/mean", "reward, mean", "4a"),
         Quantity("rollout/accuracy", "training accuracy (fraction)"),
         Quantity("sampled_batches", "batches sampled per step", "4b"),
+        Quantity("groups_kept", "groups with an advantage, per step"),
     ),
     "Stability": (
         Quantity("policy_kl", "policy KL (nats per token)", "2b, 5a, 7a"),

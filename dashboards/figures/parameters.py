@@ -13,7 +13,7 @@ MARGIN = {"l": 10, "r": 10, "t": 10, "b": 10}
 MOST_BARS = 150
 """Trials up to which each has its error bar; beyond, bars would be all that one sees."""
 MOST_TICKS = 4
-"""On a narrow logarithmic axis, where more would be turned upright."""
+"""On a narrow axis, where more would be turned upright or run into each other."""
 LEGEND = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}
 
 
@@ -83,12 +83,22 @@ def hover(scores: pl.DataFrame) -> list[str]:
 
 
 def value_axis(axis: go.layout.XAxis | go.layout.YAxis, known: pl.DataFrame, key: str, *, gamma: bool = False) -> None:
-    """Title and ticks for a parameter; logarithmic over more than a decade; with `gamma` a half-life says its gamma."""
+    """Title and ticks for a parameter; logarithmic over more than a decade; with `gamma` a half-life says its gamma.
+
+    Few values that trials share are a choice: these and none between them are the ticks.
+    """
     axis.update(title=text.in_plotly(text.label(key)), zeroline=False)
     scale = palette.scale(known[key].to_list(), dark=False) if known[key].dtype.is_numeric() else None
-    if scale and scale.log:
+    if scale is None:
+        return
+    ticks = sorted(set(scale.values))
+    chosen = len(ticks) <= MOST_TICKS and len(ticks) < len(scale.values)
+    if not chosen:
+        if not scale.log:
+            return
         ticks = scale.ticks if len(scale.ticks) <= MOST_TICKS else scale.ticks[::2]
-        names = [text.number(tick) for tick in ticks]
-        if gamma and key == "fipo.half_life":
-            names = [f"{name}<br>γ {2 ** (-1 / tick):.3g}" for name, tick in zip(names, ticks, strict=True)]
-        axis.update(type="log", tickvals=ticks, ticktext=names, tickangle=0)
+    names = [text.number(tick) for tick in ticks]
+    if gamma and key == "fipo.half_life":
+        names = [f"{name}<br>γ {2 ** (-1 / tick):.3g}" for name, tick in zip(names, ticks, strict=True)]
+    angle = None if chosen else 0  # chosen values may lie close together; Plotly then turns their names
+    axis.update(type="log" if scale.log else "linear", tickvals=ticks, ticktext=names, tickangle=angle)

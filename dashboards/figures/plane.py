@@ -20,13 +20,12 @@ def estimate(
     """The trials of `scores.at_step`, coloured by their score, on the map of `surface` where there is one."""
     known = scores.drop_nulls([x, y])
     low, high = palette.span(known["score"])
+    bar = _bar(measure, _digits(low, high)) | _ends(known["score"], low, high)
     colours = {"colorscale": palette.sequential(dark), "cmin": low, "cmax": high}
     figure = go.Figure()
     if surface is not None:
-        shades = {"colorscale": palette.sequential(dark), "zmin": low, "zmax": high}
-        figure.add_trace(
-            _contour(surface, surface.mean, _digits(low, high), measure, shades, "estimate %{z:.1%}", dark)
-        )
+        shades = {"colorscale": palette.sequential(dark), "zmin": low, "zmax": high, "colorbar": bar}
+        figure.add_trace(_contour(surface, surface.mean, _digits(low, high), shades, "estimate %{z:.1%}", dark))
     for state in palette.STATE_SYMBOLS:
         own = known.filter(pl.col("state") == state)
         if own.is_empty():
@@ -34,7 +33,7 @@ def estimate(
         line = {"color": palette.foreground(dark), "width": 1}
         marker = {"color": own["score"], "symbol": palette.STATE_SYMBOLS[state], "size": 11, "line": line, **colours}
         if surface is None:
-            marker |= {"showscale": True, "colorbar": _bar(measure, _digits(low, high))}
+            marker |= {"showscale": True, "colorbar": bar}
         figure.add_trace(
             go.Scatter(x=own[x], y=own[y], mode="markers", marker=marker, name=state.lower(), text=hover(own),
                        hovertemplate="%{text}<extra></extra>")
@@ -46,8 +45,9 @@ def uncertainty(scores: pl.DataFrame, x: str, y: str, *, surface: Surface, dark:
     """One standard error of the map, in points of the score, and where the trials lie that it comes from."""
     known = scores.drop_nulls([x, y])
     figure = go.Figure()
-    shades = {"colorscale": ["#2b2b28", "#d98b3a"] if dark else ["#ffffff", "#b35900"], "zmin": 0}
-    figure.add_trace(_contour(surface, 100 * surface.error, ".1f", "± points", shades, "± %{z:.1f} points", dark))
+    scale = ["#2b2b28", "#d98b3a"] if dark else ["#ffffff", "#b35900"]
+    shades = {"colorscale": scale, "zmin": 0, "colorbar": _bar("± points", ".1f")}
+    figure.add_trace(_contour(surface, 100 * surface.error, ".1f", shades, "± %{z:.1f} points", dark))
     figure.add_trace(
         go.Scatter(x=known[x], y=known[y], mode="markers", marker={"color": palette.foreground(dark), "size": 5},
                    showlegend=False, text=hover(known), hovertemplate="%{text}<extra></extra>")
@@ -56,11 +56,11 @@ def uncertainty(scores: pl.DataFrame, x: str, y: str, *, surface: Surface, dark:
 
 
 def _contour(
-    surface: Surface, values: object, digits: str, title: str, shades: Mapping[str, object], hover: str, dark: bool
+    surface: Surface, values: object, digits: str, shades: Mapping[str, object], hover: str, dark: bool
 ) -> go.Contour:
     foreground = palette.foreground(dark)
     return go.Contour(
-        x=surface.x, y=surface.y, z=values, **shades, ncontours=9, connectgaps=False, colorbar=_bar(title, digits),
+        x=surface.x, y=surface.y, z=values, **shades, ncontours=9, connectgaps=False,
         contours={"coloring": "heatmap", "showlabels": True, "labelformat": digits,
                   "labelfont": {"size": 11, "color": foreground}},
         line={"width": 1, "color": foreground, "smoothing": 1.1}, opacity=0.85, hovertemplate=f"{hover}<extra></extra>",
@@ -75,6 +75,15 @@ def _digits(low: float, high: float) -> str:
 def _bar(title: str, digits: str) -> dict[str, object]:
     return {"title": {"text": text.in_plotly(title), "side": "right"}, "tickformat": digits, "thickness": 12,
             "outlinewidth": 0}  # fmt: skip
+
+
+def _ends(scores: pl.Series, low: float, high: float) -> dict[str, object]:
+    """Ticks of a bar whose lowest colour is also that of worse scores, which `palette.span` leaves out; else none."""
+    if not (scores < low).any():
+        return {}
+    ticks = [low + (high - low) * i / 4 for i in range(5)]
+    names = [format(tick, _digits(low, high)) for tick in ticks]
+    return {"tickvals": ticks, "ticktext": [f"≤ {names[0]}", *names[1:]]}
 
 
 def _laid_out(figure: go.Figure, known: pl.DataFrame, x: str, y: str) -> go.Figure:

@@ -55,7 +55,8 @@ def panel(
                 go.Scatter(x=own["step"], y=own["value"], mode="lines" if own.height > 1 else "markers",
                            line={"color": colours[trial], "width": 1 if faint else 1.8,
                                  "dash": (controls or {}).get(trial, "solid")}, opacity=0.3 if faint else 1,
-                           marker={"color": colours[trial]}, name=name, meta=None if faint else trial,
+                           marker={"color": colours[trial]}, cliponaxis=False, name=name,
+                           meta=None if faint else trial,
                            hoverinfo="skip" if faint else None,
                            hovertemplate=None if faint else f"{name}, step %{{x}}: %{{y:.4g}}<extra></extra>")
             )  # fmt: skip
@@ -121,7 +122,7 @@ def _hollow(figure: go.Figure, few: pl.DataFrame, colours: Mapping[int, str]) ->
     for own in few.partition_by("trial", maintain_order=True):
         said = [frames.k_in_words(own[i]) for i in range(own.height)]
         figure.add_trace(
-            go.Scatter(x=own["step"], y=own["accuracy"], mode="markers", showlegend=False, text=said,
+            go.Scatter(x=own["step"], y=own["accuracy"], mode="markers", cliponaxis=False, showlegend=False, text=said,
                        marker={"symbol": "circle-open", "size": 8, "color": colours[own["trial"][0]]},
                        hovertemplate="%{text}, step %{x}: %{y:.1%}<extra></extra>")
         )  # fmt: skip

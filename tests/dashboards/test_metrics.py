@@ -21,6 +21,11 @@ def test_training_repeats_the_metrics_of_the_chosen_trials(finished: StudyResult
     assert own["value"].to_list() == read_metrics(finished.trials[3])["entropy"].to_list()
 
 
+def test_how_many_groups_taught_something_is_plotted(finished: StudyResults) -> None:
+    own = metrics.training(finished, [3]).filter(pl.col("metric") == "groups_kept")
+    assert own["value"].to_list() == read_metrics(finished.trials[3])["groups_kept"].to_list()
+
+
 def test_values_that_are_not_finite_are_left_out(tmp_path: Path) -> None:
     study = SyntheticStudy(tmp_path / "nan")
     trial = study.begin()

@@ -32,6 +32,14 @@ def test_a_rate_over_decades_has_a_log_axis_and_a_bound_has_not(known: pl.DataFr
     assert parameters.slice_of(known, "fipo.epsilon_f_low", measure="m").layout.xaxis.type != "log"
 
 
+@pytest.mark.parametrize(("values", "ticks"), [([4, 8], (4, 8)), ([1, 64], (1, 64)), (list(range(20)), None)])
+def test_a_choice_of_few_numbers_has_these_as_ticks(known: pl.DataFrame, values: list, ticks: tuple | None) -> None:
+    sizes = pl.Series("rollout.group_size", [float(values[i % len(values)]) for i in range(known.height)])
+    axis = parameters.slice_of(known.with_columns(sizes), "rollout.group_size", measure="m").layout.xaxis
+    assert axis.tickvals == ticks
+    assert axis.ticktext == (tuple(map(str, ticks)) if ticks else None)
+
+
 def test_a_score_without_an_error_has_no_bar(known: pl.DataFrame) -> None:
     bare = known.with_columns(pl.lit(None, dtype=pl.Float64).alias("error"))
     assert all(trace.error_y.array is None for trace in parameters.slice_of(bare, "fipo.half_life", measure="m").data)

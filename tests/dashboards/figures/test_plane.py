@@ -31,6 +31,21 @@ def test_the_map_is_a_heat_map_with_contours_and_the_trials_on_one_scale(known: 
     assert sum(len(trace.x) for trace in points) == known.height
 
 
+def test_the_bar_says_that_its_lowest_colour_is_also_that_of_an_outlier(known: pl.DataFrame, surface: Surface) -> None:
+    scores = [0.5, *(0.92 + 0.01 * (i % 5) for i in range(known.height - 1))]
+    with_outlier = known.with_columns(pl.Series("score", scores))
+    contour = plane.estimate(with_outlier, X, Y, measure="m", surface=surface).data[0]
+    marker = plane.estimate(with_outlier, X, Y, measure="m", surface=None).data[0].marker
+    for low, bar in ((contour.zmin, contour.colorbar), (marker.cmin, marker.colorbar)):
+        assert bar.tickvals[0] == low > 0.5
+        assert bar.ticktext[0] == f"≤ {low:.0%}" and "≤" not in "".join(bar.ticktext[1:])
+
+
+def test_the_bar_of_scores_that_all_have_a_colour_of_their_own_says_no_more(known: pl.DataFrame) -> None:
+    even = known.with_columns(pl.Series("score", [0.5 + 0.01 * i for i in range(known.height)]))
+    assert plane.estimate(even, X, Y, measure="m", surface=None).data[0].marker.colorbar.tickvals is None
+
+
 def test_without_a_map_the_trials_still_tell_their_score(known: pl.DataFrame) -> None:
     figure = plane.estimate(known, X, Y, measure="sums_select/avg@8", surface=None)
     assert {trace.type for trace in figure.data} == {"scatter"}

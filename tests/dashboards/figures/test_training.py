@@ -60,6 +60,11 @@ def test_the_papers_curves_have_axes_of_their_own_unless_they_share_ours(trainin
     assert panel(training, paper=behind, own_axes=False).data[0].yaxis is None
 
 
+def test_a_point_at_the_edge_is_drawn_whole(training: pl.DataFrame) -> None:
+    single = training.filter(pl.col("step") == pl.col("step").max())
+    assert [(trace.mode, trace.cliponaxis) for trace in panel(single).data] == [("markers", False)] * 2
+
+
 def test_a_sign_is_a_line_at_its_step_in_its_own_panel_only(training: pl.DataFrame) -> None:
     signs = pl.DataFrame([(1, "#1", "policy_kl", 17, 4.0)], schema=SIGNS_SCHEMA, orient="row")
     assert [shape.x0 for shape in panel(training, signs=signs).layout.shapes] == [17]
@@ -92,6 +97,7 @@ def test_fewer_responses_than_planned_are_hollow_in_the_panel_of_the_average_onl
     average, majority = metrics.GROUPS["Accuracy"][:2]
     hollow = panel(own, average, few=few).data[-1]
     assert (list(hollow.x), list(hollow.text), hollow.marker.symbol) == ([10], ["k = 2 of 8"], "circle-open")
+    assert hollow.cliponaxis is False
     assert len(panel(own, majority, few=few).data) == 2
     assert "hollow: k = 2 of 8" in figures.legend(own, figures.colours(own), {}, signs=False, dark=False,
                                                   few=frames.k_in_words(few))  # fmt: skip
