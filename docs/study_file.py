@@ -19,6 +19,7 @@ from study import check, plugins, pruners, samplers
 from study.aime_pruner import AimePruner
 from study.commands import LIVE
 from study.spec import StudySpec
+from trainer import data, problems
 from trainer.config import TrainerConfig
 
 PAGE = Path(__file__).with_suffix(".md")
@@ -27,6 +28,10 @@ PAGE = Path(__file__).with_suffix(".md")
 def _listed(keys: Iterable[str]) -> str:
     *others, last = (f"`{key}`" for key in keys)
     return f"{', '.join(others)} and {last}"
+
+
+def _alternatives(keys: Iterable[str]) -> str:
+    return " or ".join(f"`{key}`" for key in keys)
 
 
 INTRODUCTION = f"""# The study file
@@ -52,8 +57,30 @@ trainer:
 - {_listed(check._SHARED)} cannot be swept: trials are compared at equal steps on the same draws.
 - {_listed(LIVE)} can change while a study runs: `fipo set`, `fipo add`.
 - A key that is not known, a value outside its range and a combination that cannot be trained are refused in one line
-  each before anything starts, also by `fipo validate FILE`. The study with all its defaults is written to `study.yaml`
-  in its directory.
+  each before anything starts. `fipo validate FILE` tells them all, stage by stage, since what follows would be misled:
+  the form of every key, then the values at the ends of `space` as the trainer takes them, then what does not go
+  together, the controls and the files that are not there. Mend what it tells and run it again.
+- The study with all its defaults is written to `study.yaml` in its directory.
+- Problems come from files of your own, too: [problem files](#problem-files).
+"""
+
+PROBLEM_FILES = f"""## Problem files
+
+`data.train` and the `path` of an evaluation set are read alike: JSONL (an object a line), JSON (an array of objects),
+CSV or parquet, one problem a row, for example
+
+```jsonl
+{{"problem": "What is $3 + 4 \\\\cdot 5$?", "answer": "23"}}
+{{"problem": "How many primes are below 100?", "answer": 25}}
+```
+
+- The text stands in {_alternatives(data.TEXT_COLUMNS)}, the answer in {_alternatives(data.ANSWER_COLUMNS)}, as
+  text or a number; capitals do not matter, other columns are not read. `data.template` goes around the text.
+- verl's schema is read as well: `prompt` with one message, `[{{"role": "user", "content": ...}}]`, which is the whole
+  prompt without a template, and `reward_model` with `ground_truth`. A `prompt` that is text is a problem.
+- A problem that occurs twice counts once. A set whose name begins with aime takes answers from 0 to 999 only.
+- The generated sets, `embedded:train`, `embedded:select` and `embedded:report`, are sums of three to six two-digit
+  numbers in the form `{problems.sum_prompt((47, 38, 59))}`.
 """
 
 
@@ -83,7 +110,7 @@ def page() -> str:
     classes = {name: getattr(optuna.pruners, each, AimePruner) for name, each in pruners.NAMES.items()}
     parts += [_plugins(classes), "### pruner: aime\n", _explained(AimePruner)]
     parts += ["## Trainer\n", f"{trainer['description']} A file of these keys alone is run by `fipo train FILE`.\n"]
-    parts += _tables(trainer, trainer["$defs"])
+    parts += [*_tables(trainer, trainer["$defs"]), PROBLEM_FILES]
     return "\n".join(parts)
 
 

@@ -113,7 +113,7 @@ def status(
 
 @app.command(epilog="Example: fipo validate my_study.yaml")
 def validate(specs: Annotated[list[Path], typer.Argument(help="Study specs (YAML).")], sets: Set = None) -> None:
-    """Check study specs and the local files that they name, without running anything; every mistake is a line."""
+    """Check study specs and the local files that they name, without running anything: in stages, a line a mistake."""
     from study.check import load_spec
     from study.mistakes import SpecRefused
     from study.settings import hardly_meant

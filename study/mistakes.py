@@ -1,4 +1,7 @@
-"""The mistakes of a study file, all of them, each in one line: where, what stands there, and what to write."""
+"""The mistakes of a study file, each in one line: where, what stands there, and what to write.
+
+All of a stage are told together, and the next stage once there are none: it would be misled by them.
+"""
 
 from __future__ import annotations
 

@@ -182,6 +182,21 @@ def test_every_mistake_is_told_once_and_without_what_only_follows_from_it(spec_f
     assert str(refused.value) == f"{lines[0]} (and 7 more; fipo validate tells all)"
 
 
+def test_mistakes_are_told_stage_by_stage(spec_file):
+    def told(**changes):
+        with pytest.raises(SpecRefused) as refused:
+            load_spec(spec_file(**changes), files=True)
+        return [line.split(": ", 1)[1] for line in refused.value.lines]
+
+    together = {"against": "length", "trainer": {"data": {"train": "nowhere.jsonl"}}}
+    ends = {"space": {"fipo.epsilon_f_low": UNIT | {"high": 1.5}}}
+    (form,) = told(**together, **ends, trials=0)
+    (values,) = told(**together, **ends)
+    pruner, file = told(**together)
+    assert form.startswith("trials = 0") and values.startswith("space: fipo.epsilon_f_low = 1.5")
+    assert "two objectives" in pruner and "nowhere.jsonl" in file
+
+
 def test_each_swept_key_that_the_trainer_refuses_is_told(spec_file):
     path = spec_file(
         space={"fipo.epsilon_f_low": UNIT | {"high": 1.5}, "fipo.clip_low": UNIT | {"high": 2}},
