@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from study import pruners, samplers
-from study.files import file_mistakes
 from study.keys import check_key, is_whole
 from study.mistakes import Mistakes, explained
 from study.overrides import apply_set
+from study.problem_sets import told_of_files
 from study.settings import plugin_mistakes, setting_mistakes
 from study.space import Choice, LogUniform, Uniform, Value, contains, describe
 from study.spec import Control, Plugin, StudySpec, get_dotted
@@ -25,16 +25,27 @@ _CORNERS = 4096
 _SHARED = ("evaluation", "steps", "threads")
 
 
-def load_spec(path: Path, *, sets: Sequence[str] = (), files: bool = False) -> StudySpec:
+def load_spec(path: Path, *, sets: Sequence[str] = ()) -> StudySpec:
     """Read, complete and check a study spec; `sets` are ``key=value`` texts that have the last word.
 
-    Args:
-        files: also read the problem files and look for the model directories that it names, as `prepare` does.
     Raises:
         SpecRefused: all that is wrong, each in one line with the file, the key, the value, what is allowed and what to
             do.
         UserError: no such file, or one of `sets` cannot be used.
     """
+    return _complete(_in_form(path, sets), path, files=False)[0]
+
+
+def load_with_files(path: Path, *, sets: Sequence[str] = ()) -> tuple[StudySpec, list[str]]:
+    """As `load_spec`, and read the problem files and look for the model directories that it names, as `prepare` does.
+
+    Returns:
+        The spec, and what is allowed in its files and hardly meant, in lines.
+    """
+    return _complete(_in_form(path, sets), path, files=True)
+
+
+def _in_form(path: Path, sets: Sequence[str]) -> StudySpec:
     data = read_yaml(path)
     if data and set(data) <= set(TrainerConfig.model_fields):
         raise UserError(f"{path}: this is a trainer config; run it with: fipo train {path}")
@@ -43,7 +54,7 @@ def load_spec(path: Path, *, sets: Sequence[str] = (), files: bool = False) -> S
     mistakes = Mistakes()
     _check_form(data, mistakes)
     mistakes.settle(path)
-    return _complete(StudySpec.model_validate(data), path, files=files)
+    return StudySpec.model_validate(data)
 
 
 def trainer_configs(spec: StudySpec) -> Iterable[TrainerConfig]:
@@ -95,8 +106,9 @@ def _check_form(data: dict[str, Any], mistakes: Mistakes) -> None:
             pruners.make_pruner(pruner.name, pruners.complete(pruner.name, pruner.options))
 
 
-def _complete(spec: StudySpec, path: Path, *, files: bool) -> StudySpec:
+def _complete(spec: StudySpec, path: Path, *, files: bool) -> tuple[StudySpec, list[str]]:
     mistakes = Mistakes()
+    warnings: list[str] = []
     for key, distribution in spec.space.items():
         if is_whole(key) and isinstance(distribution, Uniform | LogUniform):
             mistakes.lines.append(
@@ -118,13 +130,14 @@ def _complete(spec: StudySpec, path: Path, *, files: bool) -> StudySpec:
     for control in spec.enqueue:
         mistakes.lines += control_mistakes(spec, control.label, control.values)
     if files:
-        mistakes.lines += file_mistakes(list(trainer_configs(spec)), swept=spec.space, hub=False)
+        wrong, warnings = told_of_files(list(trainer_configs(spec)), swept=spec.space, hub=False)
+        mistakes.lines += wrong
     if not mistakes.lines:
         with mistakes:
             _rehearse(spec)
     mistakes.settle(path)
     controls = tuple(_typed_control(spec, control.label, control.values) for control in spec.enqueue)
-    return spec.model_copy(update={"enqueue": controls})
+    return spec.model_copy(update={"enqueue": controls}), warnings
 
 
 def _corner_mistakes(spec: StudySpec) -> list[str]:

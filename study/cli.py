@@ -114,14 +114,14 @@ def status(
 @app.command(epilog="Example: fipo validate my_study.yaml")
 def validate(specs: Annotated[list[Path], typer.Argument(help="Study specs (YAML).")], sets: Set = None) -> None:
     """Check study specs and the local files that they name, without running anything: in stages, a line a mistake."""
-    from study.check import load_spec
+    from study.check import load_with_files
     from study.mistakes import SpecRefused
     from study.settings import hardly_meant
 
     refused = False
     for path in specs:
         try:
-            checked = load_spec(path, sets=sets or [], files=True)
+            checked, odd_files = load_with_files(path, sets=sets or [])
         except UserError as error:
             for line in error.lines if isinstance(error, SpecRefused) else [str(error)]:
                 _complain(line)
@@ -129,7 +129,7 @@ def validate(specs: Annotated[list[Path], typer.Argument(help="Study specs (YAML
             continue
         aim = f"maximizing {checked.metric_name()}" + (" and minimizing its length" if checked.against else "")
         typer.echo(f"{path}: {checked.trials} trials over {', '.join(checked.space)}, {aim}")
-        for line in hardly_meant(checked):
+        for line in (*hardly_meant(checked), *odd_files):
             _warn(f"{path}: {line}")
     if refused:
         raise typer.Exit(2)

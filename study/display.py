@@ -51,6 +51,11 @@ class Display:
         if fraction >= 1:
             self._stop_bar()
 
+    def warn(self, line: str) -> None:
+        """Say what is allowed, and hardly meant."""
+        self._stop_bar()
+        self._say(f"Warning: {line}", "yellow")
+
     def running(self, directory: Path, snapshot: Callable[[], StudyResults], concurrency: int) -> None:
         """Show the trials from now on, on a thread of its own."""
         self._stop_bar()
@@ -115,8 +120,8 @@ class Display:
                 self._closing.add(number)
                 self._say(_closing(number, seconds))
 
-    def _say(self, line: str) -> None:
-        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+    def _say(self, line: str, style: str | None = None) -> None:
+        self._console.print(line, style=style, highlight=False, markup=False, soft_wrap=True)
 
 
 def last_evaluations(results: StudyResults) -> dict[int, float]:

@@ -4,33 +4,59 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from study.mistakes import Mistakes
 from trainer.config import TrainerConfig
 from trainer.errors import UserError
 from trainer.paths import expanded, is_local
+from trainer.problems import Problem
 
 
-def file_mistakes(configs: Sequence[TrainerConfig], *, swept: Collection[str], hub: bool) -> list[str]:
-    """What is wrong with the problems and models that the `configs` of a study name, each with its key.
+class NamedFile(NamedTuple):
+    """A set of problems or a model that a study names, and that was found."""
+
+    key: str
+    """Where it is named, for example `trainer.data.train`."""
+    path: str
+    problems: Sequence[Problem] = ()
+    """None of a model."""
+
+    def __str__(self) -> str:
+        return f"{self.key} = {self.path!r}"
+
+
+class StudyFiles(NamedTuple):
+    """What was read of the files that a study names."""
+
+    training: list[NamedFile]
+    evaluation: list[NamedFile]
+    models: list[NamedFile]
+    mistakes: list[str]
+    """What is wrong with the others, each in one line with its key."""
+
+
+def read_files(configs: Sequence[TrainerConfig], *, swept: Collection[str], hub: bool) -> StudyFiles:
+    """Read the problems and look for the models that the `configs` of a study name.
 
     Args:
         swept: keys of the space.
         hub: also fetch what is no local file; without it a hub name is taken for right.
     """
     mistakes = Mistakes()
+    found: dict[str, list[NamedFile]] = {"data": [], "evaluation": [], "model": []}
     for key, path, read in _reads(configs):
         if hub or not _may_be_hub_name(key, path):
             with mistakes:
+                where = f"{'space' if key in swept else 'trainer'}.{key}"
                 try:
-                    read()
+                    found[key.partition(".")[0]].append(NamedFile(where, path, read() or []))
                 except UserError as error:
-                    where = "space" if key in swept else "trainer"
-                    raise UserError(_placed(f"{where}.{key}", path, str(error))) from None
-    return mistakes.lines
+                    raise UserError(_placed(where, path, str(error))) from None
+    return StudyFiles(found["data"], found["evaluation"], found["model"], mistakes.lines)
 
 
-def _reads(configs: Sequence[TrainerConfig]) -> Iterator[tuple[str, str, Callable[[], object]]]:
+def _reads(configs: Sequence[TrainerConfig]) -> Iterator[tuple[str, str, Callable[[], list[Problem] | None]]]:
     """Key, path, and what reads it and raises UserError; each once."""
     from trainer.data import evaluation_problems, load_problems
 
@@ -39,23 +65,28 @@ def _reads(configs: Sequence[TrainerConfig]) -> Iterator[tuple[str, str, Callabl
     evaluation = configs[0].evaluation  # the same in all trials
     for at, each in enumerate(evaluation.sets):
         alone = configs[0].model_copy(update={"evaluation": evaluation.model_copy(update={"sets": (each,)})})
-        yield f"evaluation.sets[{at}].path", each.path, lambda alone=alone: evaluation_problems(alone)
+        key, name = f"evaluation.sets[{at}].path", each.name
+        yield key, each.path, lambda alone=alone, name=name: evaluation_problems(alone)[name]
     for path in dict.fromkeys(each.model.path for each in configs):
-        if path != "embedded":
-            yield "model.path", path, lambda path=path: _require_model(path)
+        yield "model.path", path, lambda path=path: None if path == "embedded" else _require_model(path)
 
 
 def on_the_hub(config: TrainerConfig) -> list[str]:
     """What an evaluation by `config` reads that is not here, and may be on the hub."""
     reads = (("model.path", config.model.path), *(("evaluation.sets", each.path) for each in config.evaluation.sets))
-    return [path for key, path in reads if path.partition(":")[0] != "embedded" and _may_be_hub_name(key, path)]
+    return [path for key, path in reads if _may_be_hub_name(key, path)]
 
 
 def _may_be_hub_name(key: str, path: str) -> bool:
     """Whether nothing local can be meant: there is no such file, and it looks like owner/name."""
     from trainer.data import SUFFIXES
 
-    local = is_local(path) or path.lower().endswith(SUFFIXES) or Path(expanded(path)).exists()
+    local = (
+        path.partition(":")[0] == "embedded"
+        or is_local(path)
+        or path.lower().endswith(SUFFIXES)
+        or Path(expanded(path)).exists()
+    )
     return not local and (path.count("/") == 1 or ("/" not in path and key == "model.path"))
 
 

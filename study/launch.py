@@ -16,13 +16,12 @@ from study.check import trainer_configs
 from study.cluster import places, ray_session, require_place
 from study.directory import Staging
 from study.environment import note_environment
-from study.files import file_mistakes
 from study.lock import driver_lock
+from study.problem_sets import told_of_files
 from study.results import StudyResults, collect, find_study
 from study.spec import StudySpec
-from study.storage import driving, edited
+from study.storage import driving, edited, edited_files
 from trainer.errors import UserError, root_line
-from trainer.progress import Progress
 
 
 class Watcher(Protocol):
@@ -33,6 +32,9 @@ class Watcher(Protocol):
 
     def preparing(self, fraction: float, text: str) -> None:
         """The base model is `fraction` done."""
+
+    def warn(self, line: str) -> None:
+        """Something is allowed, and hardly meant."""
 
     def running(self, directory: Path, snapshot: Callable[[], StudyResults], concurrency: int) -> None:
         """The trials begin; `snapshot` returns the results so far."""
@@ -51,7 +53,7 @@ def launch(spec: StudySpec, directory: Path, watcher: Watcher) -> StudyResults:
     staging = Staging(spec, directory)
     try:
         watcher.doing("Reading the problems and the model")
-        prepare(spec, watcher.preparing)
+        prepare(spec, watcher)
         watcher.doing(_ray_begins(spec))
         with _output_to(staging.log), ray_session(spec.resources) as scratch:
             require_place(spec.resources)
@@ -74,14 +76,19 @@ def resume(directory: Path, watcher: Watcher) -> StudyResults:
     watcher.doing(f"Taking up {directory}: reading its trials, problems and model")
     with _resumable(directory), driver_lock(directory), driving(spec, directory) as study:
         if keys := edited(study, spec):
-            watcher.doing(
-                f"Warning: {directory / 'study.yaml'} was edited since the study began: {', '.join(keys)}. Trials"
+            watcher.warn(
+                f"{directory / 'study.yaml'} was edited since the study began: {', '.join(keys)}. Trials"
                 " before and after cannot be compared; write back what it said, or launch another study"
+            )
+        for path in edited_files(study, spec):
+            watcher.warn(
+                f"{path} was edited since the study began. Trials before and after cannot be compared; put back what it"
+                " held, or launch another study"
             )
         bridge = Bridge(study, spec, directory)
         if bridge.done:
             return _results(bridge)
-        prepare(spec, watcher.preparing)
+        prepare(spec, watcher)
         watcher.doing(_ray_begins(spec))
         with (
             (directory / "driver.log").open("a", encoding="utf-8") as log,
@@ -92,15 +99,19 @@ def resume(directory: Path, watcher: Watcher) -> StudyResults:
             return _run(bridge, watcher, scratch)
 
 
-def prepare(spec: StudySpec, progress: Progress) -> None:
-    """Make or find everything that the trials read. Raises UserError for a model or problem file that is not there."""
+def prepare(spec: StudySpec, watcher: Watcher) -> None:
+    """Make or find everything that the trials read. Raises UserError for a model or problem file that is not there,
+    and for problems that the model cannot read."""
     configs = list(trainer_configs(spec))
-    for line in file_mistakes(configs, swept=spec.space, hub=True):
+    told = told_of_files(configs, swept=spec.space, hub=True)
+    for line in told.mistakes:
         raise UserError(line)
+    for line in told.warnings:
+        watcher.warn(line)
     if any(each.model.path == "embedded" for each in configs):
         from trainer.base_model import ensure_base_model
 
-        ensure_base_model(progress)
+        ensure_base_model(watcher.preparing)
 
 
 def _ray_begins(spec: StudySpec) -> str:

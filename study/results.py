@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -81,6 +81,8 @@ class StudyResults:
     trials: tuple[TrialResult, ...]
     driver: Driver | None = None
     """The process that drives the study now."""
+    files: dict[str, str] = field(default_factory=dict)
+    """SHA-256 of the local problem files when the study began, by path; not read by the driver itself."""
 
     @property
     def metric_name(self) -> str:
@@ -118,7 +120,8 @@ def read_study(directory: Path) -> StudyResults:
     """Everything known of the study in `directory`. Raises UserError when there is no readable study."""
     find_study(directory)
     spec = StudySpec.from_file(directory / "study.yaml")
-    return collect(directory, spec, read_trials(spec, directory))
+    trials, files = read_trials(spec, directory)
+    return replace(collect(directory, spec, trials), files=files)
 
 
 def collect(directory: Path, spec: StudySpec, trials: Iterable[FrozenTrial]) -> StudyResults:

@@ -9,7 +9,7 @@ import yaml
 from rich.table import Table
 
 from study.directory import write_or_refuse
-from study.files import file_mistakes, on_the_hub
+from study.files import on_the_hub, read_files
 from study.spec import set_dotted
 from trainer import saturation
 from trainer.config import TrainerConfig
@@ -31,7 +31,7 @@ def run(path: Path, directory: Path) -> Iterator[str]:
     if "space" in data:
         raise UserError(f"{path}: this is a study file; run it with: fipo launch {path}")
     config = validate(TrainerConfig, data, source=str(path))
-    for line in file_mistakes([config], swept=(), hub=False):
+    for line in read_files([config], swept=(), hub=False).mistakes:
         raise UserError(f"{path}: {line.removeprefix('trainer.')}")
     if directory.exists():
         raise UserError(
@@ -73,7 +73,7 @@ def evaluation_table(model: str, data: list[str], options: dict[str, object], te
     for key, value in options.items():
         set_dotted(content, key, value)
     config = validate(TrainerConfig, content, source="fipo eval")
-    for line in file_mistakes([config], swept=(), hub=False):
+    for line in read_files([config], swept=(), hub=False).mistakes:
         raise UserError(line.removeprefix("trainer."))
     for path in on_the_hub(config):
         tell(f"{path} is no file or directory here, so it is looked for on the Hugging Face hub")

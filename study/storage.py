@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from study.problem_files import digests
 from study.spec import Control, StudySpec
 from trainer.errors import UserError, root_line
 
@@ -25,6 +26,8 @@ LABEL = "control"
 """User attribute of a trial: under which name it was enqueued, by the study's file or later."""
 _BEGUN = "begun"
 """User attribute of a study: what its spec said when it began, see `StudySpec.comparable`."""
+_FILES = "files"
+"""User attribute of a study: what its local problem files held then, see `study.problem_files.digests`."""
 Mode = Literal["ro", "rw", "rwc"]
 _LOCK_SECONDS = 60.0
 """How long a writer waits for SQLite's lock before it gives up."""
@@ -45,6 +48,7 @@ def create_study(spec: StudySpec, directory: Path) -> None:
         with open_storage(spec, directory, mode="rwc") as storage:
             study = optuna.create_study(study_name=spec.name, storage=storage, directions=directions(spec))
             study.set_user_attr(_BEGUN, spec.comparable())
+            study.set_user_attr(_FILES, digests(spec))
             for control in spec.enqueue:
                 enqueue(study, spec, control)
     except optuna.exceptions.DuplicatedStudyError:
@@ -58,6 +62,12 @@ def edited(study: optuna.Study, spec: StudySpec) -> list[str]:
     """Keys of `spec` that were others when the study began, and must not change; none where that is not known."""
     begun, now = study.user_attrs.get(_BEGUN, {}), spec.comparable()
     return sorted(key for key in begun.keys() | now.keys() if begun.get(key) != now.get(key)) if begun else []
+
+
+def edited_files(study: optuna.Study, spec: StudySpec) -> list[str]:
+    """Local problem files of `spec` that held something else when the study began; none where that is not known."""
+    begun = study.user_attrs.get(_FILES, {})
+    return [path for path, digest in digests(spec).items() if begun.get(path, digest) != digest]
 
 
 def enqueue(study: optuna.Study, spec: StudySpec, control: Control) -> None:
@@ -101,8 +111,9 @@ def driving(spec: StudySpec, directory: Path) -> Iterator[optuna.Study]:
         yield optuna.load_study(study_name=spec.name, storage=storage, pruner=pruner)
 
 
-def read_trials(spec: StudySpec, directory: Path) -> list[FrozenTrial]:
-    """All trials of the study, without locking or changing anything; none while it is still being made.
+def read_trials(spec: StudySpec, directory: Path) -> tuple[list[FrozenTrial], dict[str, str]]:
+    """All trials of the study, without locking or changing anything; none while it is still being made. And beside
+    them the SHA-256 of its local problem files when it began, by path.
 
     Their intermediate values are left out where that saves time: of a thousand trials they take four fifths of it, and
     stand in each trial's own evaluations too.
@@ -116,16 +127,17 @@ def read_trials(spec: StudySpec, directory: Path) -> list[FrozenTrial]:
     file = _sqlite_file(directory) if spec.storage == "sqlite" else _journal_file(directory)
     local = spec.storage in ("sqlite", "journal")
     if local and not file.exists():
-        return []
+        return [], {}
     try:
         with open_storage(spec, directory, mode="ro") as storage:
             _leave_out_reports(storage)
-            return optuna.load_study(study_name=spec.name, storage=storage).get_trials(deepcopy=False)
+            study = optuna.load_study(study_name=spec.name, storage=storage)
+            return study.get_trials(deepcopy=False), study.user_attrs.get(_FILES, {})
     except KeyError:
-        return []
+        return [], {}
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
         if local and file.stat().st_size == 0:
-            return []
+            return [], {}
         where = str(file) if local else shown(spec.storage)
         raise UserError(f"{where}: cannot be read ({root_line(error)}); is it a study's database?") from None
 

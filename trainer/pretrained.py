@@ -39,21 +39,16 @@ def load_pretrained(
     local_only = Path(path).exists() or is_local(path)
     if local_only and not (Path(path) / "config.json").exists():
         raise UserError(f"model.path = {path}: no model there (config.json is missing); {SOURCES}")
-    try:
-        with _quiet():
-            tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
-            model, absent = _whole(path, dtype) if weights else (_outline(path, dtype), [])
-    except (MemoryError, torch.OutOfMemoryError):
-        raise
-    except Exception as error:  # transformers raises whatever its readers and the network raise
-        reason = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
-        raise UserError(f"model.path = {path}: cannot be loaded ({reason}); {SOURCES}") from None
+    with _loading(path):
+        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+        model, absent = _whole(path, dtype) if weights else (_outline(path, dtype), [])
     if absent:
         raise UserError(
             f"model.path = {path}: holds no weights of the shape in config.json for {len(absent)} tensors, the first is"
             f" {absent[0]}; they would be random; give a whole model"
         )
-    _check_tokenizer(path, model, tokenizer)
+    _check_knows_text(path, tokenizer)
+    _check_ids(path, model, tokenizer)
     _check_logits(path, model)
     return model, tokenizer
 
@@ -81,6 +76,27 @@ def _outline(path: str, dtype: torch.dtype) -> PreTrainedModel:
     return model.eval()
 
 
+def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
+    """The tokenizer alone, as `load_pretrained` takes it. Raises UserError when there is none that knows text."""
+    with _loading(path):
+        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+    _check_knows_text(path, tokenizer)
+    return tokenizer
+
+
+@contextmanager
+def _loading(path: str) -> Iterator[None]:
+    """What cannot be loaded inside ends in one line."""
+    try:
+        with _quiet():
+            yield
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # transformers raises whatever its readers and the network raise
+        reason = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
+        raise UserError(f"model.path = {path}: cannot be loaded ({reason}); {SOURCES}") from None
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
     """What transformers tells in passing would stand beside the one line of an error, once for each process."""
@@ -93,13 +109,16 @@ def _quiet() -> Iterator[None]:
         logging.set_verbosity(verbosity)
 
 
-def _check_tokenizer(path: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+def _check_knows_text(path: str, tokenizer: PreTrainedTokenizerBase) -> None:
     # transformers makes an empty tokenizer, which knows no text, when it finds no file of one.
     if tokenizer("12")["input_ids"] == tokenizer("34")["input_ids"]:
         raise UserError(
             f"model.path = {path}: has no tokenizer that can tell numbers apart; put the tokenizer's files"
             " (tokenizer.json, tokenizer_config.json) beside config.json"
         )
+
+
+def _check_ids(path: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
     rows, last = model.get_input_embeddings().num_embeddings, max(tokenizer.get_vocab().values())
     if last >= rows:
         raise UserError(

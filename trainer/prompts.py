@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import logging
+import unicodedata
 from collections.abc import Sequence
-
-from transformers import PreTrainedTokenizerBase
+from typing import TYPE_CHECKING, NamedTuple
 
 from trainer.config import DataConfig, TrainerConfig
 from trainer.errors import UserError
-from trainer.policy import Policy
 from trainer.problems import Problem
+
+if TYPE_CHECKING:  # what a launch asks of this file needs no torch
+    from transformers import PreTrainedTokenizerBase
+
+    from trainer.policy import Policy
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +24,9 @@ TEMPLATES = {
     "answer": "{problem}\n\nThink step by step. End with a line of the form 'Answer: ' followed by the answer alone.",
 }
 CHECKED = 100
-"""Problems of a set that `warn_of_lost_text` reads."""
+"""Problems of a set that `lost_text` reads, and more only where not one of them survives."""
+_FEW = 64
+"""Characters that a message lists one by one."""
 
 
 def prompt_tokens(tokenizer: PreTrainedTokenizerBase, problem: Problem, config: DataConfig) -> tuple[int, ...]:
@@ -77,30 +83,69 @@ def fitting(problems: Sequence[Problem], policy: Policy, config: TrainerConfig) 
     return kept
 
 
+class LostText(NamedTuple):
+    """What the tokenizer cannot write of a set's prompts."""
+
+    lost: int
+    checked: int
+    first: str
+    """The first prompt that loses characters."""
+    left: str
+    """What the model reads of it."""
+
+    @property
+    def all(self) -> bool:
+        """Whether no prompt of the set survives."""
+        return self.lost == self.checked
+
+    def __str__(self) -> str:
+        return (
+            f"loses characters in {self.lost} of {self.checked} prompts (the first is {self.first[:40]!r}, of which the"
+            f" model reads {self.left[:40]!r})"
+        )
+
+
+def lost_text(problems: Sequence[Problem], tokenizer: PreTrainedTokenizerBase, config: DataConfig) -> LostText | None:
+    """What the tokenizer loses of these prompts; None when all that was checked survive.
+
+    Spaces, capitals and compatible forms of a character do not count, since some tokenizers change them.
+    """
+    checked = problems[:CHECKED]
+    lost = [each for each in checked if _loses(tokenizer, each, config)]
+    if len(lost) == len(checked):
+        checked, lost = problems, [each for each in problems if _loses(tokenizer, each, config)]
+    if not lost:
+        return None
+    text = _text(lost[0], config)
+    return LostText(len(lost), len(checked), text, _round_trip(tokenizer, text))
+
+
 def warn_of_lost_text(
     name: str, problems: Sequence[Problem], tokenizer: PreTrainedTokenizerBase, config: DataConfig
 ) -> None:
-    """Say so in a log line when the tokenizer cannot write the prompts of `name`: what is then measured means little.
+    """Log it when the tokenizer cannot write the prompts of `name`: what is then measured means little."""
+    if found := lost_text(problems, tokenizer, config):
+        log.warning("%s: the tokenizer of model.path %s; it is trained and scored on what is left", name, found)
 
-    Spaces do not count, since some tokenizers change them.
-    """
-    checked = problems[:CHECKED]
-    lost = [each for each in checked if _without_spaces(_text(each, config)) != _round_trip(tokenizer, each, config)]
-    if lost:
-        log.warning(
-            "%s: the tokenizer of model.path loses characters in %d of %d prompts (the first is %.40r); the model is"
-            " not shown these problems",
-            name, len(lost), len(checked), _text(lost[0], config),
-        )  # fmt: skip
+
+def known_characters(tokenizer: PreTrainedTokenizerBase) -> str:
+    """The characters that are tokens of their own, for a message; their number where they are many."""
+    found = sorted(each for each in tokenizer.get_vocab() if len(each) == 1)
+    return " ".join(found) if len(found) <= _FEW else f"{len(found)} characters"
+
+
+def _loses(tokenizer: PreTrainedTokenizerBase, problem: Problem, config: DataConfig) -> bool:
+    text = _text(problem, config)
+    return _comparable(text) != _comparable(_round_trip(tokenizer, text))
 
 
 def _text(problem: Problem, config: DataConfig) -> str:
     return problem.prompt if problem.whole else TEMPLATES[config.template].format(problem=problem.prompt)
 
 
-def _round_trip(tokenizer: PreTrainedTokenizerBase, problem: Problem, config: DataConfig) -> str:
-    return _without_spaces(tokenizer.decode(tokenizer(_text(problem, config), add_special_tokens=False)["input_ids"]))
+def _round_trip(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
+    return tokenizer.decode(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
-def _without_spaces(text: str) -> str:
-    return "".join(text.split())
+def _comparable(text: str) -> str:
+    return "".join(unicodedata.normalize("NFKC", text).casefold().split())

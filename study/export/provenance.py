@@ -29,7 +29,7 @@ def provenance(results: StudyResults, trial: TrialResult) -> list[str]:
         f"state {trial.state} at step {trial.steps_done} of {config.steps}{stopped}{ended}",
         f"sampled: {sampled}",
         f"seeds: training {config.seed}, sampler {results.spec.seed} ({results.spec.sampler.name})",
-        f"{tuned_on(trial, config)}; training data {config.data.train}",
+        f"{tuned_on(trial, config)}; training data {_with_digest(results, config.data.train)}",
         *score_lines(results, trial),
         *selection_lines(results, trial),
         f"trained with {trained_with(results)}",
@@ -53,7 +53,7 @@ def differences(gaps: list[Gap], notes: tuple[str, ...], target: str) -> list[st
 
 
 def score_lines(results: StudyResults, trial: TrialResult) -> list[str]:
-    """Accuracy of each set after the last evaluation, with k and both standard errors."""
+    """Accuracy of each set after the last evaluation, with its file, k and both standard errors."""
     if not trial.evaluations:
         return ["not evaluated yet"]
     evaluation = results.spec.evaluation_config()
@@ -64,10 +64,17 @@ def score_lines(results: StudyResults, trial: TrialResult) -> list[str]:
         if found:
             step, score = found[-1]
             role = "selected on" if name == selecting else "only reported"
-            lines.append(f"{name} ({role}, {path}) at step {step}: {score_text(score)}")
+            where = _with_digest(results, path)
+            lines.append(f"{name} ({role}, {where}) at step {step}: {score_text(score)}")
             if name == selecting and results.spec.metric != "avg@k":
                 lines.append(f"{results.metric_name} {metric_value(score, results.spec.metric):.4f}")
     return lines
+
+
+def _with_digest(results: StudyResults, path: str) -> str:
+    """The path of a problem set, with the first digits of its file's hash where that is known."""
+    digest = results.files.get(path)
+    return f"{path}, sha256 {digest[:12]} when the study began" if digest else path
 
 
 def score_text(score: SetScore) -> str:

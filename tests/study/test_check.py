@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from study.check import load_spec
+from study.check import load_spec, load_with_files
 from study.mistakes import SpecRefused
 from study.spec import StudySpec
 from trainer.config import TrainerConfig
@@ -236,7 +236,7 @@ def test_files_that_are_not_there_are_told_with_their_keys_and_no_hub_is_asked(s
     )
     load_spec(path)
     with pytest.raises(SpecRefused) as refused:
-        load_spec(path, files=True)
+        load_with_files(path)
     train, half, embedded, model = refused.value.lines
     assert "space.data.train = 'data/missing.jsonl': no such file" in train and str(tmp_path) in train
     assert "trainer.evaluation.sets[1].path = 'half.jsonl' line 1: no answer" in half

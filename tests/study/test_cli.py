@@ -130,6 +130,22 @@ def test_validate_goes_through_all_files_and_says_what_is_wrong_with_each(tmp_pa
     assert ended.stdout.startswith("c.yaml: ")
 
 
+def test_validate_tells_what_the_model_cannot_read_and_refuses_a_set_of_nothing_else(tmp_path):
+    words, sums = ('{"problem": "What is 18 + 46?", "answer": "64"}\n', '{"problem": "1+1=", "answer": "2"}\n')
+    (tmp_path / "words.jsonl").write_text(words)
+    (tmp_path / "some.jsonl").write_text(sums + words)
+    for name in ("words", "some"):
+        spec = "name: a\nspace: {fipo.half_life: {type: uniform, low: 4, high: 8}}\npruner: none\n"
+        (tmp_path / f"{name}.yaml").write_text(f"{spec}trainer: {{data: {{train: {name}.jsonl}}}}\n")
+    ended = fipo("validate", "words.yaml", "some.yaml", cwd=tmp_path)
+    assert ended.returncode == 2
+    refused, warning = ended.stderr.splitlines()
+    assert refused.startswith("words.yaml: trainer.data.train = 'words.jsonl': the tokenizer of trainer.model.path")
+    assert "loses characters in 1 of 1 prompts (the first is 'What is 18 + 46?'" in refused
+    assert warning.startswith("Warning: some.yaml: trainer.data.train = 'some.jsonl': the tokenizer of ")
+    assert "loses characters in 1 of 2 prompts" in warning
+
+
 def test_validate_names_what_each_spec_sweeps_and_the_files_that_are_not_there(tmp_path):
     local = yaml.safe_load((ROOT / "search_spaces" / "gamma_epsilon_f.yaml").read_text())
     local["trainer"]["data"]["train"] = "data/train.jsonl"
@@ -150,6 +166,11 @@ def test_validate_names_what_each_spec_sweeps_and_the_files_that_are_not_there(t
     assert ended.returncode == 0, ended.stderr
     assert [line.split(":")[0] for line in ended.stdout.splitlines()] == [str(path) for path in specs]
     assert "aime_2024/avg@32" in ended.stdout
+    assert [line.split(" problems are in ")[0] for line in ended.stderr.splitlines()] == [
+        "Warning: local.yaml: trainer.evaluation.sets[0].path = 'data/aime_2024.jsonl': 1 of its 1",
+        "Warning: local.yaml: trainer.evaluation.sets[1].path = 'data/aime_2025.jsonl': 1 of its 1",
+        "Warning: local.yaml: trainer.evaluation.sets[1].path = 'data/aime_2025.jsonl': 1 of its 1",
+    ]
 
 
 def test_status_names_the_directory_and_the_values_beside_the_space(make_bridge, run_trial, monkeypatch, capfd):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -213,6 +214,25 @@ def test_the_command_for_trl_is_that_of_the_file(tmp_path, preset):
     command = then.removeprefix("Run it where TRL is installed: ")
     assert "--accelerate_config" in command and "--num_processes" in command
     assert f"# Run it: {command}".replace(str(tmp_path / "x.yaml"), "THIS_FILE") in exports[0].text
+
+
+@pytest.mark.parametrize("storage", ["sqlite", "journal"])
+def test_local_problem_files_are_named_with_the_hash_that_the_study_began_with(
+    make_bridge, run_trial, tmp_path, storage
+) -> None:
+    train, asks = tmp_path / "train.jsonl", tmp_path / "asks.jsonl"
+    train.write_text('{"problem": "1+1=", "answer": "2"}\n')
+    asks.write_text('{"problem": "1+2=", "answer": "3"}\n')
+    sets = [{"name": "sums_select", "path": str(asks)}, {"name": "sums_report", "path": "embedded:report"}]
+    trainer = {"steps": 20, "data": {"train": str(train)}, "evaluation": {"sets": sets}}
+    bridge = make_bridge(pruner={"name": "none"}, storage=storage, trainer=trainer)
+    run_trial(bridge, [0.2, 0.3, 0.4, 0.5, 0.6])
+    begun = {path: hashlib.sha256(path.read_bytes()).hexdigest()[:12] for path in (train, asks)}
+    train.write_text("edited afterwards")
+    (one,) = prepare(read_study(bridge.directory), out=tmp_path / "best.yaml")
+    assert f"; training data {train}, sha256 {begun[train]} when the study began\n" in one.text
+    assert f"# sums_select (selected on, {asks}, sha256 {begun[asks]} when the study began) at step 20: " in one.text
+    assert "# sums_report (only reported, embedded:report) at step 20: " in one.text
 
 
 def test_a_study_without_a_complete_trial_says_so(make_bridge, run_trial, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from pathlib import Path
 
 import polars
@@ -10,7 +11,8 @@ import pytest
 import yaml
 from rich.console import Console
 
-from study.check import load_spec
+import trainer.data
+from study.check import load_spec, load_with_files
 from study.cli import main
 from study.directory import Staging
 from study.display import Display
@@ -18,28 +20,121 @@ from study.launch import prepare, resume
 from study.lock import driver, driver_lock
 from study.storage import driving
 from trainer.errors import UserError
+from trainer.problems import Problem
 
 
 @pytest.fixture
 def verl_file(tmp_path: Path) -> Path:
     """One problem in verl's schema, its answer an expression."""
-    row = {"prompt": [{"role": "user", "content": "1/2="}], "reward_model": {"ground_truth": r"\frac{1}{2}"}}
+    row = {"prompt": [{"role": "user", "content": "1+1="}], "reward_model": {"ground_truth": r"\frac{1}{2}"}}
     path = tmp_path / "verl.parquet"
     polars.DataFrame([row]).write_parquet(path)
     return path
 
 
-def test_training_data_may_have_every_schema_that_the_trainer_reads(make_spec, verl_file, random_model) -> None:
-    prepare(
-        make_spec(trainer={"model": {"path": str(random_model)}, "data": {"train": str(verl_file)}}), lambda *_: None
-    )
+@pytest.fixture
+def shown() -> Iterator[tuple[Display, io.StringIO]]:
+    """A display, and what it has shown."""
+    text = io.StringIO()
+    display = Display(Console(file=text))
+    yield display, text
+    display.close()
 
 
-def test_an_aime_set_without_integer_answers_is_refused_before_anything_starts(make_spec, verl_file, random_model):
+def test_training_data_may_have_every_schema_that_the_trainer_reads(make_spec, verl_file, random_model, shown) -> None:
+    prepare(make_spec(trainer={"model": {"path": str(random_model)}, "data": {"train": str(verl_file)}}), shown[0])
+
+
+def test_an_aime_set_without_integer_answers_is_refused_before_anything_starts(
+    make_spec, verl_file, random_model, shown
+) -> None:
     sets = [{"name": "aime_2024", "path": str(verl_file)}]
     spec = make_spec(trainer={"model": {"path": str(random_model)}, "evaluation": {"sets": sets}})
     with pytest.raises(UserError, match="an AIME answer is an integer"):
-        prepare(spec, lambda *_: None)
+        prepare(spec, shown[0])
+
+
+def test_problems_that_the_model_cannot_read_are_told_and_refused_where_none_is_left(
+    make_spec, tmp_path, monkeypatch, shown
+) -> None:
+    monkeypatch.setattr("trainer.base_model.ensure_base_model", lambda progress: tmp_path)
+    display, text = shown
+    path = tmp_path / "own.jsonl"
+    words = '{"problem": "What is 18 + 46?", "answer": "64"}\n'
+    path.write_text(words + '{"problem": "1+1=", "answer": "2"}\n')
+    prepare(make_spec(trainer={"data": {"train": str(path)}}), display)
+    assert text.getvalue() == (
+        f"Warning: trainer.data.train = {str(path)!r}: the tokenizer of trainer.model.path = 'embedded' loses"
+        " characters in 1 of 2 prompts (the first is 'What is 18 + 46?', of which the model reads '18+46');"
+        " it knows + 0 1 2 3 4 5 6 7 8 9 ; = }; choose another model, or write the problems with what it knows\n"
+    )
+    path.write_text(words)
+    with pytest.raises(UserError, match=r"sets\[1\].path = .*loses characters in 1 of 1 prompts .*it knows \+ 0 1"):
+        sets = [{"name": "a", "path": "embedded:select"}, {"name": "b", "path": str(path)}]
+        prepare(make_spec(trainer={"evaluation": {"sets": sets}}), display)
+    path.write_text('{"problem": "1+1=", "answer": "2"}\n')
+    with pytest.raises(UserError, match=r"1 of 1 prompts \(.*\), as data\.template = 'boxed' writes them"):
+        prepare(make_spec(trainer={"data": {"train": str(path), "template": "boxed"}}), display)
+
+
+def test_problems_that_two_sets_share_are_told_once_for_each_pair(make_spec, tmp_path, monkeypatch, shown) -> None:
+    monkeypatch.setattr("trainer.base_model.ensure_base_model", lambda progress: tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for name, numbers, end in (
+        ("train", range(10), ""),
+        ("chooses", range(8, 12), " "),
+        ("reports", range(11, 14), ""),
+    ):
+        rows = [f'{{"problem": "{number}+1={end}", "answer": "{number + 1}"}}\n' for number in numbers]
+        (tmp_path / f"{name}.jsonl").write_text("".join(rows))
+
+    def told(train: str, *paths: str) -> list[str]:
+        sets = [{"name": f"set{at}", "path": path} for at, path in enumerate(paths)]
+        prepare(make_spec(trainer={"data": {"train": train}, "evaluation": {"sets": sets}}), shown[0])
+        lines = shown[1].getvalue().splitlines()
+        shown[1].seek(0)
+        shown[1].truncate()
+        return [line for line in lines if not line.startswith("Base model")]
+
+    heart = "so its accuracy tells what was learnt by heart; take them out of one of the two"
+    independent = "so neither set is an independent check of the other; take them out of one of the two"
+    assert told("train.jsonl", "chooses.jsonl", "reports.jsonl") == [
+        "Warning: trainer.evaluation.sets[0].path = 'chooses.jsonl': 2 of its 4 problems are in"
+        f" trainer.data.train = 'train.jsonl' too, {heart}",
+        "Warning: trainer.evaluation.sets[1].path = 'reports.jsonl': 1 of its 3 problems are in"
+        f" trainer.evaluation.sets[0].path = 'chooses.jsonl' too, {independent}",
+    ]
+    assert told("reports.jsonl", "reports.jsonl") == [
+        "Warning: trainer.evaluation.sets[0].path = 'reports.jsonl': 3 of its 3 problems are in"
+        f" trainer.data.train = 'reports.jsonl' too, {heart}"
+    ]
+    assert told("embedded:train", "embedded:select", "embedded:report") == []
+    assert told("train.jsonl", "reports.jsonl", "embedded:report") == []
+
+
+def test_a_hub_set_that_is_shared_is_told_once_it_is_there(make_spec, spec_file, tmp_path, monkeypatch, shown) -> None:
+    monkeypatch.setattr("trainer.base_model.ensure_base_model", lambda progress: tmp_path)
+    read = trainer.data.load_problems
+    asked = []
+    monkeypatch.setattr(
+        "trainer.data.load_problems",
+        lambda path: (asked.append(path), [Problem("1+1=", "2")])[1] if path == "owner/name" else read(path),
+    )
+    sets = [{"name": "a", "path": "owner/name"}, {"name": "b", "path": "embedded:report"}]
+    changes = {"trainer": {"data": {"train": "owner/name"}, "evaluation": {"sets": sets}}}
+    assert load_with_files(spec_file(**changes))[1] == [] and not asked
+    prepare(make_spec(**changes), shown[0])
+    assert "1 of its 1 problems are in trainer.data.train = 'owner/name' too" in shown[1].getvalue()
+
+
+def test_a_model_without_a_tokenizer_is_refused_with_its_key(make_spec, tmp_path, random_model, shown) -> None:
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    (bare / "config.json").write_text((random_model / "config.json").read_text())
+    with pytest.raises(
+        UserError, match=r"^trainer\.model\.path = .*bare: has no tokenizer that can tell numbers apart"
+    ):
+        prepare(make_spec(trainer={"model": {"path": str(bare)}}), shown[0])
 
 
 def test_a_study_on_a_full_disk_is_not_taken_up_in_one_line(make_spec, tmp_path, full_disk) -> None:
@@ -66,6 +161,37 @@ def test_an_edited_study_file_is_told_key_by_key(make_spec, tmp_path) -> None:
     path.write_text(yaml.safe_dump(data | {"metric": "pass@k", "concurrency": 7}))
     resume(directory, Display(Console(file=text)))
     assert "was edited since the study began: metric, space.optimizer.learning_rate.high." in text.getvalue()
+
+
+def test_an_edited_problem_file_is_told_by_its_name(make_spec, tmp_path) -> None:
+    rows = {name: f'{{"problem": "1+{at}=", "answer": "{at + 1}"}}\n' for at, name in enumerate(("asks", "a", "b"))}
+    paths = {name: tmp_path / f"{name}.jsonl" for name in rows}
+    for name, row in rows.items():
+        paths[name].write_text(row)
+    sets = [{"name": "s", "path": str(paths["asks"])}, {"name": "t", "path": "embedded:report"}]
+    trains = {"type": "choice", "values": [str(paths["a"]), str(paths["b"])]}
+    spec = make_spec(trials=1, space={"data.train": trains}, trainer={"evaluation": {"sets": sets}})
+    staging = Staging(spec, tmp_path / "study")
+    directory = staging.publish()
+    staging.discard()
+    with driving(spec, directory) as study:
+        study.tell(study.ask(), 0.5)  # nothing is left to run
+
+    def told() -> list[str]:
+        text = io.StringIO()
+        resume(directory, Display(Console(file=text)))
+        return [line for line in text.getvalue().splitlines() if line.startswith("Warning")]
+
+    assert told() == []
+    line = "Warning: {} was edited since the study began. Trials before and after cannot be compared; put back what it"
+    for name in ("asks", "b"):
+        paths[name].write_text(rows[name].replace("+", "+1+"))
+        assert told() == [f"{line.format(paths[name])} held, or launch another study"]
+        paths[name].write_text(rows[name])
+    with driving(spec, directory) as study:
+        study.set_user_attr("files", {})  # as in a study that an earlier version began
+    paths["a"].write_text("")
+    assert told() == []
 
 
 def test_what_differs_from_a_study_that_goes_on_is_named(spec_file, tmp_path, monkeypatch, capfd) -> None:

@@ -6,14 +6,14 @@ import logging
 from pathlib import Path
 
 import pytest
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from trainer.config import DataConfig, ModelConfig, TrainerConfig
 from trainer.errors import UserError
 from trainer.policy import Policy, load_policy
 from trainer.problems import Problem
-from trainer.prompts import fitting, prompt_tokens, warn_of_lost_text
+from trainer.prompts import CHECKED, fitting, known_characters, lost_text, prompt_tokens, warn_of_lost_text
 from trainer.tokenizer import character_tokenizer
 
 
@@ -75,6 +75,32 @@ def test_text_that_the_tokenizer_loses_is_said(
     with caplog.at_level(logging.WARNING):
         warn_of_lost_text("aime", problems, character_tokenizer(), DataConfig())
     assert "aime: the tokenizer of model.path loses characters in 1 of 2 prompts (the first is 'Find 12" in caplog.text
+    assert "of which the model reads '12+3'); it is trained and scored on what is left" in caplog.text
+
+
+def test_only_a_set_of_which_no_prompt_survives_is_lost_as_a_whole(letters: PreTrainedTokenizerFast) -> None:
+    words = [Problem(f"Find {number}.", "1") for number in range(CHECKED + 5)]
+    whole = lost_text(words, character_tokenizer(), DataConfig())
+    assert whole.all and (whole.lost, whole.left) == (CHECKED + 5, "0")
+    for problems, lost, checked in (
+        ([*words, Problem("1+1=", "2")], CHECKED + 5, CHECKED + 6),  # after those that are read at first
+        ([Problem("1+1=", "2"), *words], CHECKED - 1, CHECKED),
+    ):
+        part = lost_text(problems, character_tokenizer(), DataConfig())
+        assert not part.all and (part.lost, part.checked) == (lost, checked)
+    assert lost_text(words, letters, DataConfig()) is None
+
+
+def test_a_tokenizer_that_only_changes_capitals_loses_nothing(letters: PreTrainedTokenizerFast) -> None:
+    lower = PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(letters.backend_tokenizer.to_str()))
+    lower.backend_tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
+    assert lower.decode(lower("Find \uff11.")["input_ids"]) == "find 1."
+    assert lost_text([Problem("Find \uff11.", "1")], lower, DataConfig()) is None
+
+
+def test_the_characters_of_a_tokenizer_are_listed_where_they_are_few(letters: PreTrainedTokenizerFast) -> None:
+    assert known_characters(character_tokenizer()) == "+ 0 1 2 3 4 5 6 7 8 9 ; = }"
+    assert known_characters(letters) == "256 characters"
 
 
 def test_a_prompt_of_which_nothing_is_left_is_refused() -> None:
