@@ -185,7 +185,7 @@ def test_every_mistake_is_told_once_and_without_what_only_follows_from_it(spec_f
 def test_mistakes_are_told_stage_by_stage(spec_file):
     def told(**changes):
         with pytest.raises(SpecRefused) as refused:
-            load_spec(spec_file(**changes), files=True)
+            load_with_files(spec_file(**changes))
         return [line.split(": ", 1)[1] for line in refused.value.lines]
 
     together = {"against": "length", "trainer": {"data": {"train": "nowhere.jsonl"}}}
