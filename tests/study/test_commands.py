@@ -144,11 +144,11 @@ def test_a_grid_takes_more_controls_but_no_more_points_than_it_has(make_bridge):
 def test_what_is_no_command_does_not_end_the_study(driven):
     folder = driven.directory / "commands"
     folder.mkdir()
-    for name, text in (("1", "{"), ("2", '{"kind": "explode"}'), ("3", '{"kind": "add", "trials": -1}')):
+    for name, text in (("01", "{"), ("02", '{"kind": "explode"}'), ("03", '{"kind": "add", "trials": -1}')):
         (folder / f".{name}").write_text(text)
         (folder / f".{name}").rename(folder / f"{name}.json")
     assert send(driven.directory, Add(trials=1)) == "trials is 3"  # the last of four
-    for name in "123":
+    for name in ("01", "02", "03"):
         assert f"{name}.json: is not a command" in (folder / f"{name}.answer").read_text()
 
 
