@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from dashboards import costs, differences, frames, text
+from study.paired import FEWEST, common, paired, scores_by_step
 from study.verdict import tied
 
 if TYPE_CHECKING:
@@ -68,9 +69,7 @@ def _noise(results: StudyResults, trials: pl.DataFrame, evaluations: pl.DataFram
     sets = frames.sets(evaluations)
     if not sets:
         return None
-    known = [
-        frames.scores_by_step(results, sets[0], each.number) for each in results.trials if each.state == "COMPLETE"
-    ]
+    known = [scores_by_step(results, sets[0], each.number) for each in results.trials if each.state == "COMPLETE"]
     line = tied([score[max(score)] for score in known if score], who="All complete trials", where="at their end")
     if line is not None:
         return Advice(f"{line}.", "hyperparameters")
@@ -99,12 +98,13 @@ def _against_control(results: StudyResults, trials: pl.DataFrame) -> Advice | No
     if best.number == control.number:
         return Advice(f"No sampled setting beats the control {labels[control.number]} yet.", "hyperparameters")
     for name in reversed([score.name for score in best.evaluations[-1].scores]):
-        pair = frames.latest_common(results, name, best.number, control.number)
-        if pair is not None:
-            gap = differences.paired(pair[1], pair[2])
+        found = common(results, name, [best.number, control.number])
+        if found is not None:
+            gap = paired(found[1][best.number], found[1][control.number])
             one, other = labels[best.number], labels[control.number]
+            spread = f"points, {gap.counts}" if gap.error is None else f"± {text.points(gap.error)} points"
             points = text.points(gap.difference, signed=True)
-            sentence = f"{one} minus {other} on {name}, problem by problem: {points}{gap.in_words}."
+            sentence = f"{one} minus {other} on {name}, problem by problem: {points} {spread}."
             if gap.better == gap.worse == 0:
                 sentence = f"{one} and {other} solve each problem of {name} equally often."
             both: dict[str, str | list[str]] = {"trials": [one, other], "set": name}
@@ -125,7 +125,7 @@ def _few_problems(results: StudyResults) -> Advice | None:
         differ, problems = differences.telling(own), len(own[0].solved)
         if len(own) > 1 and all(score.accuracy == 1 for score in own):
             said.append(f"{name} is at its ceiling: it cannot tell the best {len(own)} trials apart.")
-        elif len(own) > 1 and 0 < differ < differences.FEWEST:
+        elif len(own) > 1 and 0 < differ < FEWEST:
             where = f"{differ} of {problems} problems of {name}"
             said.append(f"All differences between the best {len(own)} trials come from {where}.")
     return Advice(" ".join(said), "compare") if said else None

@@ -13,7 +13,6 @@ import polars as pl
 
 if TYPE_CHECKING:
     from study.results import StudyResults, TrialResult
-    from trainer.records import SetScore
 
 LENGTHS = {
     "mean": "mean_length",
@@ -228,21 +227,6 @@ def summary(trials: pl.DataFrame, evaluations: pl.DataFrame, *, set_name: str) -
     """`trials` joined with each one's newest evaluation; finished trials by value first, then by accuracy."""
     scores = newest(evaluations, set_name).drop("set", "seconds")
     return trials.join(scores, on="trial", how="left").sort("value", "accuracy", descending=True, nulls_last=True)
-
-
-def latest_common(
-    results: StudyResults, set_name: str, first: int, second: int
-) -> tuple[int, SetScore, SetScore] | None:
-    """The last step at which both trials evaluated the set, with both scores; None where there is none."""
-    one, other = (scores_by_step(results, set_name, number) for number in (first, second))
-    common = one.keys() & other.keys()
-    return (max(common), one[max(common)], other[max(common)]) if common else None
-
-
-def scores_by_step(results: StudyResults, set_name: str, number: int) -> dict[int, SetScore]:
-    """The scores of one trial on the set, by training step."""
-    evaluations = next((trial.evaluations for trial in results.trials if trial.number == number), ())
-    return {each.step: score for each in evaluations for score in each.scores if score.name == set_name}
 
 
 def _parameter(key: str, values: list[Any]) -> pl.Series:

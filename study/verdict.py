@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from study.against import against_controls
 from study.evidence import seeds_against_settings
 from study.metric import metric_value, selecting_score
 from study.results import StudyResults, TrialResult
@@ -12,7 +13,10 @@ from trainer.records import SetScore
 
 
 def verdict(results: StudyResults) -> list[str]:
-    """The best trial and how sure that is, line by line; nothing before a first trial is COMPLETE."""
+    """The best trial, how sure that is and what it gains on the controls, line by line.
+
+    Nothing before a first trial is COMPLETE.
+    """
     best, found = results.best, results.evidence
     if best is None:
         return []
@@ -22,7 +26,12 @@ def verdict(results: StudyResults) -> list[str]:
     if found[0].seed_error is None:
         means.append(_warning(results, best))
     said = seeds_against_settings(found)
-    return [f"Best: {one_line(results, best)}", *means, *([f"The {said}"] if said else [])]
+    return [
+        f"Best: {one_line(results, best)}",
+        *means,
+        *([f"The {said}"] if said else []),
+        *against_controls(results),
+    ]
 
 
 def seed_means(results: StudyResults) -> list[str]:

@@ -16,13 +16,14 @@ from dashboards.source import Study
 from dashboards.views.length_accuracy import draw
 from dashboards.views.trials import in_points, without_error
 from dashboards.views.widgets import IN_URL, choose_trials, is_dark
+from study.paired import FEWEST, common
 
 if TYPE_CHECKING:
     from trainer.records import SetScore
 
 MOST = 8
 PAIRED_HELP = f"""Problem by problem, at that step; ± one standard error over problems. Where fewer than
-{differences.FEWEST} differ there is none: the counts of better and worse say all."""
+{FEWEST} differ there is none: the counts of better and worse say all."""
 USUAL = "complete ones: the best, the controls and the newest"
 SEED_NOTE = "One training seed each: what the seed does is not in these errors."
 
@@ -41,7 +42,7 @@ def render(study: Study) -> None:
     if untold:
         names = ", ".join(labels[number] for number in untold)
         st.info(text.in_markdown(f"Left out, for want of an evaluation of {set_name} after a training step: {names}."))
-    found = differences.common(study.results, set_name, chosen)
+    found = common(study.results, set_name, chosen)
     if len(chosen) < 2 or found is None:
         st.info("Choose two trials or more that have been evaluated at one training step.")
         return

@@ -14,6 +14,7 @@ from dashboards.source import Study
 from dashboards.views import ranking
 from dashboards.views.widgets import IN_URL, choose_parameter, is_dark
 from study.evidence import seeds_against_settings
+from study.paired import scores_by_step
 from study.verdict import tied
 
 COLUMNS = 4
@@ -69,7 +70,7 @@ def _verdict(study: Study, known: pl.DataFrame, step: int, last: int) -> None:
     spread = differences.spread(known.rename({"score": "accuracy", "error": "sampling_error"}))
     where = f"at step {step}"
     seeds = seeds_against_settings(study.results.evidence)
-    results = [frames.scores_by_step(study.results, study.sets[0], number)[step] for number in known["trial"]]
+    results = [scores_by_step(study.results, study.sets[0], number)[step] for number in known["trial"]]
     if (line := tied(results, who="All trials", where="at this step")) is not None:
         st.warning(f"{line}.")
     elif spread is None:

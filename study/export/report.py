@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 from collections.abc import Iterable, Sequence
 from html import escape
 
-import numpy as np
 import yaml
 
 from study.evidence import seeds_against_settings
@@ -18,6 +16,7 @@ from study.export.script import plain
 from study.export.tables import published
 from study.export.transfer import tuned_on
 from study.metric import selecting_score
+from study.paired import common, paired
 from study.results import StudyResults, TrialResult
 from study.space import describe
 from study.tables import accuracy, counts, label, length, number, state
@@ -201,18 +200,20 @@ def _sentence(line: str) -> str:
 
 
 def _compared(results: StudyResults, trial: TrialResult, control: TrialResult) -> list[str]:
-    """The trial less a control on each set, paired by problem."""
+    """The trial less a control on each set, paired by problem at the last step that both have."""
     lines = []
     for each in results.spec.evaluation_config().sets:
-        mine, other = _ends(trial, each.name)[1], _ends(control, each.name)[1]
-        if mine is None or other is None or len(mine.solved) != len(other.solved) or len(mine.solved) < 2:
+        found = common(results, each.name, [trial.number, control.number])
+        if found is None or len({len(score.solved) for score in found[1].values()}) > 1:
             continue
-        gains = np.array(mine.solved) / mine.samples - np.array(other.solved) / other.samples
-        error = float(gains.std(ddof=1) / math.sqrt(len(gains)))
-        beyond = "more" if abs(gains.mean()) > 2 * error else "not more"
+        gap = paired(found[1][trial.number], found[1][control.number])
+        spread = f" ({gap.counts})"
+        if gap.error is not None:
+            beyond = "more" if abs(gap.difference) > 2 * gap.error else "not more"
+            spread = f" ± {gap.error:.4f} across problems, {beyond} than twice its error"
         lines.append(
-            f"Against the control {control.control} on {each.name}, problem by problem: {gains.mean():+.4f} ±"
-            f" {error:.4f} across problems, {beyond} than twice its error."
+            f"Against the control {control.control} on {each.name} at step {found[0]}, problem by problem:"
+            f" {gap.difference:+.4f}{spread}."
         )
     return lines
 

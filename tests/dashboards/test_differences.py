@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 
 from dashboards import differences
+from study.paired import common, paired
 from study.results import StudyResults
 
 
@@ -45,49 +46,19 @@ def test_a_trial_that_solved_everything_is_judged_as_if_it_had_missed_one_respon
     assert far is not None and far.beyond_sampling
 
 
-def test_a_trial_minus_itself_is_zero_and_shows_no_error(finished: StudyResults) -> None:
-    score = finished.trials[0].evaluations[-1].scores[0]
-    assert differences.paired(score, score) == differences.Paired(0.0, None, len(score.solved), 0, 0)
-
-
-def test_the_paired_difference_is_the_difference_of_the_accuracies(finished: StudyResults) -> None:
-    first, second = (finished.trials[i].evaluations[0].scores[0] for i in (0, 1))
-    gap = differences.paired(first, second)
-    assert gap.difference == pytest.approx(first.accuracy - second.accuracy)
-    rates = (np.array(first.solved) - np.array(second.solved)) / first.samples
-    assert gap.error == pytest.approx(rates.std(ddof=1) / np.sqrt(len(rates)))
-
-
-@pytest.mark.parametrize(("changed", "said"), [(4, "better on 4, worse on 0 of 30"), (5, "± ")])
-def test_few_problems_that_differ_are_counted_in_place_of_an_error(
-    finished: StudyResults, changed: int, said: str
-) -> None:
+@pytest.mark.parametrize("changed", [4, 5])
+def test_problems_on_which_scores_differ_are_counted(finished: StudyResults, changed: int) -> None:
     score = finished.trials[0].evaluations[0].scores[0].model_copy(update={"solved": (1,) * 30})
     other = score.model_copy(update={"solved": (2,) * changed + (1,) * (30 - changed)})
-    gap = differences.paired(other, score)
-    assert said in gap.in_words and (gap.error is None) == (changed < 5)
     assert differences.telling([score, other, score]) == changed
-
-
-def test_scores_over_different_problems_are_refused(finished: StudyResults) -> None:
-    score = finished.trials[0].evaluations[0].scores[0]
-    with pytest.raises(ValueError, match="29 problems"):
-        differences.paired(score, score.model_copy(update={"solved": score.solved[1:]}))
-
-
-def test_the_per_problem_table_counts_solved_responses(finished: StudyResults) -> None:
-    first, second = (finished.trials[i].evaluations[0].scores[0] for i in (0, 1))
-    table = differences.per_problem(first, second)
-    assert table["problem"].to_list() == list(range(1, 31))
-    assert tuple(table["first"]) == first.solved and tuple(table["second"]) == second.solved
 
 
 def test_each_trial_is_paired_with_the_reference_at_one_step_of_all(finished: StudyResults) -> None:
     complete = next(trial for trial in finished.trials[1:] if trial.state == "COMPLETE")
-    step, scores = differences.common(finished, "sums_select", [0, complete.number])  # type: ignore[misc]
+    step, scores = common(finished, "sums_select", [0, complete.number])  # type: ignore[misc]
     own, other = differences.against(scores, 0).iter_rows(named=True)
     assert step == 40 and own["difference"] is None
-    gap = differences.paired(complete.evaluations[-1].scores[0], finished.trials[0].evaluations[-1].scores[0])
+    gap = paired(complete.evaluations[-1].scores[0], finished.trials[0].evaluations[-1].scores[0])
     assert (other["difference"], other["error"]) == (gap.difference, gap.error)
     assert other["better"] + other["equal"] + other["worse"] == 30
 
@@ -100,7 +71,7 @@ def test_a_trial_of_other_problems_has_no_row(finished: StudyResults) -> None:
 
 def test_the_step_of_a_comparison_is_the_last_of_the_one_that_ended_first(finished: StudyResults) -> None:
     pruned = min((trial for trial in finished.trials if trial.state == "PRUNED"), key=lambda trial: trial.pruned_at)
-    found = differences.common(finished, "sums_select", [0, 1, pruned.number])
+    found = common(finished, "sums_select", [0, 1, pruned.number])
     assert found is not None and found[0] == pruned.pruned_at
     assert found[1][pruned.number] == pruned.evaluations[-1].scores[0]
 
@@ -110,4 +81,4 @@ def test_the_base_model_is_no_step_to_compare_trials_at(finished: StudyResults) 
     base = dataclasses.replace(pruned, evaluations=pruned.evaluations[:1])
     results = dataclasses.replace(finished, trials=(finished.trials[0], base))
     assert base.evaluations[0].step == 0
-    assert differences.common(results, "sums_select", [0, base.number]) is None
+    assert common(results, "sums_select", [0, base.number]) is None

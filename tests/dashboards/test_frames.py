@@ -11,6 +11,7 @@ import pytest
 from dashboards import frames
 from study.aime_pruner import REASON
 from study.lock import Driver
+from study.paired import common
 from study.results import StudyResults, read_study
 from tests.dashboards.synthetic import SyntheticStudy
 
@@ -153,13 +154,13 @@ def test_the_summary_puts_the_best_finished_trial_first(finished: StudyResults) 
 
 def test_the_latest_common_evaluation_is_where_the_earlier_of_two_trials_ended(finished: StudyResults) -> None:
     pruned = next(trial for trial in finished.trials if trial.state == "PRUNED")
-    common = frames.latest_common(finished, "sums_select", 0, pruned.number)
-    assert common is not None
-    step, first, second = common
+    found = common(finished, "sums_select", [0, pruned.number])
+    assert found is not None
+    step, scores = found
     assert step == pruned.pruned_at
-    assert second == pruned.evaluations[-1].scores[0]
-    assert first == next(each for each in finished.trials[0].evaluations if each.step == step).scores[0]
-    assert frames.latest_common(finished, "no such set", 0, 1) is None
+    assert scores[pruned.number] == pruned.evaluations[-1].scores[0]
+    assert scores[0] == next(each for each in finished.trials[0].evaluations if each.step == step).scores[0]
+    assert common(finished, "no such set", [0, 1]) is None
 
 
 def test_no_trial_left_by_the_filters_is_no_point(finished: StudyResults) -> None:

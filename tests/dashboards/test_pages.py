@@ -17,6 +17,7 @@ from dashboards.app import PAGES
 from dashboards.source import Study
 from study.export import TARGETS
 from study.export.choice import choose_trials
+from study.paired import common
 from study.results import StudyResults
 from study.spec import Plugin
 from tests.dashboards import synthetic
@@ -236,7 +237,8 @@ def test_problems_of_a_race_that_ended_early_are_compared_by_their_rates(raced: 
     assert any("8 responses per problem, of #1 2" in each.value.replace("\\", "") for each in app.caption)
     rates = app.dataframe[-1].value[["#1", "#2"]]
     assert rates.max().max() <= 1
-    step, one, two = frames.latest_common(raced, "sums_select", 1, 2)  # type: ignore[misc]
+    step, at_step = common(raced, "sums_select", [1, 2])  # type: ignore[misc]
+    one, two = at_step[1], at_step[2]
     assert (step, one.samples, two.samples) == (10, 2, 8)
     scores = app.dataframe[0].value.set_index("label")
     assert scores.loc["#1", "difference"] == pytest.approx(100 * (rates["#1"].mean() - rates["#2"].mean()))

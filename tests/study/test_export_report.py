@@ -80,8 +80,11 @@ def test_the_study_and_the_trial_can_be_run_again_from_the_report_alone(results,
 @pytest.mark.parametrize(
     ("lifts", "says"),
     [
-        # One sample more on every problem: the difference has no error, however hard the problems are.
-        ([1] * 30, "+0.0312 ± 0.0000 across problems, more than twice its error."),
+        # One sample more on every problem, or three on one: there are counts, and no error of 0 or of one problem.
+        ([1] * 30, "+0.0312 (better on 30, worse on 0 of 30 problems)."),
+        ([3] + [0] * 29, "+0.0031 (better on 1, worse on 0 of 30 problems)."),
+        ([0] * 30, "+0.0000 (the same on all 30)."),
+        ([2, 0] * 15, "+0.0312 ± 0.0058 across problems, more than twice its error."),
         ([4, -3] * 15, "+0.0156 ± 0.0203 across problems, not more than twice its error."),
     ],
 )
@@ -100,7 +103,7 @@ def test_a_control_is_compared_problem_by_problem_and_noise_is_called_noise(resu
     )  # fmt: skip
     made = replace(results, trials=(mine, replace(other, control="DAPO")))
     (one,) = prepare(made, "report", number=0, out=tmp_path / "report.html")
-    assert f"Against the control DAPO on aime_2024, problem by problem: {says}" in one.text
+    assert f"Against the control DAPO on aime_2024 at step 360, problem by problem: {says}" in one.text
 
 
 def test_the_base_models_score_is_not_shown_as_that_of_a_pruned_trial(results, tmp_path):
@@ -108,11 +111,15 @@ def test_the_base_models_score_is_not_shown_as_that_of_a_pruned_trial(results, t
     first, last = results.trials[0].evaluations
     pruned = last.model_copy(update={"step": 9, "scores": last.scores[:1]})
     trial = replace(results.trials[0], state="PRUNED", pruned_at=9, value=None, evaluations=(first, pruned))
-    made = replace(results, trials=(trial, replace(results.trials[1], control="DAPO")))
+    control = results.trials[1]
+    early = control.evaluations[1].model_copy(update={"step": 9, "scores": last.scores[:1]})
+    evaluations = (control.evaluations[0], early, control.evaluations[1])
+    made = replace(results, trials=(trial, replace(control, control="DAPO", evaluations=evaluations)))
     (one,) = prepare(made, "report", number=0, out=tmp_path / "report.html")
     assert "aime_2025 avg@32, only reported" not in one.text
-    assert "on aime_2024, problem by problem" in one.text
-    assert "on aime_2025, problem by problem" not in one.text
+    # At the last step that both have, not at the last of each.
+    assert "on aime_2024 at step 9, problem by problem: +0.0000 (the same on all 30)" in one.text
+    assert "problem by problem" in one.text and "on aime_2025 at" not in one.text
 
 
 def confirmed(directory: Path) -> StudyResults:

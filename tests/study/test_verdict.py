@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from study.display import conclusion
@@ -43,3 +45,61 @@ def test_one_answer_more_is_no_tie(make_bridge, run_trial):
     run_trial(bridge, [0.2, 0.3, 0.4, 0.5, 0.625])
     best, warning = verdict(read_study(bridge.directory))
     assert best.startswith("Best: trial 1") and "the highest of 2 on 10 problems" in warning
+
+
+DAPO = {"label": "DAPO", "values": {"optimizer.learning_rate": 1e-4}}
+
+
+def with_last(results, number: int, **solved: tuple[int, ...]):
+    """The study in which a trial solved these counts of 8 responses at its last step, by set."""
+    trial = results.trials[number]
+    scores = tuple(
+        each.model_copy(update={"solved": solved[each.name], "accuracy": sum(solved[each.name]) / 80})
+        for each in trial.evaluations[-1].scores
+    )
+    evaluations = (*trial.evaluations[:-1], trial.evaluations[-1].model_copy(update={"scores": scores}))
+    trials = list(results.trials)
+    trials[number] = replace(trial, evaluations=evaluations, value=scores[0].accuracy)
+    return replace(results, trials=tuple(trials))
+
+
+def against(results) -> list[str]:
+    return [line for line in verdict(results) if "gainst" in line]
+
+
+@pytest.fixture
+def results(make_bridge, run_trial):
+    """A control, a trial that is better and one that is worse, of ten problems with two sets."""
+    sets = [{"name": name, "path": f"embedded:{name[5:]}", "samples": 8} for name in ("sums_select", "sums_report")]
+    bridge = make_bridge(enqueue=[DAPO], pruner={"name": "none"}, trainer={"steps": 20, "evaluation": {"sets": sets}})
+    for end in (0.5, 0.625, 0.25):
+        run_trial(bridge, [0.2, 0.3, 0.4, 0.4, end])
+    return read_study(bridge.directory)
+
+
+def test_the_best_is_told_against_the_control_on_every_set_with_counts_where_few_problems_differ(results):
+    one_better = with_last(results, 1, sums_select=(5,) + (4,) * 9, sums_report=(4,) * 10)
+    line = (
+        "Against DAPO (trial 0): +0.013 on sums_select (better on 1, worse on 0 of 10 problems),"
+        " +0.000 on sums_report (the same on all 10)"
+    )
+    assert against(one_better) == [line]
+    assert line in conclusion(one_better, one_better.directory)
+
+
+def test_where_five_problems_differ_the_difference_has_its_error_over_problems(results):
+    half = with_last(results, 1, sums_select=(4, 6) * 5, sums_report=(2, 4) * 5)
+    # Gaps of 0 and 1/4 in turn: a standard deviation of 0.1318 over ten problems.
+    assert against(half) == ["Against DAPO (trial 0): +0.125 ±0.042 on sums_select, -0.125 ±0.042 on sums_report"]
+
+
+def test_a_control_that_is_the_best_is_told_from_the_best_sampled_trial(results):
+    worse = with_last(results, 1, sums_select=(3,) + (4,) * 9, sums_report=(4,) * 10)
+    (line,) = against(worse)
+    assert line.startswith("Trial 1 against DAPO (trial 0): -0.013 on sums_select (better on 0, worse on 1 of 10")
+
+
+def test_a_control_alone_is_compared_with_nothing(results):
+    assert against(replace(results, trials=results.trials[:1])) == []
+    pruned = replace(results.trials[0], state="PRUNED", value=None)
+    assert against(replace(results, trials=(pruned, *results.trials[1:]))) == []

@@ -2,15 +2,15 @@ from __future__ import annotations
 
 import pytest
 
-from dashboards import differences
 from dashboards.figures.problems import solved_map
+from study.paired import common
 from study.results import StudyResults
 from trainer.records import SetScore
 
 
 @pytest.fixture
 def scores(finished: StudyResults) -> dict[str, SetScore]:
-    found = differences.common(finished, "sums_select", [0, 1])
+    found = common(finished, "sums_select", [0, 1])
     assert found is not None
     return {"DAPO": found[1][0], "<img src=x>": found[1][1]}
 
