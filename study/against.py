@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from study.evidence import Number, difference, error_in_words, fraction
+from study.metric import selecting_score
 from study.paired import common, paired
 from study.results import StudyResults, TrialResult
 
 
 def against_controls(results: StudyResults) -> list[str]:
-    """A line for each COMPLETE control, the best trial minus it, see `pairs`; none while no trial is COMPLETE."""
-    return [_by_problem(results, trial, control) for trial, control in pairs(results)]
+    """A line for each of `pairs`: over fresh seeds where both were confirmed, else problem by problem."""
+    return [_over_seeds(results, *each, fraction, "") or _by_problem(results, *each) for each in pairs(results)]
+
+
+def over_seeds(results: StudyResults, *, number: Number = fraction, unit: str = "") -> list[str]:
+    """A line for each of `pairs` that were both confirmed with two seeds or more.
+
+    Args:
+        number: how a fraction is written.
+        unit: what stands after it.
+    """
+    lines = (_over_seeds(results, *each, number, unit) for each in pairs(results))
+    return [line for line in lines if line is not None]
 
 
 def pairs(results: StudyResults) -> list[tuple[TrialResult, TrialResult]]:
@@ -24,6 +39,36 @@ def pairs(results: StudyResults) -> list[tuple[TrialResult, TrialResult]]:
     return found
 
 
+def _over_seeds(
+    results: StudyResults, trial: TrialResult, control: TrialResult, number: Number, unit: str
+) -> str | None:
+    """What is maximized, and avg@k of the sets that chose nothing: difference of the means over fresh seeds."""
+    known = {each.number: each.fresh for each in results.evidence}
+    one, other = known[trial.number], known[control.number]
+    if min(len(one), len(other)) < 2:
+        return None
+    measured = {results.metric_name: (one, other)}
+    for each in results.spec.evaluation_config().sets[1:]:
+        found = _reported(results, trial, each.name), _reported(results, control, each.name)
+        if min(map(len, found)) > 1:
+            measured[f"{each.name}/avg@{each.samples}"] = found
+    said = []
+    for name, (first, second) in measured.items():
+        gap, error = difference(first, second)
+        if error:
+            said.append(f"{number(gap, signed=True)} {error_in_words(error, number)}{unit} on {name}")
+        else:
+            said.append(f"{number(gap, signed=True)}{unit} on {name} (all seeds of each the same)")
+    return f"{_names(trial, control)}, over {len(one)} and {len(other)} fresh seeds: {', '.join(said)}"
+
+
+def _reported(results: StudyResults, trial: TrialResult, set_name: str) -> Sequence[float]:
+    """avg@k at the end of the trials that confirm `trial`."""
+    confirming = (each for each in results.trials if each.confirms == trial.number and each.value is not None)
+    scores = (selecting_score(each.evaluations[-1], set_name) for each in confirming if each.evaluations)
+    return [score.accuracy for score in scores if score is not None]
+
+
 def _by_problem(results: StudyResults, trial: TrialResult, control: TrialResult) -> str:
     """avg@k paired by problem on each evaluation set, at the last step that both have."""
     said = []
@@ -35,11 +80,10 @@ def _by_problem(results: StudyResults, trial: TrialResult, control: TrialResult)
         spread = f" ±{gap.error:.3f} on {each.name}" if gap.error else f" on {each.name} ({gap.counts})"
         said.append(f"{gap.difference:+.3f}{spread}")
     measured = "" if results.spec.metric == "avg@k" else " avg@k"
-    return f"{_head(results, trial, control)}:{measured} {', '.join(said) or 'evaluated on no problems in common'}"
+    return f"{_names(trial, control)}:{measured} {', '.join(said) or 'evaluated on no problems in common'}"
 
 
-def _head(results: StudyResults, trial: TrialResult, control: TrialResult) -> str:
-    """Against whom, and who where that is not the best trial."""
-    best = results.best
-    against = f"gainst {control.control} (trial {control.number})"
-    return f"A{against}" if best is not None and trial.number == best.number else f"Trial {trial.number} a{against}"
+def _names(trial: TrialResult, control: TrialResult) -> str:
+    one, other = (f"{each.control} (trial {each.number})" if each.control else f"trial {each.number}"
+                  for each in (trial, control))  # fmt: skip
+    return f"{one[0].upper()}{one[1:]} against {other}"

@@ -6,6 +6,13 @@ import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
+
+
+class Number(Protocol):
+    """How a fraction is written."""
+
+    def __call__(self, fraction: float, *, signed: bool = False) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -27,10 +34,7 @@ class Evidence:
     @property
     def seed_error(self) -> float | None:
         """Standard error of the mean over fresh seeds; None for fewer than two."""
-        count = len(self.fresh)
-        if count < 2:
-            return None
-        return statistics.stdev(self.fresh) / count**0.5
+        return _standard_error(self.fresh) if len(self.fresh) > 1 else None
 
 
 def evidence(runs: Iterable[tuple[int, float, int | None]]) -> list[Evidence]:
@@ -70,3 +74,29 @@ def seeds_against_settings(found: Sequence[Evidence]) -> str | None:
         f"{len(groups)} confirmed configurations {verdict} beyond the noise of the seed: {spread},"
         f" F({first}, {last}) = {test.statistic:.2f}, p {'< 0.01' if test.pvalue < 0.01 else f'= {test.pvalue:.2f}'}"
     )
+
+
+def difference(first: Sequence[float], second: Sequence[float]) -> tuple[float, float]:
+    """Difference of the means of two runs or more each, and its standard error.
+
+    The variances of the two need not be equal (Welch 1947, https://doi.org/10.1093/biomet/34.1-2.28).
+    """
+    gap = statistics.fmean(first) - statistics.fmean(second)
+    return gap, (_standard_error(first) ** 2 + _standard_error(second) ** 2) ** 0.5
+
+
+def fraction(fraction: float, *, signed: bool = False) -> str:
+    """Three digits: 0.013, +0.013."""
+    return f"{fraction:+.3f}" if signed else f"{fraction:.3f}"
+
+
+def error_in_words(error: float, number: Number = fraction) -> str:
+    """A standard error over seeds: ±0.013 or ±<0.001; words for 0, which is no evidence that seeds do nothing."""
+    if error == 0:
+        return "(all the same)"
+    shown = number(error)
+    return f"±{shown}" if float(shown) else f"±<{shown[:-1]}1"
+
+
+def _standard_error(runs: Sequence[float]) -> float:
+    return statistics.stdev(runs) / len(runs) ** 0.5

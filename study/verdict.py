@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from study.against import against_controls
-from study.evidence import seeds_against_settings
+from study.evidence import error_in_words, seeds_against_settings
 from study.metric import metric_value, selecting_score
 from study.results import StudyResults, TrialResult
 from study.tables import ENDED, label, one_line
@@ -41,7 +41,7 @@ def seed_means(results: StudyResults) -> list[str]:
     for each in results.evidence:
         if each.seed_error is not None:
             name = label(trials[each.number])
-            spread = f"±{each.seed_error:.3f}" if each.seed_error else "(all the same)"
+            spread = error_in_words(each.seed_error)
             lines.append(
                 f"Over {len(each.fresh)} fresh seeds: {results.metric_name} {each.mean:.3f} {spread} of trial"
                 f" {each.number}" + (f" ({name})" if name else "")

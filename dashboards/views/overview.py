@@ -15,6 +15,7 @@ from dashboards.views.length_accuracy import FRONT, draw
 from dashboards.views.ranking import ranked
 from dashboards.views.trials import trials_table
 from dashboards.views.widgets import ORDER, PAGES, is_dark
+from study.against import over_seeds
 from study.evidence import seeds_against_settings
 from study.tables import spared_by_pruning
 
@@ -154,6 +155,8 @@ def _confirmed(study: Study) -> None:
     verdict = seeds_against_settings(found)
     if verdict:
         st.markdown(text.in_markdown(verdict[0].upper() + verdict[1:] + "."))
+    for line in over_seeds(study.results, number=text.points, unit=" points"):
+        st.markdown(text.in_markdown(f"{line}."))
     labels = dict(study.trials.select("trial", "label").iter_rows())
     rows = [
         (labels[each.number], 100 * each.first, len(each.fresh), 100 * each.mean,

@@ -8,6 +8,7 @@ from html import escape
 
 import yaml
 
+from study.against import over_seeds
 from study.evidence import seeds_against_settings
 from study.export.chart import length_accuracy
 from study.export.provenance import provenance, selection_lines
@@ -181,7 +182,7 @@ def _noise(results: StudyResults, trial: TrialResult) -> list[str]:
     for control in results.trials:
         if control.control and control.state == "COMPLETE" and control.number != trial.number:
             lines += _compared(results, trial, control)
-    lines += (f"{line}." for line in seed_means(results))
+    lines += (f"{line}." for line in (*seed_means(results), *over_seeds(results)))
     if verdict := seeds_against_settings(results.evidence):
         lines.append(f"The {verdict}.")
     elif not any(each.fresh for each in results.evidence):

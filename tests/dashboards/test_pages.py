@@ -194,8 +194,17 @@ def test_confirmed_configurations_are_judged_against_the_noise_of_the_seed(finis
         for i, trial in enumerate(complete)
         for j in range(2)
     ]
-    app = page(dataclasses.replace(finished, trials=(*finished.trials, *again)), "parameters")
+    results = dataclasses.replace(finished, trials=(*finished.trials, *again))
+    app = page(results, "parameters")
     assert any("2 confirmed configurations" in each.value for each in app.info)
+    assert complete[0].control == "DAPO"
+    (said,) = [
+        each.value.replace("\\", "") for each in page(results, "overview").markdown if "fresh seeds" in each.value
+    ]
+    assert said.startswith(
+        f"Trial {complete[1].number} against DAPO (trial 0), over 2 and 2 fresh seeds: +0.0 ±0.7 points"
+    )
+    assert "on sums_select/avg@8" in said and "on sums_report/avg@8" in said
 
 
 def test_more_than_two_trials_are_compared_with_the_control(finished: StudyResults, page: Shown) -> None:

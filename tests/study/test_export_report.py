@@ -141,6 +141,9 @@ def test_with_confirmations_the_seeds_speak_of_the_settings(tmp_path):
     assert f"<li>The {escape(seeds_against_settings(results.evidence))}.</li>" in one.text
     for number, mean in enumerate(("0.510 ±0.010", "0.795 ±0.005")):
         assert f"Over 2 fresh seeds: aime_2024/avg@32 {mean} of trial {number}." in one.text
+    control = replace(results, trials=(replace(results.trials[0], control="DAPO"), *results.trials[1:]))
+    (against,) = prepare(control, "report", out=tmp_path / "against.html")
+    assert "Trial 1 against DAPO (trial 0), over 2 and 2 fresh seeds: +0.285 ±0.011 on aime_2024/avg@32" in against.text
     assert "<b>0.795</b>" in one.text and "± 0.005 over seeds" in one.text
     assert "confirms 1" in one.text
     (alone,) = prepare(make_results(tmp_path / "alone", [PAPER]), "report", out=tmp_path / "alone.html")

@@ -64,7 +64,7 @@ def with_last(results, number: int, **solved: tuple[int, ...]):
 
 
 def against(results) -> list[str]:
-    return [line for line in verdict(results) if "gainst" in line]
+    return [line for line in verdict(results) if " against " in line]
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def results(make_bridge, run_trial):
 def test_the_best_is_told_against_the_control_on_every_set_with_counts_where_few_problems_differ(results):
     one_better = with_last(results, 1, sums_select=(5,) + (4,) * 9, sums_report=(4,) * 10)
     line = (
-        "Against DAPO (trial 0): +0.013 on sums_select (better on 1, worse on 0 of 10 problems),"
+        "Trial 1 against DAPO (trial 0): +0.013 on sums_select (better on 1, worse on 0 of 10 problems),"
         " +0.000 on sums_report (the same on all 10)"
     )
     assert against(one_better) == [line]
@@ -90,7 +90,9 @@ def test_the_best_is_told_against_the_control_on_every_set_with_counts_where_few
 def test_where_five_problems_differ_the_difference_has_its_error_over_problems(results):
     half = with_last(results, 1, sums_select=(4, 6) * 5, sums_report=(2, 4) * 5)
     # Gaps of 0 and 1/4 in turn: a standard deviation of 0.1318 over ten problems.
-    assert against(half) == ["Against DAPO (trial 0): +0.125 ±0.042 on sums_select, -0.125 ±0.042 on sums_report"]
+    assert against(half) == [
+        "Trial 1 against DAPO (trial 0): +0.125 ±0.042 on sums_select, -0.125 ±0.042 on sums_report"
+    ]
 
 
 def test_a_control_that_is_the_best_is_told_from_the_best_sampled_trial(results):
@@ -103,3 +105,36 @@ def test_a_control_alone_is_compared_with_nothing(results):
     assert against(replace(results, trials=results.trials[:1])) == []
     pruned = replace(results.trials[0], state="PRUNED", value=None)
     assert against(replace(results, trials=(pruned, *results.trials[1:]))) == []
+
+
+def confirmed(results, ends: dict[int, list[tuple[float, float]]]):
+    """The study with trials that confirm those of `ends`, each with its accuracies on the two sets at its end."""
+    trials = list(results.trials)
+    for number, each in ends.items():
+        for select, report in each:
+            accuracies = {"sums_select": select, "sums_report": report}
+            last = trials[number].evaluations[-1]
+            scores = tuple(one.model_copy(update={"accuracy": accuracies[one.name]}) for one in last.scores)
+            evaluations = (last.model_copy(update={"scores": scores}),)
+            own = replace(trials[number], number=len(trials), confirms=number, control=None, value=select)
+            trials.append(replace(own, evaluations=evaluations))
+    return replace(results, trials=tuple(trials))
+
+
+def test_confirmed_configurations_are_told_against_confirmed_controls_on_both_sets(results):
+    again = confirmed(results, {1: [(0.6, 0.5), (0.7, 0.6)], 0: [(0.5, 0.4), (0.5, 0.6)]})
+    # Errors of the means: 0.05 and 0 on the first set, 0.05 and 0.1 on the second.
+    assert against(again) == [
+        "Trial 1 against DAPO (trial 0), over 2 and 2 fresh seeds: +0.150 ±0.050 on sums_select/avg@8,"
+        " +0.050 ±0.112 on sums_report/avg@8"
+    ]
+
+
+def test_seeds_that_agree_are_said_to_and_have_no_error_of_zero(results):
+    (line,) = against(confirmed(results, {1: [(1.0, 0.5)] * 2, 0: [(1.0, 0.6), (1.0, 0.4)]}))
+    assert "+0.000 on sums_select/avg@8 (all seeds of each the same), +0.000 ±0.100 on sums_report/avg@8" in line
+
+
+def test_a_control_without_seeds_of_its_own_is_told_problem_by_problem(results):
+    (line,) = against(confirmed(results, {1: [(0.6, 0.5), (0.7, 0.6)], 0: [(0.5, 0.5)]}))
+    assert line.startswith("Trial 1 against DAPO (trial 0): ")
