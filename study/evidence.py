@@ -64,9 +64,12 @@ def seeds_against_settings(found: Sequence[Evidence]) -> str | None:
     from scipy.stats import f_oneway
 
     within = sum(statistics.variance(each) * (len(each) - 1) for each in groups) / sum(len(each) - 1 for each in groups)
-    spread = f"seeds of one configuration differ by {within**0.5:.3f} (standard deviation)"
     if within == 0:
-        return f"{spread}; with so few responses this says nothing of the differences between configurations"
+        return (
+            "seeds of one configuration do not differ at all; with so few responses this says nothing of the"
+            " differences between configurations"
+        )
+    spread = f"seeds of one configuration differ by {error_in_words(within**0.5).lstrip('±')} (standard deviation)"
     test = f_oneway(*groups)
     first, last = len(groups) - 1, sum(map(len, groups)) - len(groups)
     verdict = "differ" if test.pvalue < 0.05 else "do not differ"

@@ -16,7 +16,7 @@ from dashboards.views.ranking import ranked
 from dashboards.views.trials import trials_table
 from dashboards.views.widgets import ORDER, PAGES, is_dark
 from study.against import over_seeds
-from study.evidence import seeds_against_settings
+from study.evidence import Evidence, error_in_words, seeds_against_settings
 from study.tables import spared_by_pruning
 
 
@@ -54,10 +54,8 @@ def _best(study: Study) -> None:
         return
     confirmed = next((each for each in study.results.evidence if each.seed_error is not None), None)
     if confirmed is not None and confirmed.seed_error is not None:
-        runs = len(confirmed.fresh)
-        spread = f"± {text.points(confirmed.seed_error)} over" if confirmed.seed_error else "the same with"
         _card(
-            f"Best {study.results.metric_name}", text.accuracy(confirmed.mean), f"{spread} {runs} fresh seeds",
+            f"Best {study.results.metric_name}", text.accuracy(confirmed.mean), _over_seeds(study, confirmed),
             f"The trials that confirm #{confirmed.number}: their mean, ± one standard error of it. The trial itself was"
             " chosen for being high, so it is left out.",
         )  # fmt: skip
@@ -71,6 +69,18 @@ def _best(study: Study) -> None:
                 growth = f"{row['growth']:.2f} × base model" if row["growth"] else None
                 tokens = f"{row['mean_length']:,.{0 if row['mean_length'] >= 1000 else 1}f}"
                 _card("Its mean length", f"{tokens} tokens", growth)
+
+
+def _over_seeds(study: Study, confirmed: Evidence) -> str:
+    """± the error over fresh seeds; where they agree, what a single run of them leaves open."""
+    spread = error_in_words(confirmed.seed_error or 0.0, text.points)
+    if confirmed.seed_error:
+        return f"{spread.replace('±', '± ')} over {len(confirmed.fresh)} fresh seeds"
+    said = f"all {len(confirmed.fresh)} fresh seeds the same"
+    again = study.trials.filter(pl.col("confirms") == confirmed.number, pl.col("state") == "COMPLETE")["trial"]
+    runs = frames.newest(study.evaluations, study.sets[0]).filter(pl.col("trial").is_in(again.to_list()))
+    known = text.errors(runs.row(0, named=True)) if runs.height and study.results.spec.metric == "avg@k" else None
+    return f"{said}; each {known}" if known else said
 
 
 def _score(row: dict[str, Any], chosen_by: str | None, candidates: int) -> None:
@@ -160,7 +170,7 @@ def _confirmed(study: Study) -> None:
     labels = dict(study.trials.select("trial", "label").iter_rows())
     rows = [
         (labels[each.number], 100 * each.first, len(each.fresh), 100 * each.mean,
-         100 * each.seed_error if each.seed_error else None, ", ".join(text.points(value) for value in each.fresh))
+         error_in_words(each.seed_error or 0.0, text.points), ", ".join(text.points(value) for value in each.fresh))
         for each in found
     ]  # fmt: skip
     number = st.column_config.NumberColumn
@@ -168,7 +178,7 @@ def _confirmed(study: Study) -> None:
         "first": number("as chosen, %", format="%.1f", help="Of the trial itself, which was chosen for being high."),
         "seeds": number("fresh seeds"),
         "mean": number(f"their mean {study.results.metric_name}, %", format="%.1f"),
-        "error": number("± seeds", format="%.1f", help="One standard error of that mean, in points."),
+        "error": st.column_config.TextColumn("± seeds", help="One standard error of that mean, in points."),
         "runs": st.column_config.TextColumn("each fresh seed, %"),
     }
     table = pl.DataFrame(rows, schema=["trial", "first", "seeds", "mean", "error", "runs"], orient="row")

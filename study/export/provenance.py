@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from study.environment import environment, noted_environment
+from study.evidence import error_in_words
 from study.export.gaps import Gap
 from study.export.recipe import trial_config
 from study.export.selection import no_estimate, split_half
@@ -99,9 +100,10 @@ def selection_lines(results: StudyResults, trial: TrialResult) -> list[str]:
     lines = [f"{chosen}; the highest of many is high partly by chance, so judge it by the sets that were only reported"]
     if rank is not None and (error := found[rank - 1].seed_error) is not None:
         seeds = found[rank - 1]
+        spread = f"+- {error:.4f} (seeds)" if error else error_in_words(error)
         lines.append(
-            f"{results.metric_name} over {len(seeds.fresh)} fresh training seeds {seeds.mean:.4f} +- {error:.4f}"
-            f" (seeds); the run that was selected, {seeds.first:.4f}, is not among them"
+            f"{results.metric_name} over {len(seeds.fresh)} fresh training seeds {seeds.mean:.4f} {spread}"
+            f"; the run that was selected, {seeds.first:.4f}, is not among them"
         )
     estimate = split_half(results)
     return [

@@ -9,7 +9,7 @@ from html import escape
 import yaml
 
 from study.against import over_seeds
-from study.evidence import seeds_against_settings
+from study.evidence import error_in_words, seeds_against_settings
 from study.export.chart import length_accuracy
 from study.export.provenance import provenance, selection_lines
 from study.export.recipe import trial_config
@@ -144,7 +144,8 @@ def _cards(results: StudyResults, trial: TrialResult) -> str:
     seeds = next((each for each in results.evidence if each.number == trial.number), None)
     if seeds is not None and seeds.seed_error is not None:
         title = f"{results.metric_name} over {len(seeds.fresh)} fresh seeds"
-        cards.append((title, f"{seeds.mean:.3f}", f"± {seeds.seed_error:.3f} over seeds"))
+        spread = error_in_words(seeds.seed_error).replace("±", "± ").strip("()")
+        cards.append((title, f"{seeds.mean:.3f}", f"{spread} over seeds" if seeds.seed_error else spread))
     first, last = _ends(trial, sets[0].name)
     if first is not None and last is not None:
         cards.append(("mean response length", f"{last.mean_length:.1f}", f"tokens, from {first.mean_length:.1f}"))

@@ -207,6 +207,23 @@ def test_confirmed_configurations_are_judged_against_the_noise_of_the_seed(finis
     assert "on sums_select/avg@8" in said and "on sums_report/avg@8" in said
 
 
+def test_fresh_seeds_that_agree_leave_the_error_of_a_run_and_no_error_of_zero(
+    finished: StudyResults, page: Shown
+) -> None:
+    best = finished.best
+    assert best is not None
+    score = best.evaluations[-1].scores[0]
+    every = {"solved": (8,) * 30, "accuracy": 1.0, "sampling_error": 0.0, "problem_error": 0.0}
+    last = best.evaluations[-1].model_copy(update={"scores": (score.model_copy(update=every),)})
+    again = [dataclasses.replace(best, number=20 + i, confirms=best.number, value=1.0, evaluations=(last,))
+             for i in range(2)]  # fmt: skip
+    app = page(dataclasses.replace(finished, trials=(*finished.trials, *again)), "overview")
+    said = app.metric[0].delta.replace("\N{NO-BREAK SPACE}", " ")
+    assert said.startswith("all 2 fresh seeds the same; each sampling ≥ 98.5 %") and "95 % sure" in said
+    (table,) = [each.value for each in app.dataframe if "seeds" in each.value.columns]
+    assert table["error"].to_list() == ["(all the same)"]
+
+
 def test_more_than_two_trials_are_compared_with_the_control(finished: StudyResults, page: Shown) -> None:
     app = page(finished, "compare")
     scores = app.dataframe[0].value

@@ -159,6 +159,17 @@ def test_with_confirmations_the_seeds_speak_of_the_settings(tmp_path):
     assert data["trials"][1]["seed_error"] == pytest.approx(0.005)
 
 
+def test_seeds_that_agree_have_no_error_of_zero_anywhere(tmp_path):
+    made = confirmed(tmp_path / "study")
+    trials = tuple(replace(trial, value=0.8) if trial.confirms == 1 else trial for trial in made.trials)
+    (one,) = prepare(replace(made, trials=trials), "report", out=tmp_path / "report.html")
+    assert 'fresh seeds</span><b>0.800</b><span class="soft">all the same</span>' in one.text
+    assert "over 2 fresh training seeds 0.8000 (all the same); the run that was selected" in one.text
+    assert not re.search(r"(\+-|±) ?0\.0+\b", one.text[one.text.index("</style>") :])
+    (table,) = prepare(replace(made, trials=trials), "json", out=tmp_path / "trials.json")
+    assert json.loads(table.text)["trials"][1]["seed_error"] == 0
+
+
 @pytest.mark.parametrize("target", ["json", "csv", "report"])
 def test_where_a_study_sends_its_news_is_not_published(tmp_path, target):
     (one,) = prepare(confirmed(tmp_path / "study"), target, out=tmp_path / "out")
