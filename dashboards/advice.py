@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from dashboards import costs, differences, frames, text
+from study.against import confounded
 from study.paired import FEWEST, common, paired, scores_by_step
 from study.verdict import tied
 
@@ -107,6 +108,8 @@ def _against_control(results: StudyResults, trials: pl.DataFrame) -> Advice | No
             sentence = f"{one} minus {other} on {name}, problem by problem: {points} {spread}."
             if gap.better == gap.worse == 0:
                 sentence = f"{one} and {other} solve each problem of {name} equally often."
+            if (line := confounded(results, best, control)) is not None:
+                sentence += f" {line[0].upper()}{line[1:]}."
             both: dict[str, str | list[str]] = {"trials": [one, other], "set": name}
             return Advice(sentence, "compare", both)
     return None

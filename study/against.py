@@ -8,11 +8,32 @@ from study.evidence import Number, difference, error_in_words, fraction
 from study.metric import selecting_score
 from study.paired import common, paired
 from study.results import StudyResults, TrialResult
+from study.spec import get_dotted
 
 
 def against_controls(results: StudyResults) -> list[str]:
-    """A line for each of `pairs`: over fresh seeds where both were confirmed, else problem by problem."""
-    return [_over_seeds(results, *each, fraction, "") or _by_problem(results, *each) for each in pairs(results)]
+    """A line for each of `pairs`: over fresh seeds where both were confirmed, else problem by problem.
+
+    Another follows where FIPO is not all that they differ in.
+    """
+    lines = []
+    for each in pairs(results):
+        lines.append(_over_seeds(results, *each, fraction, "") or _by_problem(results, *each))
+        lines += [line for line in (confounded(results, *each),) if line is not None]
+    return lines
+
+
+def confounded(results: StudyResults, trial: TrialResult, control: TrialResult) -> str | None:
+    """That the two differ in swept or given keys outside `fipo` too; None where they do not, or where FIPO is alike."""
+    one, other = (results.spec.config({**each.params, **each.beside}) for each in (trial, control))
+    if one.fipo == other.fipo:
+        return None
+    keys = dict.fromkeys((*results.spec.space, *trial.beside, *control.beside))
+    others = [key for key in keys if not key.startswith("fipo.") and get_dotted(one, key) != get_dotted(other, key)]
+    if not others:
+        return None
+    who = f"{trial.control or f'trial {trial.number}'} and {control.control}"
+    return f"{who} differ in {', '.join(others)} too, so this is not the effect of FIPO alone"
 
 
 def over_seeds(results: StudyResults, *, number: Number = fraction, unit: str = "") -> list[str]:

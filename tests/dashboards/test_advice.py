@@ -30,6 +30,8 @@ def test_the_best_is_compared_with_the_control_on_the_set_that_chose_nothing(fin
     best = f"#{finished.best.number}"
     assert (found.page, found.query) == ("compare", {"trials": [best, "DAPO (#0)"], "set": "sums_report"})
     gap = finished.best.evaluations[-1].scores[1].accuracy - finished.trials[0].evaluations[-1].scores[1].accuracy
+    differ = f" Trial {finished.best.number} and DAPO differ in optimizer.learning_rate too,"
+    assert found.sentence.endswith(f"{differ} so this is not the effect of FIPO alone.")
     written = float(found.sentence.split(": ")[1].split()[0])
     assert written == pytest.approx(100 * gap, abs=0.051)
 
@@ -52,7 +54,7 @@ def test_where_the_best_solves_what_the_control_does_no_difference_is_told(finis
     assert finished.best is not None
     same = changed(finished, finished.best.number, evaluations=finished.trials[0].evaluations)
     name = finished.best.evaluations[-1].scores[-1].name
-    assert f"#{finished.best.number} and DAPO (#0) solve each problem of {name} equally often." in said(same)
+    assert f"#{finished.best.number} and DAPO (#0) solve each problem of {name} equally often." in " ".join(said(same))
 
 
 def test_a_set_that_hardly_tells_the_best_apart_is_said_to(finished: StudyResults) -> None:

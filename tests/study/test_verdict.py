@@ -47,6 +47,8 @@ def test_one_answer_more_is_no_tie(make_bridge, run_trial):
     assert best.startswith("Best: trial 1") and "the highest of 2 on 10 problems" in warning
 
 
+RATE = {"optimizer.learning_rate": {"type": "log-uniform", "low": 1e-5, "high": 1e-2}}
+BOUND = {"fipo.epsilon_f_high": {"type": "uniform", "low": 0, "high": 0.5}}
 DAPO = {"label": "DAPO", "values": {"optimizer.learning_rate": 1e-4}}
 
 
@@ -138,3 +140,21 @@ def test_seeds_that_agree_are_said_to_and_have_no_error_of_zero(results):
 def test_a_control_without_seeds_of_its_own_is_told_problem_by_problem(results):
     (line,) = against(confirmed(results, {1: [(0.6, 0.5), (0.7, 0.6)], 0: [(0.5, 0.5)]}))
     assert line.startswith("Trial 1 against DAPO (trial 0): ")
+
+
+@pytest.mark.parametrize(
+    ("space", "values", "keys"),
+    [
+        (RATE | BOUND, {"optimizer.learning_rate": 1e-4, "fipo.epsilon_f_high": 0}, "optimizer.learning_rate"),
+        (BOUND, {"optimizer.learning_rate": 1e-4, "fipo.epsilon_f_high": 0}, "optimizer.learning_rate"),
+        (BOUND, {"fipo.epsilon_f_high": 0}, None),  # FIPO alone
+        (RATE, {"optimizer.learning_rate": 1e-4}, None),  # FIPO is the same
+    ],
+)
+def test_what_the_control_differs_in_beside_fipo_is_told(make_bridge, run_trial, space, values, keys):
+    bridge = make_bridge(space=space, enqueue=[{"label": "DAPO", "values": values}])
+    for end in (0.5, 0.625):
+        run_trial(bridge, [0.2, 0.3, 0.4, 0.5, end])
+    told = [line for line in verdict(read_study(bridge.directory)) if "too" in line]
+    said = f"trial 1 and DAPO differ in {keys} too, so this is not the effect of FIPO alone"
+    assert told == ([said] if keys else [])
