@@ -36,13 +36,15 @@ class Advice:
 
 def advice(results: StudyResults, trials: pl.DataFrame, evaluations: pl.DataFrame) -> list[Advice]:
     """At most one sentence of each kind, the most pressing first; empty while there is nothing to say."""
+    spread = _spread(trials, evaluations)
+    alike = _alike(results, spread, results.spec.evaluation_config().sets[0].name)
     found = [
         _stopped(results, trials),
         _failures(trials),
-        _noise(results, trials, evaluations),
+        alike if alike or spread is None else _one_seed(results),
         _against_control(results, trials),
         _few_problems(results),
-        _edges(results),
+        _edges(results) if alike is None else None,
     ]
     return [each for each in found if each is not None]
 
@@ -66,23 +68,34 @@ def _failures(trials: pl.DataFrame) -> Advice | None:
     return Advice(f"{which} failed" + (f", the first with: {reason[0]}" if reason.len() else "."))
 
 
-def _noise(results: StudyResults, trials: pl.DataFrame, evaluations: pl.DataFrame) -> Advice | None:
+def _spread(trials: pl.DataFrame, evaluations: pl.DataFrame) -> differences.Spread | None:
+    """Over the complete trials at their end, confirmations left out: they are no other settings."""
     sets = frames.sets(evaluations)
     if not sets:
         return None
-    known = [scores_by_step(results, sets[0], each.number) for each in results.trials if each.state == "COMPLETE"]
+    summary = frames.summary(trials, evaluations, set_name=sets[0])
+    return differences.spread(summary.filter(pl.col("state") == "COMPLETE", pl.col("confirms").is_null()))
+
+
+def _alike(results: StudyResults, spread: differences.Spread | None, set_name: str) -> Advice | None:
+    """That no complete trial is known to differ from another, so none is known to be better."""
+    known = [
+        scores_by_step(results, set_name, each.number)
+        for each in results.trials
+        if each.state == "COMPLETE" and each.confirms is None
+    ]
     line = tied([score[max(score)] for score in known if score], who="All complete trials", where="at their end")
     if line is not None:
         return Advice(f"{line}.", "hyperparameters")
-    summary = frames.summary(trials, evaluations, set_name=sets[0])
-    spread = differences.spread(summary.filter(pl.col("state") == "COMPLETE"))
-    if spread is None:
+    if spread is None or spread.beyond_sampling:
         return None
-    if not spread.beyond_sampling:
-        return Advice(
-            f"The {spread.trials} complete trials do not differ beyond sampling error ({text.probability(spread.p)}):"
-            " draw more responses per problem, or spread the search wider, before choosing.", "hyperparameters",
-        )  # fmt: skip
+    return Advice(
+        f"The {spread.trials} complete trials do not differ beyond sampling error ({text.probability(spread.p)}):"
+        " draw more responses per problem, or spread the search wider, before choosing.", "hyperparameters",
+    )  # fmt: skip
+
+
+def _one_seed(results: StudyResults) -> Advice | None:
     if "seed" in results.spec.space or any(each.fresh for each in results.evidence):
         return None
     return Advice("Every trial ran with one seed: run the best settings again with fresh ones before you rely on them.")
@@ -135,9 +148,12 @@ def _few_problems(results: StudyResults) -> Advice | None:
 
 
 def _edges(results: StudyResults) -> Advice | None:
-    """The first parameter whose best value lies at an end of its range that could be moved."""
-    best = results.best
-    if best is None or best.control:
+    """The first parameter whose best value lies at an end of its range that could be moved.
+
+    Nothing where another configuration is as good: which of them is called the best is a matter of order.
+    """
+    best, means = results.best, [each.mean for each in results.evidence[:2]]
+    if best is None or best.control or len(set(means)) < len(means):
         return None
     for key, space in results.spec.space.items():
         end = _edge(

@@ -68,7 +68,7 @@ def _over_seeds(
     one, other = known[trial.number], known[control.number]
     if min(len(one), len(other)) < 2:
         return None
-    measured = {results.metric_name: (one, other)}
+    measured: dict[str, tuple[Sequence[float], Sequence[float]]] = {results.metric_name: (one, other)}
     for each in results.spec.evaluation_config().sets[1:]:
         found = _reported(results, trial, each.name), _reported(results, control, each.name)
         if min(map(len, found)) > 1:

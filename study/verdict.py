@@ -8,7 +8,7 @@ from study.against import against_controls
 from study.evidence import error_in_words, seeds_against_settings
 from study.metric import metric_value, selecting_score
 from study.results import StudyResults, TrialResult
-from study.tables import ENDED, label, one_line
+from study.tables import chosen_among, label, one_line
 from trainer.records import SetScore
 
 
@@ -78,8 +78,8 @@ def _last(results: StudyResults, trial: TrialResult) -> SetScore | None:
 
 def _warning(results: StudyResults, best: TrialResult) -> str:
     score = _last(results, best)
-    among = sum(trial.state in ENDED and trial.confirms is None for trial in results.trials)
     problems = f" on {len(score.solved)} problems" if score is not None else ""
-    if among == 1:
-        return "No other trial has ended, so it is not known to be better than any"
-    return f"It is the highest of {among}{problems}, so part of it is luck; fresh seeds tell how much (replicas)"
+    if len(results.evidence) == 1:
+        return "No other trial has ended COMPLETE, so it is not known to be better than any"
+    among = f"{chosen_among(results)}{problems}"
+    return f"It is the highest of {among}, so part of it is luck; fresh seeds tell how much (replicas)"

@@ -10,6 +10,7 @@ import streamlit as st
 from dashboards import costs, frames, text
 from dashboards.advice import advice
 from dashboards.figures.history import history
+from dashboards.scores import MEASURES
 from dashboards.source import Study
 from dashboards.views.length_accuracy import FRONT, draw
 from dashboards.views.ranking import ranked
@@ -17,7 +18,8 @@ from dashboards.views.trials import trials_table
 from dashboards.views.widgets import ORDER, PAGES, is_dark
 from study.against import over_seeds
 from study.evidence import Evidence, error_in_words, seeds_against_settings
-from study.tables import spared_by_pruning
+from study.results import StudyResults
+from study.tables import chosen_among, spared_by_pruning
 
 
 def render(study: Study) -> None:
@@ -64,7 +66,7 @@ def _best(study: Study) -> None:
         for row in scores.iter_rows(named=True):
             selects = name == study.sets[0]
             if not (selects and confirmed):
-                _score(row, study.results.metric_name if selects else None, study.trials.height)
+                _score(row, study.results if selects else None)
             if selects:
                 growth = f"{row['growth']:.2f} × base model" if row["growth"] else None
                 tokens = f"{row['mean_length']:,.{0 if row['mean_length'] >= 1000 else 1}f}"
@@ -83,17 +85,20 @@ def _over_seeds(study: Study, confirmed: Evidence) -> str:
     return f"{said}; each {known}" if known else said
 
 
-def _score(row: dict[str, Any], chosen_by: str | None, candidates: int) -> None:
-    if chosen_by:
-        why = f"The best of {candidates} trials by {chosen_by}, so its accuracy on this set is somewhat lucky."
+def _score(row: dict[str, Any], chosen_by: StudyResults | None) -> None:
+    """One set; of the set that chose, first the metric that it was chosen by."""
+    trial = f"Trial #{row['trial']}, {row['problems']} problems × {row['samples']} responses"
+    if chosen_by is None:
+        why = f"{trial}, ± one standard error. This set chose nothing, so its accuracy is not flattered."
+        _card(f"Its avg@{row['samples']}, {row['set']}", text.accuracy(row["accuracy"]), text.errors(row), why)
+        return
+    why = f"The best of {chosen_among(chosen_by)} by {chosen_by.metric_name}, so it is somewhat lucky."
+    metric, average = chosen_by.spec.metric, f"avg@{row['samples']}"
+    if metric == "avg@k":
+        name, note, trial = average, text.errors(row), f"{trial}, ± one standard error"
     else:
-        why = "This set chose nothing, so its accuracy is not flattered."
-    _card(
-        f"{'Best' if chosen_by else 'Its'} avg@{row['samples']}, {row['set']}",
-        text.accuracy(row["accuracy"]),
-        text.errors(row),
-        f"Trial #{row['trial']}, {row['problems']} problems × {row['samples']} responses, ± one standard error. {why}",
-    )
+        name, note = metric.replace("@k", f"@{row['samples']}"), f"{average} {text.accuracy(row['accuracy'])}"
+    _card(f"Best {name}, {row['set']}", text.accuracy(row[MEASURES[metric]]), note, f"{trial}. {why}")
 
 
 def _progress(study: Study) -> None:

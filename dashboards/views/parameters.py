@@ -67,14 +67,15 @@ def _without_twin(keys: list[str]) -> list[str]:
 
 
 def _verdict(study: Study, known: pl.DataFrame, step: int, last: int) -> None:
-    spread = differences.spread(known.rename({"score": "accuracy", "error": "sampling_error"}))
+    own = known.filter(pl.col("confirms").is_null())  # confirmations are no other settings
+    spread = differences.spread(own.rename({"score": "accuracy", "error": "sampling_error"}))
     where = f"at step {step}"
     seeds = seeds_against_settings(study.results.evidence)
-    results = [scores_by_step(study.results, study.sets[0], number)[step] for number in known["trial"]]
+    results = [scores_by_step(study.results, study.sets[0], number)[step] for number in own["trial"]]
     if (line := tied(results, who="All trials", where="at this step")) is not None:
         st.warning(f"{line}.")
     elif spread is None:
-        st.info(f"{known.height} trials {where}, not all with a known sampling error: differences cannot be judged.")
+        st.info(f"{own.height} trials {where}, not all with a known sampling error: differences cannot be judged.")
     elif spread.beyond_sampling:
         st.info(
             f"{spread.trials} trials differ by more than sampling error {where} ({text.probability(spread.p)})."

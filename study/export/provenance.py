@@ -12,7 +12,7 @@ from study.export.selection import no_estimate, split_half
 from study.export.transfer import tuned_on
 from study.metric import metric_value, selecting_score
 from study.results import StudyResults, TrialResult
-from study.tables import label
+from study.tables import chosen_among, label
 from trainer import saturation
 from trainer.records import SetScore
 
@@ -91,7 +91,7 @@ def selection_lines(results: StudyResults, trial: TrialResult) -> list[str]:
     """What it was chosen from, its rank there, and the accuracy without the luck of the choice."""
     found = results.evidence
     alone = " alone, its length left aside" if results.spec.against else ""
-    among = f"{len(found)} COMPLETE among {len(results.trials)} trials by {results.metric_name}{alone}"
+    among = f"{chosen_among(results)} by {results.metric_name}{alone}"
     rank = next((rank for rank, each in enumerate(found, 1) if each.number == trial.number), None)
     if rank is None:
         chosen = f"named, not ranked: the study has {among}"

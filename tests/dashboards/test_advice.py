@@ -90,6 +90,26 @@ def test_trials_within_noise_are_said_to_be(finished: StudyResults) -> None:
     assert "do not differ beyond sampling error" in first.sentence and first.page == "hyperparameters"
 
 
+def test_where_trials_do_not_differ_no_range_is_to_be_widened(finished: StudyResults) -> None:
+    assert finished.best is not None
+    edge = changed(finished, finished.best.number, params=WITHIN | {"fipo.half_life": 63.0})
+    assert any("widen" in each for each in said(edge))
+    same = frames.evaluations(edge).with_columns(pl.lit(0.5).alias("accuracy"))
+    within = [each.sentence for each in advice(edge, frames.trials(edge), same)]
+    assert "do not differ beyond" in " ".join(within) and not any("widen" in each for each in within)
+    second = next(each.number for each in edge.evidence if each.number != edge.best.number)
+    assert not any("widen" in each for each in said(changed(edge, second, value=edge.best.value)))
+
+
+def test_confirmations_are_not_counted_as_trials(finished: StudyResults) -> None:
+    complete = sum(trial.state == "COMPLETE" for trial in finished.trials)
+    again = dataclasses.replace(finished.trials[0], number=20, confirms=0, control=None)
+    more = dataclasses.replace(finished, trials=(*finished.trials, again))
+    same = frames.evaluations(more).with_columns(pl.lit(0.5).alias("accuracy"))
+    (first, *_) = advice(more, frames.trials(more), same)
+    assert first.sentence.startswith(f"The {complete} complete trials do not differ")
+
+
 def test_a_study_that_repeats_seeds_is_not_told_to(finished: StudyResults) -> None:
     space = {**finished.spec.space, "seed": finished.spec.space["fipo.epsilon_f_low"]}
     confirmed = changed(finished, 1, confirms=0)

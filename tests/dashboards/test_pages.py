@@ -224,6 +224,25 @@ def test_fresh_seeds_that_agree_leave_the_error_of_a_run_and_no_error_of_zero(
     assert table["error"].to_list() == ["(all the same)"]
 
 
+@pytest.mark.parametrize("metric", ["cons@k", "pass@k"])
+def test_the_first_card_is_of_the_metric_that_the_study_maximizes(
+    finished: StudyResults, page: Shown, metric: str
+) -> None:
+    best = finished.best
+    assert best is not None
+    score = best.evaluations[-1].scores[0].model_copy(update={"cons": 0.123, "pass_at_k": 0.123})
+    last = best.evaluations[-1].model_copy(update={"scores": (score, *best.evaluations[-1].scores[1:])})
+    trials = list(finished.trials)
+    trials[best.number] = dataclasses.replace(best, evaluations=(*best.evaluations[:-1], last))
+    spec = finished.spec.model_copy(update={"metric": metric})
+    card = page(dataclasses.replace(finished, spec=spec, trials=tuple(trials)), "overview").metric[0]
+    name = f"Best {metric.replace('@k', '@8')}, sums_select"
+    assert (card.label.replace("\\", ""), card.value) == (name, "12.3 %")
+    assert card.delta == f"avg@8 {100 * score.accuracy:.1f} %"
+    complete = sum(trial.state == "COMPLETE" for trial in finished.trials)
+    assert f"The best of {complete} COMPLETE among 12 trials by sums_select/{name[5:-13]}" in card.help
+
+
 def test_more_than_two_trials_are_compared_with_the_control(finished: StudyResults, page: Shown) -> None:
     app = page(finished, "compare")
     scores = app.dataframe[0].value

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from study.display import conclusion
+from study.export.provenance import selection_lines
 from study.results import read_study
 from study.verdict import tied, verdict
 
@@ -44,7 +45,17 @@ def test_one_answer_more_is_no_tie(make_bridge, run_trial):
     assert best.startswith("Best: trial 0") and "No other trial has ended" in warning
     run_trial(bridge, [0.2, 0.3, 0.4, 0.5, 0.625])
     best, warning = verdict(read_study(bridge.directory))
-    assert best.startswith("Best: trial 1") and "the highest of 2 on 10 problems" in warning
+    assert best.startswith("Best: trial 1") and "the highest of 2 COMPLETE among 2 trials on 10 problems" in warning
+
+
+def test_what_the_best_is_chosen_among_is_one_number_without_pruned_trials_and_confirmations(results):
+    pruned = replace(results.trials[2], number=3, state="PRUNED", value=None)
+    again = replace(results.trials[1], number=4, confirms=1)
+    more = replace(results, trials=(*results.trials, pruned, again))
+    assert any("the highest of 3 COMPLETE among 4 trials" in line for line in verdict(more))
+    assert "best of 3 COMPLETE among 4 trials" in selection_lines(more, more.trials[1])[0]
+    alone = replace(results, trials=(results.trials[1], pruned))
+    assert any("No other trial has ended COMPLETE" in line for line in verdict(alone))
 
 
 RATE = {"optimizer.learning_rate": {"type": "log-uniform", "low": 1e-5, "high": 1e-2}}
