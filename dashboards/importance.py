@@ -68,6 +68,13 @@ def ranked(keys: Sequence[str], importance: pl.DataFrame) -> list[str]:
     return sorted(keys, key=lambda key: -mean.get(key, 0.0) if mean.get(key, 0.0) > chance else 0.0)
 
 
+def beyond_chance(importance: pl.DataFrame) -> bool:
+    """Whether any parameter explains more than random numbers do, by the mean of the methods."""
+    mean = dict(importance.group_by("parameter").agg(pl.col("importance").mean()).iter_rows())
+    chance = mean.pop(CHANCE, 0.0)
+    return any(share > chance for share in mean.values())
+
+
 def usable(results: StudyResults, scores: pl.DataFrame) -> pl.DataFrame:
     """The trials that have a value within the range of every parameter; a control may lie outside, or lack one."""
     import optuna

@@ -14,6 +14,8 @@ MOST_BARS = 150
 """Trials up to which each has its error bar; beyond, bars would be all that one sees."""
 MOST_TICKS = 4
 """On a narrow axis, where more would be turned upright or run into each other."""
+PALE = 0.35
+"""Opacity of bars that are no finding."""
 LEGEND = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}
 
 
@@ -45,8 +47,12 @@ def slice_of(scores: pl.DataFrame, key: str, *, measure: str, dark: bool = False
     return figure
 
 
-def importances(importance: pl.DataFrame) -> go.Figure:
-    """Bars of `importance.importance`, the largest on top, one colour per method; what chance explains comes last."""
+def importances(importance: pl.DataFrame, *, pale: bool = False) -> go.Figure:
+    """Bars of `importance.importance`, the largest on top, one colour per method; what chance explains comes last.
+
+    Args:
+        pale: that the bars are no finding.
+    """
     mean = importance.group_by("parameter").agg(pl.col("importance").mean())
     mean = mean.sort(pl.col("parameter") != CHANCE, "importance")
     order = [_name(key) for key in mean["parameter"]]
@@ -56,6 +62,7 @@ def importances(importance: pl.DataFrame) -> go.Figure:
         hover = f"%{{y}}<br>{method} %{{x:.0%}}<extra></extra>"
         figure.add_trace(
             go.Bar(y=[_name(key) for key in own["parameter"]], x=own["importance"], orientation="h", name=method,
+                   opacity=PALE if pale else 1.0,
                    marker={"color": palette.CATEGORIES[index], "pattern": {"shape": ("", "/")[index % 2]}},
                    hovertemplate=hover)
         )  # fmt: skip

@@ -146,11 +146,18 @@ def _importance(study: Study, known: pl.DataFrame) -> None:
     if share.is_empty():
         st.caption("All trials have one score: there is nothing to explain.")
         return
-    st.plotly_chart(figures.importances(share), key="importances", alt="Importance of each parameter")
+    few, beyond = usable.height < importances.TRUSTED, importances.beyond_chance(share)
+    if not beyond:
+        st.warning(f"Of {usable.height} configurations no parameter explains more than random numbers do: the pale bars"
+                   " do not tell which one matters.")  # fmt: skip
+    elif few:
+        st.info(f"Of {usable.height} configurations: a hint, not a finding. A single trial can turn the order of the"
+                f" pale bars; from {importances.TRUSTED} on they count.")  # fmt: skip
+    figure = figures.importances(share, pale=few or not beyond)
+    st.plotly_chart(figure, key="importances", alt="Importance of each parameter")
     taken = min(usable.height, importances.MOST)
     st.caption(
-        (f"Of {usable.height} configurations: a hint, not a finding. " if usable.height < importances.TRUSTED else "")
-        + f"From {taken} of {usable.height} configurations at this step. {SEEDS} fANOVA explains the differences"
+        f"From {taken} of {usable.height} configurations at this step. {SEEDS} fANOVA explains the differences"
         " between all of them, PED-ANOVA what sets the best tenth apart. What explains no more than random numbers"
         " do explains nothing."
     )

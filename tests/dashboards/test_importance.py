@@ -84,3 +84,8 @@ def test_without_importance_beyond_chance_the_usual_order_stays(known: dict[str,
 def test_where_gamma_is_what_matters_its_half_life_comes_first(sampled: str) -> None:
     found = importance.ranked(KEYS[2:] + KEYS[:2], shares(**{sampled: 0.6, "rate": 0.3, "chance": 0.1}))
     assert found[:3] == ["fipo.half_life", "fipo.gamma", "optimizer.learning_rate"]
+
+
+@pytest.mark.parametrize(("rate", "beyond"), [(0.3, True), (0.2, False)])
+def test_a_parameter_is_beyond_chance_by_the_mean_of_the_methods(rate: float, beyond: bool) -> None:
+    assert importance.beyond_chance(shares(rate=rate, high=0.15, chance=0.25)) == beyond

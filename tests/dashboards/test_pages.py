@@ -140,6 +140,25 @@ def test_hyperparameters_compare_where_there_are_enough_trials_and_say_how_many(
     assert f"A map needs 8 configurations with numbers for both that differ; there are {there}" in said(last)
 
 
+@pytest.mark.parametrize(
+    ("trusted", "beyond", "said", "opacity"),
+    [(99, True, "a hint, not a finding", 0.35), (8, False, "no parameter explains more than random", 0.35),
+     (8, True, None, 1.0)],
+)  # fmt: skip
+def test_importance_that_is_no_finding_is_pale_and_said_to_be_above_the_chart(
+    finished: StudyResults, page: Shown, monkeypatch: pytest.MonkeyPatch, trusted: int, beyond: bool, said: str | None,
+    opacity: float,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(importance, "TRUSTED", trusted)
+    monkeypatch.setattr(importance, "beyond_chance", lambda _: beyond)
+    app = page(finished, "parameters")
+    shown = list(app.main.children.values())
+    chart = next(i for i, each in enumerate(shown) if each.type == "plotly_chart" and "importances" in each.proto.id)
+    assert {each["opacity"] for each in json.loads(shown[chart].proto.spec)["data"]} == {opacity}
+    above = shown[chart - 1]
+    assert said in above.value if said else above.value == "Importance"
+
+
 def test_few_configurations_leave_the_colour_to_the_half_life(finished: StudyResults, page: Shown) -> None:
     colour = {box.label: box for box in page(finished, "length_accuracy").selectbox}["Colour"]
     assert colour.value == "fipo.half_life"

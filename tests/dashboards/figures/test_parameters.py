@@ -58,3 +58,10 @@ def test_importances_put_the_largest_on_top_and_chance_last() -> None:
     figure = parameters.importances(frame)
     assert list(figure.layout.yaxis.categoryarray) == [CHANCE, "a", "b"]
     assert [trace.name for trace in figure.data] == ["fANOVA", "PED-ANOVA"]
+
+
+def test_importances_that_are_no_finding_are_pale() -> None:
+    frame = pl.DataFrame([("a", "fANOVA", 0.2), (CHANCE, "fANOVA", 0.3)], orient="row",
+                         schema=["parameter", "method", "importance"])  # fmt: skip
+    (bars,), (pale,) = parameters.importances(frame).data, parameters.importances(frame, pale=True).data
+    assert bars.opacity == 1 and pale.opacity < 0.5
