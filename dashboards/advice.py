@@ -111,6 +111,9 @@ def _against_control(results: StudyResults, trials: pl.DataFrame) -> Advice | No
     labels = dict(trials.select("trial", "label").iter_rows())
     if best.number == control.number:
         return Advice(f"No sampled setting beats the control {labels[control.number]} yet.", "hyperparameters")
+    confirmed = {each.number for each in results.evidence if each.seed_error is not None}
+    if {best.number, control.number} <= confirmed:  # the overview has it over fresh seeds, which say more than a run
+        return None
     for name in reversed([score.name for score in best.evaluations[-1].scores]):
         found = common(results, name, [best.number, control.number])
         if found is not None:

@@ -37,13 +37,16 @@ def confounded(results: StudyResults, trial: TrialResult, control: TrialResult) 
 
 
 def over_seeds(results: StudyResults, *, number: Number = fraction, unit: str = "") -> list[str]:
-    """A line for each of `pairs` that were both confirmed with two seeds or more.
+    """A line for each of `pairs` that were both confirmed with two seeds or more, and one of `confounded`.
 
     Args:
         number: how a fraction is written.
         unit: what stands after it.
     """
-    lines = (_over_seeds(results, *each, number, unit) for each in pairs(results))
+    lines = []
+    for each in pairs(results):
+        if (line := _over_seeds(results, *each, number, unit)) is not None:
+            lines += [line, confounded(results, *each)]
     return [line for line in lines if line is not None]
 
 

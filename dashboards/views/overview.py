@@ -171,7 +171,7 @@ def _confirmed(study: Study) -> None:
     if verdict:
         st.markdown(text.in_markdown(verdict[0].upper() + verdict[1:] + "."))
     for line in over_seeds(study.results, number=text.points, unit=" points"):
-        st.markdown(text.in_markdown(f"{line}."))
+        st.markdown(text.in_markdown(f"{line[0].upper()}{line[1:]}."))
     labels = dict(study.trials.select("trial", "label").iter_rows())
     rows = [
         (labels[each.number], 100 * each.first, len(each.fresh), 100 * each.mean,

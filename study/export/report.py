@@ -183,7 +183,7 @@ def _noise(results: StudyResults, trial: TrialResult) -> list[str]:
     for control in results.trials:
         if control.control and control.state == "COMPLETE" and control.number != trial.number:
             lines += _compared(results, trial, control)
-    lines += (f"{line}." for line in (*seed_means(results), *over_seeds(results)))
+    lines += (f"{_sentence(line)}." for line in (*seed_means(results), *over_seeds(results)))
     if verdict := seeds_against_settings(results.evidence):
         lines.append(f"The {verdict}.")
     elif not any(each.fresh for each in results.evidence):
