@@ -8,7 +8,7 @@ from html import escape
 
 import yaml
 
-from study.against import over_seeds
+from study.against import confounded, over_seeds
 from study.evidence import error_in_words, seeds_against_settings
 from study.export.chart import length_accuracy
 from study.export.provenance import provenance, selection_lines
@@ -183,6 +183,8 @@ def _noise(results: StudyResults, trial: TrialResult) -> list[str]:
     for control in results.trials:
         if control.control and control.state == "COMPLETE" and control.number != trial.number:
             lines += _compared(results, trial, control)
+            if (line := confounded(results, trial, control)) is not None:
+                lines.append(f"{_sentence(line)}.")
     lines += (f"{_sentence(line)}." for line in (*seed_means(results), *over_seeds(results)))
     if verdict := seeds_against_settings(results.evidence):
         lines.append(f"The {verdict}.")
@@ -193,7 +195,7 @@ def _noise(results: StudyResults, trial: TrialResult) -> list[str]:
         )
     where = _sentence(tuned_on(trial, trial_config(trial)))
     lines.append(f"{where}. With another model or other lengths the half-life is to be found again.")
-    return [plain(line) for line in lines]
+    return [*dict.fromkeys(plain(line) for line in lines)]  # over seeds and problem by problem the same may differ
 
 
 def _sentence(line: str) -> str:

@@ -122,6 +122,13 @@ def test_the_base_models_score_is_not_shown_as_that_of_a_pruned_trial(results, t
     assert "problem by problem" in one.text and "on aime_2025 at" not in one.text
 
 
+def test_what_a_control_differs_in_beside_fipo_is_told_once(tmp_path):
+    made = confirmed(tmp_path / "study")
+    control = replace(made.trials[0], control="DAPO", params=PAPER | {"fipo.epsilon_f_high": 0.0}, beside={"seed": 9})
+    (one,) = prepare(replace(made, trials=(control, *made.trials[1:])), "report", out=tmp_path / "report.html")
+    assert one.text.count("Trial 1 and DAPO differ in seed too, so this is not the effect of FIPO alone.") == 1
+
+
 def confirmed(directory: Path) -> StudyResults:
     """Two configurations, each with two fresh seeds, and an address that is nobody's business."""
     made = make_results(directory, [PAPER] * 6)
