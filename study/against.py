@@ -56,7 +56,7 @@ def pairs(results: StudyResults) -> list[tuple[TrialResult, TrialResult]]:
         return []
     numbered = {trial.number: trial for trial in results.trials}
     ranked = [numbered[each.number] for each in results.evidence]
-    found = [(ranked[0], each) for each in results.trials if each in ranked[1:] and each.control]
+    found = [(ranked[0], each) for each in results.trials if each.control and each in ranked[1:]]
     sampled = next((each for each in ranked if not each.control), None)
     if sampled is not None and ranked[0].control:
         found.insert(0, (sampled, ranked[0]))
