@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from dashboards import configs, frames
-from study.metric import selecting_score
+from study.metric import score_of
 from study.results import read_metrics
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def _named(trial: TrialResult, frame: pl.DataFrame) -> pl.DataFrame:
 def _accuracy(trial: TrialResult, set_name: str, samples: int) -> pl.DataFrame:
     rows = []
     for evaluation in trial.evaluations:
-        score = selecting_score(evaluation, set_name)
+        score = score_of(evaluation, set_name)
         if score is None:
             continue
         values = {"avg": score.accuracy}

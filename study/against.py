@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from study.evidence import Number, difference, error_in_words, fraction
-from study.metric import selecting_score
+from study.metric import score_of
 from study.paired import common, paired
 from study.results import StudyResults, TrialResult
 from study.spec import get_dotted
@@ -89,7 +89,7 @@ def _over_seeds(
 def _reported(results: StudyResults, trial: TrialResult, set_name: str) -> Sequence[float]:
     """avg@k at the end of the trials that confirm `trial`."""
     confirming = (each for each in results.trials if each.confirms == trial.number and each.value is not None)
-    scores = (selecting_score(each.evaluations[-1], set_name) for each in confirming if each.evaluations)
+    scores = (score_of(each.evaluations[-1], set_name) for each in confirming if each.evaluations)
     return [score.accuracy for score in scores if score is not None]
 
 

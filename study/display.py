@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from study.metric import selecting_score
+from study.metric import score_of
 from study.results import StudyResults, TrialResult
 from study.tables import ENDED, costs, counts, one_line, planned, trial_table
 from study.verdict import verdict
@@ -131,7 +131,7 @@ def last_evaluations(results: StudyResults) -> dict[int, float]:
         if trial.state != "RUNNING" or not trial.evaluations or trial.steps_done < results.spec.steps - 1:
             continue
         first, last = trial.evaluations[0], trial.evaluations[-1]
-        lengths = [score.mean_length for each in (first, last) if (score := selecting_score(each, name)) is not None]
+        lengths = [score.mean_length for each in (first, last) if (score := score_of(each, name)) is not None]
         # The base model's is whole too, and all that had been done then. Time grows with the length of responses.
         seconds = first.seconds * (lengths[-1] / lengths[0] if lengths and lengths[0] else 1.0)
         seconds += (last.seconds - first.seconds) / max(last.step, 1)

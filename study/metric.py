@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 
-def selecting_score(evaluation: Evaluation, set_name: str) -> SetScore | None:
-    """The score of the set that selects, None when it was not due at this step."""
+def score_of(evaluation: Evaluation, set_name: str) -> SetScore | None:
+    """The score of the set of that name, None when it was not due at this step."""
     return next((score for score in evaluation.scores if score.name == set_name), None)
 
 

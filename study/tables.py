@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from study.metric import metric_value, selecting_score
+from study.metric import metric_value, score_of
 from study.results import StudyResults, TrialResult
 from study.spec import StudySpec
 from trainer import saturation
@@ -179,7 +179,7 @@ def drawn_by_racing(results: StudyResults) -> tuple[int, int] | None:
     racing = results.spec.evaluation_config().sets[0]
     if racing.first_look is None:
         return None
-    found = [selecting_score(each, racing.name) for trial in results.trials for each in trial.evaluations]
+    found = [score_of(each, racing.name) for trial in results.trials for each in trial.evaluations]
     scores = [score for score in found if score is not None]
     drawn = sum(score.samples * len(score.solved) for score in scores)
     return drawn, sum(racing.samples * len(score.solved) for score in scores)
@@ -241,5 +241,5 @@ def _with_zone(moment: datetime | None) -> str | None:
 
 def _latest(spec: StudySpec, trial: TrialResult) -> SetScore | None:
     name = spec.evaluation_config().sets[0].name
-    scores = [score for each in trial.evaluations if (score := selecting_score(each, name)) is not None]
+    scores = [score for each in trial.evaluations if (score := score_of(each, name)) is not None]
     return scores[-1] if scores else None

@@ -17,7 +17,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from study.assignment import LastWords
 from study.collapse import collapse_reason
 from study.directory import is_enough
-from study.metric import metric_value, selecting_score
+from study.metric import metric_value, score_of
 from study.spec import Resources, StudySpec
 from study.worker import Worker
 from trainer.errors import TrainingDiverged, UserError
@@ -64,7 +64,7 @@ class StudyTrial(tune.Trainable):
                     return {**told, "training_iteration": told["step"]}
                 evaluation = Evaluation.model_validate(told["evaluation"])
                 self._policy_kl += [(line["step"], line.get("policy_kl")) for line in told["metrics"]]
-                score = selecting_score(evaluation, self._set_name)
+                score = score_of(evaluation, self._set_name)
                 if score is not None:
                     return self._result(evaluation, score, told["metrics"])
             return {"done": True}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from study.against import against_controls
 from study.evidence import error_in_words, seeds_against_settings
-from study.metric import metric_value, selecting_score
+from study.metric import metric_value, score_of
 from study.results import StudyResults, TrialResult
 from study.tables import chosen_among, label, one_line
 from trainer.records import SetScore
@@ -73,7 +73,7 @@ def tied(scores: Sequence[SetScore], *, who: str, where: str) -> str | None:
 
 def _last(results: StudyResults, trial: TrialResult) -> SetScore | None:
     name = results.spec.evaluation_config().sets[0].name
-    return selecting_score(trial.evaluations[-1], name) if trial.evaluations else None
+    return score_of(trial.evaluations[-1], name) if trial.evaluations else None
 
 
 def _warning(results: StudyResults, best: TrialResult) -> str:

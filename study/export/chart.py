@@ -6,7 +6,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from study.export.script import plain
-from study.metric import selecting_score
+from study.metric import score_of
 from study.results import StudyResults, TrialResult
 from study.tables import label, number
 
@@ -27,7 +27,7 @@ def length_accuracy(results: StudyResults, chosen: TrialResult) -> go.Figure:
     selecting = results.spec.evaluation_config().sets[0]
     figure, named = go.Figure(), set()
     for trial in sorted(results.trials, key=lambda each: _depth(each, chosen)):
-        found = [(each.step, selecting_score(each, selecting.name)) for each in trial.evaluations]
+        found = [(each.step, score_of(each, selecting.name)) for each in trial.evaluations]
         points = [(step, score) for step, score in found if score is not None]
         if not points:
             continue

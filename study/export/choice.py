@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from study.metric import selecting_score
+from study.metric import score_of
 from study.results import StudyResults, TrialResult
 from trainer.errors import UserError
 
@@ -56,7 +56,7 @@ def _pareto_front(results: StudyResults, ranked: list[TrialResult]) -> list[Tria
     name = results.spec.evaluation_config().sets[0].name
     lengths = {}
     for trial in ranked:
-        score = selecting_score(trial.evaluations[-1], name) if trial.evaluations else None
+        score = score_of(trial.evaluations[-1], name) if trial.evaluations else None
         if score is not None:
             lengths[trial.number] = score.mean_length
     front, shortest = [], float("inf")

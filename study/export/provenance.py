@@ -10,7 +10,7 @@ from study.export.gaps import Gap
 from study.export.recipe import trial_config
 from study.export.selection import no_estimate, split_half
 from study.export.transfer import tuned_on
-from study.metric import metric_value, selecting_score
+from study.metric import metric_value, score_of
 from study.results import StudyResults, TrialResult
 from study.tables import chosen_among, label
 from trainer import saturation
@@ -61,7 +61,7 @@ def score_lines(results: StudyResults, trial: TrialResult) -> list[str]:
     selecting, lines = evaluation.sets[0].name, []
     paths = {each.name: each.path for each in evaluation.sets}
     for name, path in paths.items():
-        found = [(each.step, score) for each in trial.evaluations if (score := selecting_score(each, name)) is not None]
+        found = [(each.step, score) for each in trial.evaluations if (score := score_of(each, name)) is not None]
         if found:
             step, score = found[-1]
             role = "selected on" if name == selecting else "only reported"

@@ -16,7 +16,7 @@ from study.export.recipe import trial_config
 from study.export.script import plain
 from study.export.tables import published
 from study.export.transfer import tuned_on
-from study.metric import selecting_score
+from study.metric import score_of
 from study.paired import common, paired
 from study.results import StudyResults, TrialResult
 from study.space import describe
@@ -110,7 +110,7 @@ def _ends(trial: TrialResult, name: str) -> tuple[SetScore | None, SetScore | No
     The newest is None while there is one alone, which is the base model's: of a pruned trial the reported set has no
     other.
     """
-    found = [score for each in trial.evaluations if (score := selecting_score(each, name)) is not None]
+    found = [score for each in trial.evaluations if (score := score_of(each, name)) is not None]
     return (found[0] if found else None, found[-1] if len(found) > 1 else None)
 
 

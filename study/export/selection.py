@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from study.metric import selecting_score
+from study.metric import score_of
 from study.results import StudyResults
 from trainer.records import SetScore
 
@@ -90,7 +90,7 @@ def _scores(results: StudyResults) -> list[SetScore]:
     """Of the selecting set after the last step, of each COMPLETE trial that was sampled, not those that confirm one."""
     name = results.spec.evaluation_config().sets[0].name
     found = (
-        selecting_score(trial.evaluations[-1], name)
+        score_of(trial.evaluations[-1], name)
         for trial in results.trials
         if trial.state == "COMPLETE" and trial.confirms is None and trial.evaluations
     )

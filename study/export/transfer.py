@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from study.metric import selecting_score
+from study.metric import score_of
 from study.results import TrialResult
 from trainer.config import TrainerConfig
 
@@ -11,7 +11,7 @@ def tuned_on(trial: TrialResult, own: TrainerConfig) -> str:
     """Model and response lengths of the trial, whose config is `own`, and its half-life in relation to them."""
     text = f"tuned on model {own.model.path}, responses of at most {own.rollout.max_response_length:,} tokens"
     name = own.evaluation.sets[0].name
-    found = [score for each in trial.evaluations if (score := selecting_score(each, name)) is not None]
+    found = [score for each in trial.evaluations if (score := score_of(each, name)) is not None]
     if not found:
         return text
     mean, tau = found[-1].mean_length, None if own.fipo.is_dapo else own.fipo.tau
