@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 from collections.abc import Callable
@@ -213,10 +214,10 @@ def test_a_study_whose_driver_or_ray_was_killed_is_resumed_without_a_trace(tmp_p
     assert not left
 
 
-def test_a_model_that_cannot_be_loaded_ends_the_study_at_once_with_one_line(tmp_path):
-    model = tmp_path / "model"
-    model.mkdir()
-    (model / "config.json").write_text('{"model_type": "qwen2"}')
+def test_a_model_that_cannot_be_loaded_ends_the_study_at_once_with_one_line(tmp_path, random_model):
+    """Its config and tokenizer are whole, so that only the trials find out."""
+    model = shutil.copytree(random_model, tmp_path / "model")
+    (model / "model.safetensors").unlink()
     write_spec(tmp_path / "spec.yaml", str(model), trials=50, notify=notify(tmp_path))
     launched = fipo("launch", "spec.yaml", "--out", "study", cwd=tmp_path)
     assert launched.returncode == 2
