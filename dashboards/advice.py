@@ -84,7 +84,9 @@ def _alike(results: StudyResults, spread: differences.Spread | None, set_name: s
         for each in results.trials
         if each.state == "COMPLETE" and each.confirms is None
     ]
-    line = tied([score[max(score)] for score in known if score], who="All complete trials", where="at their end")
+    confirmed = any(each.confirms is not None for each in results.trials)
+    who = "All complete trials" + (", those that confirm others left out," if confirmed else "")
+    line = tied([score[max(score)] for score in known if score], who=who, where="at their end")
     if line is not None:
         return Advice(f"{line}.", "hyperparameters")
     if spread is None or spread.beyond_sampling:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from study.evidence import Number, difference, error_in_words, fraction
 from study.metric import score_of
 from study.paired import common, paired
@@ -67,30 +65,29 @@ def _over_seeds(
     results: StudyResults, trial: TrialResult, control: TrialResult, number: Number, unit: str
 ) -> str | None:
     """What is maximized, and avg@k of the sets that chose nothing: difference of the means over fresh seeds."""
-    known = {each.number: each.fresh for each in results.evidence}
-    one, other = known[trial.number], known[control.number]
-    if min(len(one), len(other)) < 2:
-        return None
-    measured: dict[str, tuple[Sequence[float], Sequence[float]]] = {results.metric_name: (one, other)}
+    known = {each.number: each.by_seed for each in results.evidence}
+    measured = {results.metric_name: difference(known[trial.number], known[control.number])}
     for each in results.spec.evaluation_config().sets[1:]:
-        found = _reported(results, trial, each.name), _reported(results, control, each.name)
-        if min(map(len, found)) > 1:
-            measured[f"{each.name}/avg@{each.samples}"] = found
-    said = []
-    for name, (first, second) in measured.items():
-        gap, error = difference(first, second)
-        if error:
-            said.append(f"{number(gap, signed=True)} {error_in_words(error, number)}{unit} on {name}")
-        else:
-            said.append(f"{number(gap, signed=True)}{unit} on {name} (all seeds of each the same)")
-    return f"{_names(trial, control)}, over {len(one)} and {len(other)} fresh seeds: {', '.join(said)}"
+        found = (_reported(results, one, each.name) for one in (trial, control))
+        measured[f"{each.name}/avg@{each.samples}"] = difference(*found)
+    if measured[results.metric_name] is None:
+        return None
+    said, seeds = [], 0
+    for name, found in measured.items():
+        if found is None:
+            continue
+        gap, error, count = found
+        seeds = max(seeds, count)
+        spread = f" {error_in_words(error, number)}{unit} on {name}" if error else f"{unit} on {name} (with every seed)"
+        said.append(f"{number(gap, signed=True)}{spread}")
+    return f"{_names(trial, control)}, over {seeds} fresh seeds of both, paired: {', '.join(said)}"
 
 
-def _reported(results: StudyResults, trial: TrialResult, set_name: str) -> Sequence[float]:
-    """avg@k at the end of the trials that confirm `trial`."""
-    confirming = (each for each in results.trials if each.confirms == trial.number and each.value is not None)
-    scores = (score_of(each.evaluations[-1], set_name) for each in confirming if each.evaluations)
-    return [score.accuracy for score in scores if score is not None]
+def _reported(results: StudyResults, trial: TrialResult, set_name: str) -> dict[int, float]:
+    """avg@k at the end of the trials that confirm `trial`, by training seed."""
+    confirming = [each for each in results.trials if each.confirms == trial.number and each.value is not None]
+    scores = {results.seed(each): score_of(each.evaluations[-1], set_name) for each in confirming if each.evaluations}
+    return {seed: score.accuracy for seed, score in scores.items() if score is not None}
 
 
 def _by_problem(results: StudyResults, trial: TrialResult, control: TrialResult) -> str:

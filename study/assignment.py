@@ -61,6 +61,8 @@ class LastWords(TypedDict, total=False):
     """Why it ends as FAIL, in one line."""
     user_error: bool
     """With `failed`: whether the user is to act."""
+    unexpected: bool
+    """With `failed`: whether no one has thought of it, as for what a library raises."""
     abort: str
     """Why the whole study ends, as for a full disk."""
     stopped: bool

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
+
+_NOTHING = 1e-20
+"""A square below this is the rounding of equal numbers."""
 
 
 class Number(Protocol):
@@ -25,6 +28,13 @@ class Evidence:
     """Its metric. Where there are fresh runs it is left out of the mean: it was chosen for being high."""
     fresh: tuple[float, ...] = ()
     """The metric of the trials that confirm it."""
+    seeds: tuple[int, ...] = ()
+    """Their training seeds."""
+
+    @property
+    def by_seed(self) -> dict[int, float]:
+        """The metric of the trials that confirm it, by training seed."""
+        return dict(zip(self.seeds, self.fresh, strict=True))
 
     @property
     def mean(self) -> float:
@@ -37,55 +47,80 @@ class Evidence:
         return _standard_error(self.fresh) if len(self.fresh) > 1 else None
 
 
-def evidence(runs: Iterable[tuple[int, float, int | None]]) -> list[Evidence]:
+def evidence(runs: Iterable[tuple[int, float, int | None, int]]) -> list[Evidence]:
     """Every configuration with its confirmations, the best mean first; confirmed ones before all others.
 
     Args:
-        runs: trial number, metric, and the number of the trial that it confirms or None, of each completed trial.
+        runs: trial number, metric, the number of the trial that it confirms or None, and the training seed, of each
+            completed trial.
     """
-    found, fresh = [], defaultdict(list)
-    for number, value, confirms in runs:
+    found, fresh, seeds = [], defaultdict(list), defaultdict(list)
+    for number, value, confirms, seed in runs:
         if confirms is None:
             found.append((number, value))
         else:
             fresh[confirms].append(value)
-    each_with_all = [Evidence(number, value, tuple(fresh[number])) for number, value in found]
+            seeds[confirms].append(seed)
+    each_with_all = [Evidence(number, value, tuple(fresh[number]), tuple(seeds[number])) for number, value in found]
     return sorted(each_with_all, key=lambda each: (not each.fresh, -each.mean, each.number))
 
 
 def seeds_against_settings(found: Sequence[Evidence]) -> str | None:
     """Whether confirmed configurations differ by more than their seeds do, in one sentence; None without two of them.
 
-    One-way analysis of variance over the fresh runs of each configuration.
+    Analysis of variance of the configurations with the seed as a block, over the seeds that all of them have: a seed
+    moves every configuration alike (the same problems in the same order, the same draws), which is no noise of theirs.
     """
-    groups = [each.fresh for each in found if len(each.fresh) > 1]
-    if len(groups) < 2:
+    runs = [each.by_seed for each in found if len(each.fresh) > 1]
+    shared = sorted(set.intersection(*(set(each) for each in runs))) if runs else []
+    if len(runs) < 2 or len(shared) < 2:
         return None
-    from scipy.stats import f_oneway
-
-    within = sum(statistics.variance(each) * (len(each) - 1) for each in groups) / sum(len(each) - 1 for each in groups)
-    if within == 0:
+    table = [[each[seed] for seed in shared] for each in runs]
+    groups, blocks = len(table), len(shared)
+    rows, columns = (
+        [statistics.fmean(row) for row in table],
+        [statistics.fmean(each) for each in zip(*table, strict=True)],
+    )
+    grand = statistics.fmean(rows)
+    between = blocks * sum((row - grand) ** 2 for row in rows)
+    left = sum(
+        (value - row - column + grand) ** 2
+        for row, values in zip(rows, table, strict=True)
+        for column, value in zip(columns, values, strict=True)
+    )
+    if left < _NOTHING:
+        if between < _NOTHING:
+            return f"{groups} confirmed configurations gave the same with every seed: what was swept changed nothing"
         return (
-            "seeds of one configuration do not differ at all; with so few responses this says nothing of the"
-            " differences between configurations"
+            f"differences between the {groups} confirmed configurations are the same with every seed; with so few"
+            " responses this is no measure of their noise"
         )
-    spread = f"seeds of one configuration differ by {error_in_words(within**0.5).lstrip('±')} (standard deviation)"
-    test = f_oneway(*groups)
-    first, last = len(groups) - 1, sum(map(len, groups)) - len(groups)
-    verdict = "differ" if test.pvalue < 0.05 else "do not differ"
+    from scipy.stats import f
+
+    first, last = groups - 1, (groups - 1) * (blocks - 1)
+    statistic = (between / first) / (left / last)
+    p = float(f.sf(statistic, first, last))
+    noise = error_in_words((left / last) ** 0.5).lstrip("±")
     return (
-        f"{len(groups)} confirmed configurations {verdict} beyond the noise of the seed: {spread},"
-        f" F({first}, {last}) = {test.statistic:.2f}, p {'< 0.01' if test.pvalue < 0.01 else f'= {test.pvalue:.2f}'}"
+        f"{groups} confirmed configurations {'differ' if p < 0.05 else 'do not differ'} beyond the noise of the seed:"
+        f" beside what a seed does to all of them they scatter by {noise} (standard deviation),"
+        f" F({first}, {last}) = {statistic:.2f}, p {'< 0.01' if p < 0.01 else f'= {p:.2f}'}"
     )
 
 
-def difference(first: Sequence[float], second: Sequence[float]) -> tuple[float, float]:
-    """Difference of the means of two runs or more each, and its standard error.
+def difference(first: Mapping[int, float], second: Mapping[int, float]) -> tuple[float, float, int] | None:
+    """Mean difference of two configurations over the seeds that both have, its standard error, and their number.
 
-    The variances of the two need not be equal (Welch 1947, https://doi.org/10.1093/biomet/34.1-2.28).
+    Paired, for a seed moves both alike. None for fewer than two such seeds.
+
+    Args:
+        first, second: metric by training seed.
     """
-    gap = statistics.fmean(first) - statistics.fmean(second)
-    return gap, (_standard_error(first) ** 2 + _standard_error(second) ** 2) ** 0.5
+    gaps = [first[seed] - second[seed] for seed in first.keys() & second.keys()]
+    if len(gaps) < 2:
+        return None
+    error = _standard_error(gaps)
+    return statistics.fmean(gaps), error if error**2 > _NOTHING else 0.0, len(gaps)
 
 
 def fraction(fraction: float, *, signed: bool = False) -> str:

@@ -92,8 +92,13 @@ class StudyResults:
     @property
     def evidence(self) -> list[Evidence]:
         """The completed configurations, best first; with confirmations, by their mean over seeds."""
-        complete = ((each.number, each.value, each.confirms) for each in self.trials if each.value is not None)
-        return evidence(complete)
+        return evidence(
+            (each.number, each.value, each.confirms, self.seed(each)) for each in self.trials if each.value is not None
+        )
+
+    def seed(self, trial: TrialResult) -> int:
+        """What `trial` is trained with, where the space does not have it."""
+        return int(trial.beside.get("seed", self.spec.training_seed))
 
     @property
     def best(self) -> TrialResult | None:

@@ -161,4 +161,4 @@ def last_words(error: RayTaskError) -> LastWords:
     if full is not None:
         return {"abort": f"{full} while a trial was writing"}
     first = (str(cause).strip() or "no message").splitlines()[0]
-    return {"failed": f"{type(cause).__name__}: {first}; see driver.log", "user_error": False}
+    return {"failed": f"{type(cause).__name__}: {first}; see driver.log", "user_error": False, "unexpected": True}

@@ -89,7 +89,7 @@ class BridgeScheduler(_NotSaved, FIFOScheduler):
         super().__init__()
         self._bridge = bridge
         self._trained = False
-        self._user_errors: set[str] = set()
+        self._errors: set[str] = set()
 
     @_aborts
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
@@ -98,8 +98,8 @@ class BridgeScheduler(_NotSaved, FIFOScheduler):
             raise StudyAborted(result["abort"])
         if "failed" in result:
             self._bridge.fail(number, result["failed"])
-            if result["user_error"]:
-                self._refuse_hopeless(number, result["failed"])
+            if result["user_error"] or result.get("unexpected"):
+                self._refuse_hopeless(number, result["failed"], user=result["user_error"])
             return TrialScheduler.STOP
         if "stopped" in result:
             return TrialScheduler.STOP
@@ -116,12 +116,14 @@ class BridgeScheduler(_NotSaved, FIFOScheduler):
         trial.config["deaths"] = trial.config.get("deaths", 0) + 1
         self._bridge.died(trial.config["number"])
 
-    def _refuse_hopeless(self, number: int, line: str) -> None:
-        """A user error before any trial has trained, or the same one twice, will hit every trial."""
-        if not self._trained or line in self._user_errors:
+    def _refuse_hopeless(self, number: int, line: str, *, user: bool) -> None:
+        """What will hit every trial ends the study: a user error before any has trained, or the same one twice; what no
+        one has thought of only when it came twice and none has trained."""
+        again = line in self._errors
+        if (user and not self._trained) or (again and (user or not self._trained)):
             self._bridge.finish(number)
             raise StudyAborted(line)
-        self._user_errors.add(line)
+        self._errors.add(line)
 
 
 class Supervisor(_NotSaved, tune.Callback):

@@ -20,14 +20,14 @@ def verdict(results: StudyResults) -> list[str]:
     best, found = results.best, results.evidence
     if best is None:
         return []
-    means = seed_means(results)
-    if not means and (tied := tie(results)) is not None:
+    means, tied = seed_means(results), tie(results)
+    if tied is not None and not means:
         return [tied]
     if found[0].seed_error is None:
         means.append(_warning(results, best))
     said = seeds_against_settings(found)
     return [
-        f"Best: {one_line(results, best)}",
+        f"Best: {one_line(results, best)}" if tied is None else tied,
         *means,
         *([f"The {said}"] if said else []),
         *against_controls(results),

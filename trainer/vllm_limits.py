@@ -58,6 +58,8 @@ def engine_arguments(config: TrainerConfig, *, cuda: bool, ranks: int) -> dict[s
         "distributed_timeout_seconds": int(config.rank_timeout) or 1,
         "cpu_distributed_timeout_seconds": int(config.rank_timeout) or 1,
         "tensor_parallel_size": settings.tensor_parallel_size,
+        # It asks CUDA_VISIBLE_DEVICES for the GPUs of the other ranks, and Ray shows a process its own GPU only.
+        "disable_custom_all_reduce": True,
         "max_model_len": settings.max_model_len,
         "max_num_seqs": settings.max_num_seqs,
         "max_num_batched_tokens": settings.max_num_batched_tokens,

@@ -72,7 +72,8 @@ def _verdict(study: Study, known: pl.DataFrame, step: int, last: int) -> None:
     where = f"at step {step}"
     seeds = seeds_against_settings(study.results.evidence)
     results = [scores_by_step(study.results, study.sets[0], number)[step] for number in own["trial"]]
-    if (line := tied(results, who="All trials", where="at this step")) is not None:
+    who = "All trials" if own.height == known.height else "All trials, those that confirm others left out,"
+    if (line := tied(results, who=who, where="at this step")) is not None:
         st.warning(f"{line}.")
     elif spread is None:
         st.info(f"{own.height} trials {where}, not all with a known sampling error: differences cannot be judged.")
@@ -108,7 +109,7 @@ def _plane(study: Study, known: pl.DataFrame, keys: list[str], measure: str) -> 
     found = _surface(configurations.select("trial", x, y, "score", "error"), x, y) if numeric else None
     drawn = found if found is not None and found.informs else None
     left, right = st.columns(2)
-    chart = plane.estimate(known, x, y, measure=measure, surface=drawn, dark=is_dark())
+    chart = plane.estimate(configurations, x, y, measure=measure, surface=drawn, dark=is_dark())
     left.plotly_chart(chart, key="plane", alt=f"{measure} over two parameters")
     if found is None:
         there = configurations.drop_nulls([x, y]).height if numeric else 0
@@ -123,7 +124,7 @@ def _plane(study: Study, known: pl.DataFrame, keys: list[str], measure: str) -> 
             f"No map: one over these {found.trials} configurations {misses} The two say little about a trial here."
         )
         return
-    chart = plane.uncertainty(known, x, y, surface=drawn, dark=is_dark())
+    chart = plane.uncertainty(configurations, x, y, surface=drawn, dark=is_dark())
     right.plotly_chart(chart, key="uncertainty", alt="Standard error of the map")
     st.caption(
         f"Left, a Gaussian process over {found.trials} configurations, averaged over the other parameters; right, one"
@@ -143,7 +144,7 @@ def _importance(study: Study, known: pl.DataFrame) -> None:
         st.caption(f"Needs {importances.FEWEST} configurations at this step; there are {usable.height}.")
         return
     share = ranking.shares(study, known)
-    if share.is_empty():
+    if share.is_empty() or known.filter(pl.col("confirms").is_null())["score"].n_unique() == 1:
         st.caption("All trials have one score: there is nothing to explain.")
         return
     few, beyond = usable.height < importances.TRUSTED, importances.beyond_chance(share)

@@ -209,18 +209,26 @@ def test_a_complete_tie_is_said_to_be_one_and_has_no_map(finished: StudyResults,
 def test_confirmed_configurations_are_judged_against_the_noise_of_the_seed(finished: StudyResults, page: Shown) -> None:
     complete = [trial for trial in finished.trials if trial.state == "COMPLETE"][:2]
     again = [
-        dataclasses.replace(trial, number=20 + 2 * i + j, confirms=trial.number, control=None, value=0.5 + 0.01 * j)
+        dataclasses.replace(trial, number=20 + 2 * i + j, confirms=trial.number, control=None, value=0.5 + 0.01 * j,
+                            beside={"seed": 1 + j})
         for i, trial in enumerate(complete)
         for j in range(2)
-    ]
+    ]  # fmt: skip
     results = dataclasses.replace(finished, trials=(*finished.trials, *again))
     app = page(results, "parameters")
     assert any("2 confirmed configurations" in each.value for each in app.info)
+    (plane,) = [json.loads(each.proto.spec) for each in app.get("plotly_chart") if "plane" in each.proto.id]
+    (points,) = [each for each in plane["data"] if each["mode"] == "markers" and each["name"] == "complete"]
+    configurations = [trial for trial in finished.trials if trial.state == "COMPLETE"]
+    assert len(points["text"]) == len(configurations), "a point for each configuration, not one for each seed"
+    legend = json.loads(page(results, "compare").get("plotly_chart")[0].proto.spec)["data"]
+    assert not any("confirms" in str(each.get("name")) for each in legend)
     assert complete[0].control == "DAPO"
     lines = [each.value.replace("\\", "") for each in page(results, "overview").markdown]
     (said,) = [each for each in lines if "against DAPO" in each]
     trial = f"Trial {complete[1].number}"
-    assert said.startswith(f"{trial} against DAPO (trial 0), over 2 and 2 fresh seeds: +0.0 ±0.7 points")
+    assert said.startswith(f"{trial} against DAPO (trial 0), over 2 fresh seeds of both, paired: +0.0 points on")
+    assert "sums_select/avg@8 (with every seed)" in said
     assert any(f"{trial} and DAPO differ in optimizer.learning_rate too" in each for each in lines)
     assert "on sums_select/avg@8" in said and "on sums_report/avg@8" in said
 

@@ -99,6 +99,12 @@ def test_it_changes_what_a_vllm_engine_on_a_gpu_is_given(key: str) -> None:
     assert changed != engine_arguments(config(), cuda=True, ranks=2)
 
 
+def test_no_engine_asks_for_gpus_that_its_process_does_not_see() -> None:
+    """vLLM's own all-reduce would, and Ray shows each process one: an IndexError at the start of every engine."""
+    shared = engine_arguments(config("rollout.vllm.tensor_parallel_size", 2), cuda=True, ranks=2)
+    assert shared["disable_custom_all_reduce"] is True
+
+
 def test_knob_rollout__backend() -> None:
     """vllm is taken: it refuses what it could not follow, which the other backend does not ask for."""
     data = config("rollout.backend", "vllm").model_dump()

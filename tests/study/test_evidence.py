@@ -2,37 +2,68 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
 from study.evidence import Evidence, difference, error_in_words, seeds_against_settings
 
 
-def test_the_verdict_is_right_as_often_as_its_level_says():
+def confirmed(number: int, runs: Sequence[float], *, first_seed: int = 1) -> Evidence:
+    return Evidence(number, 0.5, tuple(runs), tuple(range(first_seed, first_seed + len(runs))))
+
+
+def test_the_verdict_is_right_as_often_as_its_level_says_whatever_the_seeds_do_to_all():
     """One configuration under several names differs beyond noise in one of twenty studies, two in nearly all."""
     random = np.random.default_rng(0)
     verdicts = {0.0: 0, 0.3: 0}
     for gap in verdicts:
         for _ in range(400):
-            found = [Evidence(n, 0.5, tuple(random.normal(0.5 + gap * (n == 0), 0.05, 4))) for n in range(3)]
+            seeds = random.normal(0, 0.2, 4)  # much more than what configurations scatter by
+            found = [confirmed(n, random.normal(0.5 + gap * (n == 0), 0.05, 4) + seeds) for n in range(3)]
             verdicts[gap] += "do not differ" not in seeds_against_settings(found)
     assert 0.02 < verdicts[0.0] / 400 < 0.09
     assert verdicts[0.3] / 400 > 0.98
 
 
-def test_without_two_confirmed_configurations_there_is_no_verdict():
-    assert seeds_against_settings([Evidence(0, 0.5, (0.5, 0.6)), Evidence(1, 0.9)]) is None
-    agree = seeds_against_settings([Evidence(0, 0.5, (0.5, 0.5)), Evidence(1, 0.9, (0.9, 0.9))])
-    assert "do not differ at all" in agree and "says nothing" in agree and "0.0" not in agree
+def test_the_test_of_configurations_is_the_textbooks():
+    """Montgomery, Design and Analysis of Experiments, chapter 4: four tips on four pieces of metal, F = 14.44."""
+    tips = [[9.3, 9.4, 9.6, 10.0], [9.4, 9.3, 9.8, 9.9], [9.2, 9.4, 9.5, 9.7], [9.7, 9.6, 10.0, 10.2]]
+    assert "F(3, 9) = 14.44, p < 0.01" in seeds_against_settings([confirmed(n, tip) for n, tip in enumerate(tips)])
 
 
-def test_the_difference_of_two_means_has_the_error_of_both():
-    """Simulated: one group of three seeds with a spread of 0.01, one of four with 0.04."""
+def test_without_two_configurations_with_seeds_in_common_there_is_no_verdict():
+    assert seeds_against_settings([confirmed(0, (0.5, 0.6)), Evidence(1, 0.9)]) is None
+    assert seeds_against_settings([confirmed(0, (0.5, 0.6)), confirmed(1, (0.5, 0.6), first_seed=2)]) is None
+
+
+def test_what_every_seed_says_alike_has_no_measure_of_its_noise():
+    apart = seeds_against_settings([confirmed(0, (0.5, 0.6)), confirmed(1, (0.7, 0.8))])
+    assert "are the same with every seed" in apart and "no measure" in apart
+    same = seeds_against_settings([confirmed(0, (0.888, 0.894, 0.869)), confirmed(1, (0.888, 0.894, 0.869))])
+    assert "gave the same with every seed" in same
+
+
+def test_the_difference_of_two_configurations_is_paired_by_seed():
+    """Simulated: seeds move both by 0.1, which is in neither the difference nor its error."""
     random = np.random.default_rng(0)
-    found = [difference(random.normal(0.6, 0.01, 3), random.normal(0.5, 0.04, 4)) for _ in range(4000)]
-    gaps, errors = np.array(found).T
-    assert gaps.mean() == pytest.approx(0.1, abs=0.002)
+    found = []
+    for _ in range(4000):
+        seeds = random.normal(0, 0.1, 3)
+        one, other = seeds + random.normal(0.6, 0.01, 3), seeds + random.normal(0.5, 0.02, 3)
+        found.append(difference(dict(enumerate(one)), dict(enumerate(other))))
+    gaps, errors, counts = np.array(found).T
+    assert gaps.mean() == pytest.approx(0.1, abs=0.002) and set(counts) == {3}
+    assert gaps.std() == pytest.approx(((0.01**2 + 0.02**2) / 3) ** 0.5, rel=0.05)
     assert (errors**2).mean() ** 0.5 == pytest.approx(gaps.std(), rel=0.05)
+
+
+def test_only_seeds_that_both_have_are_compared():
+    found = difference({1: 0.5, 2: 0.7, 3: 0.9}, {2: 0.5, 3: 0.6, 4: 0.1})
+    assert found == (pytest.approx(0.25), pytest.approx(0.05), 2)
+    assert difference({1: 0.5, 2: 0.7}, {2: 0.5, 3: 0.6}) is None
+    assert difference({1: 0.5, 2: 0.7}, {1: 0.3, 2: 0.5}) == (pytest.approx(0.2), 0.0, 2)
 
 
 @pytest.mark.parametrize(("error", "words"), [(0.0, "(all the same)"), (0.0004, "±<0.001"), (0.0126, "±0.013")])

@@ -134,8 +134,8 @@ def confirmed(directory: Path) -> StudyResults:
     made = make_results(directory, [PAPER] * 6)
     values = ((0.50, None), (0.85, None), (0.52, 0), (0.50, 0), (0.79, 1), (0.80, 1))
     trials = (
-        replace(trial, value=value, confirms=confirms)
-        for trial, (value, confirms) in zip(made.trials, values, strict=True)
+        replace(trial, value=value, confirms=confirms, beside={} if confirms is None else {"seed": 1 + index % 2})
+        for index, (trial, (value, confirms)) in enumerate(zip(made.trials, values, strict=True))
     )
     spec = made.spec.model_copy(update={"notify": Notify(webhook="https://chat.example/TOKEN")})
     return replace(made, spec=spec, trials=tuple(trials))
@@ -150,7 +150,7 @@ def test_with_confirmations_the_seeds_speak_of_the_settings(tmp_path):
         assert f"Over 2 fresh seeds: aime_2024/avg@32 {mean} of trial {number}." in one.text
     control = replace(results, trials=(replace(results.trials[0], control="DAPO"), *results.trials[1:]))
     (against,) = prepare(control, "report", out=tmp_path / "against.html")
-    assert "Trial 1 against DAPO (trial 0), over 2 and 2 fresh seeds: +0.285 ±0.011 on aime_2024/avg@32" in against.text
+    assert "Trial 1 against DAPO (trial 0), over 2 fresh seeds of both, paired: +0.285 ±0.015 on" in against.text
     assert "<b>0.795</b>" in one.text and "± 0.005 over seeds" in one.text
     assert "confirms 1" in one.text
     (alone,) = prepare(make_results(tmp_path / "alone", [PAPER]), "report", out=tmp_path / "alone.html")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import os
@@ -143,6 +144,19 @@ def test_trials_that_always_fail_end_at_the_cap(make_bridge, tuner, tmp_path):
     failing = trainable(lambda number, step: {"failed": "loss is not finite at step 1", "user_error": False})
     tuner.run_trials(bridge, failing, concurrency=lambda: 2, scratch=tmp_path)
     assert [trial.state.name for trial in states(bridge).values()] == ["FAIL"] * 5
+
+
+@pytest.mark.parametrize(("at", "ended"), [(0, 2), (10, 5)])
+def test_what_no_one_has_thought_of_ends_a_study_when_it_comes_twice_before_any_trial_has_trained(
+    make_bridge, tuner, tmp_path, at, ended
+):
+    """As when no engine can be started: every trial would load its model and fail alike."""
+    odd = {"failed": "IndexError: list index out of range; see driver.log", "user_error": False, "unexpected": True}
+    bridge = make_bridge(trials=5, space=RATE, enqueue=controls(*[1e-4] * 5), pruner={"name": "none"})
+    failing = trainable(lambda number, step: odd if step == at else None)
+    with contextlib.suppress(StudyAborted) if at else pytest.raises(StudyAborted, match="list index out of range"):
+        tuner.run_trials(bridge, failing, concurrency=lambda: 1, scratch=tmp_path)
+    assert sum(trial.state.name == "FAIL" for trial in states(bridge).values()) == ended
 
 
 def test_a_user_error_of_one_trial_alone_ends_only_that_trial(make_bridge, tuner, tmp_path):

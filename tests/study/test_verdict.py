@@ -124,28 +124,29 @@ def confirmed(results, ends: dict[int, list[tuple[float, float]]]):
     """The study with trials that confirm those of `ends`, each with its accuracies on the two sets at its end."""
     trials = list(results.trials)
     for number, each in ends.items():
-        for select, report in each:
+        for seed, (select, report) in enumerate(each, start=1):
             accuracies = {"sums_select": select, "sums_report": report}
             last = trials[number].evaluations[-1]
             scores = tuple(one.model_copy(update={"accuracy": accuracies[one.name]}) for one in last.scores)
             evaluations = (last.model_copy(update={"scores": scores}),)
             own = replace(trials[number], number=len(trials), confirms=number, control=None, value=select)
+            own = replace(own, beside={**own.beside, "seed": seed})
             trials.append(replace(own, evaluations=evaluations))
     return replace(results, trials=tuple(trials))
 
 
 def test_confirmed_configurations_are_told_against_confirmed_controls_on_both_sets(results):
     again = confirmed(results, {1: [(0.6, 0.5), (0.7, 0.6)], 0: [(0.5, 0.4), (0.5, 0.6)]})
-    # Errors of the means: 0.05 and 0 on the first set, 0.05 and 0.1 on the second.
+    # Seed by seed 0.1 and 0.2 on the first set, 0.1 and 0 on the second.
     assert against(again) == [
-        "Trial 1 against DAPO (trial 0), over 2 and 2 fresh seeds: +0.150 ±0.050 on sums_select/avg@8,"
-        " +0.050 ±0.112 on sums_report/avg@8"
+        "Trial 1 against DAPO (trial 0), over 2 fresh seeds of both, paired: +0.150 ±0.050 on sums_select/avg@8,"
+        " +0.050 ±0.050 on sums_report/avg@8"
     ]
 
 
 def test_seeds_that_agree_are_said_to_and_have_no_error_of_zero(results):
     (line,) = against(confirmed(results, {1: [(1.0, 0.5)] * 2, 0: [(1.0, 0.6), (1.0, 0.4)]}))
-    assert "+0.000 on sums_select/avg@8 (all seeds of each the same), +0.000 ±0.100 on sums_report/avg@8" in line
+    assert "+0.000 on sums_select/avg@8 (with every seed), +0.000 ±0.100 on sums_report/avg@8" in line
 
 
 def test_a_control_without_seeds_of_its_own_is_told_problem_by_problem(results):
