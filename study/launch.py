@@ -78,7 +78,7 @@ def resume(directory: Path, watcher: Watcher) -> StudyResults:
         if keys := edited(study, spec):
             watcher.warn(
                 f"{directory / 'study.yaml'} was edited since the study began: {', '.join(keys)}. Trials"
-                " before and after cannot be compared; write back what it said, or launch another study"
+                " before and after cannot be compared; write back what was there, or launch another study"
             )
         for path in edited_files(study, spec):
             watcher.warn(

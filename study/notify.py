@@ -38,7 +38,7 @@ class Notifier:
     def _send(settings: Notify, message: str) -> None:
         try:
             if settings.command is not None:
-                subprocess.run(settings.command, input=message, text=True, timeout=_SECONDS, check=True)
+                subprocess.run(settings.command, input=f"{message}\n", text=True, timeout=_SECONDS, check=True)
             if settings.webhook is not None:
                 url = os.path.expandvars(settings.webhook)
                 request = urllib.request.Request(url, message.encode(), {"Content-Type": "application/json"})

@@ -59,9 +59,11 @@ def create_study(spec: StudySpec, directory: Path) -> None:
 
 
 def edited(study: optuna.Study, spec: StudySpec) -> list[str]:
-    """Keys of `spec` that were others when the study began, and must not change; none where that is not known."""
+    """Keys of `spec` that were others when the study began, and must not change, each with what it was; none where that
+    is not known."""
     begun, now = study.user_attrs.get(_BEGUN, {}), spec.comparable()
-    return sorted(key for key in begun.keys() | now.keys() if begun.get(key) != now.get(key)) if begun else []
+    keys = sorted(key for key in begun.keys() | now.keys() if begun.get(key) != now.get(key)) if begun else []
+    return [f"{key} was {begun.get(key, 'not there')}" for key in keys]
 
 
 def edited_files(study: optuna.Study, spec: StudySpec) -> list[str]:

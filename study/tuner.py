@@ -135,14 +135,17 @@ class Supervisor(_NotSaved, tune.Callback):
     def __init__(self, bridge: Bridge, concurrency: Callable[[], int]) -> None:
         self._bridge, self._concurrency = bridge, concurrency
         self._next, self._waits = 0.0, False
+        self._own_node = ray.get_runtime_context().get_node_id()
 
     @_aborts
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         if time.monotonic() < self._next:
             return
         self._next = time.monotonic() + self._PERIOD
-        if not any(node["Alive"] for node in ray.nodes()):
-            raise StudyAborted("Ray has died (killed, or out of memory); see driver.log")
+        alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+        if self._own_node not in alive:  # Ray ends with it all that this process has started, also on other nodes
+            what = "the node of the driver" if alive else "Ray"
+            raise StudyAborted(f"{what} has died (killed, or out of memory); see driver.log")
         if (self._concurrency() == 0) != self._waits:
             self._waits = not self._waits
             self._bridge.waits(self._waits)

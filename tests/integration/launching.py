@@ -49,7 +49,7 @@ def fipo(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 def notify(folder: Path) -> dict[str, object]:
     """Every event becomes a line of `folder`/events."""
-    code = "import sys; open(sys.argv[1], 'a').write(sys.stdin.read() + '\\n')"
+    code = "import sys; open(sys.argv[1], 'a').write(sys.stdin.read())"
     return {"command": [sys.executable, "-S", "-c", code, str(folder / "events")]}
 
 

@@ -117,3 +117,26 @@ def test_a_trial_that_fits_nowhere_is_refused_with_what_there_is(tmp_path: Path,
     assert launched.returncode == 2
     assert "there are 2 here; lower them" in launched.stderr
     assert not (tmp_path / "study").exists()
+
+
+def test_a_study_whose_drivers_own_node_dies_ends_at_once_and_can_be_resumed(tmp_path: Path, cluster) -> None:
+    """Ray takes the driver for dead then, and with it all that it starts on other nodes: nothing would ever train.
+
+    The last test of this cluster, whose head does not come back.
+    """
+    (tmp_path / "spec.yaml").write_text(yaml.safe_dump(SPEC | {"resources": {"ray_address": cluster.address}}))
+    directory = tmp_path / "study"
+    driver = subprocess.Popen(
+        [*FIPO, "launch", "spec.yaml", "--out", "study"], cwd=tmp_path, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        until(lambda: directory.exists() and any(each.evaluations for each in read_study(directory).trials), driver)
+        cluster.head_node.kill_raylet(check_alive=False)  # the driver's; the other nodes and Ray's records live on
+        _, complaint = driver.communicate(timeout=120)
+    finally:
+        driver.kill()
+    assert driver.returncode == 2
+    (line,) = complaint.strip().splitlines()
+    assert "the node of the driver has died" in line and "fipo resume" in line
+    assert [each.state for each in read_study(directory).trials] == ["RUNNING"]

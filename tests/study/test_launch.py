@@ -160,7 +160,10 @@ def test_an_edited_study_file_is_told_key_by_key(make_spec, tmp_path) -> None:
     data["space"]["optimizer.learning_rate"]["high"] = 0.5
     path.write_text(yaml.safe_dump(data | {"metric": "pass@k", "concurrency": 7}))
     resume(directory, Display(Console(file=text)))
-    assert "was edited since the study began: metric, space.optimizer.learning_rate.high." in text.getvalue()
+    assert (
+        "was edited since the study began: metric was avg@k, space.optimizer.learning_rate.high was 0.01."
+        in text.getvalue()
+    )
 
 
 def test_an_edited_problem_file_is_told_by_its_name(make_spec, tmp_path) -> None:

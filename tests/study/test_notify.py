@@ -15,7 +15,7 @@ from study.notify import Notifier
 from study.spec import Notify
 
 GOOD = [0.2, 0.3, 0.4, 0.5, 0.6]
-SAVE = [sys.executable, "-c", "import sys; open('events', 'a').write(sys.stdin.read() + '\\n')"]
+SAVE = [sys.executable, "-c", "import sys; open('events', 'a').write(sys.stdin.read())"]
 
 
 @pytest.fixture
