@@ -11,7 +11,7 @@ import polars as pl
 
 from dashboards import costs, differences, frames, text
 from study.against import confounded
-from study.paired import FEWEST, common, paired, scores_by_step
+from study.paired import FEWEST, last_pair, scores_by_step
 from study.verdict import tied
 
 if TYPE_CHECKING:
@@ -117,9 +117,9 @@ def _against_control(results: StudyResults, trials: pl.DataFrame) -> Advice | No
     if {best.number, control.number} <= confirmed:  # the overview has it over fresh seeds, which say more than a run
         return None
     for name in reversed([score.name for score in best.evaluations[-1].scores]):
-        found = common(results, name, [best.number, control.number])
+        found = last_pair(results, name, best.number, control.number)
         if found is not None:
-            gap = paired(found[1][best.number], found[1][control.number])
+            _, gap = found
             one, other = labels[best.number], labels[control.number]
             spread = f"points, {gap.counts}" if gap.error is None else f"± {text.points(gap.error)} points"
             points = text.points(gap.difference, signed=True)

@@ -10,6 +10,7 @@ import polars as pl
 import yaml
 
 from dashboards import text
+from study.spec import flat
 
 if TYPE_CHECKING:
     from study.results import TrialResult
@@ -22,17 +23,6 @@ def read(trial: TrialResult) -> dict[str, Any]:
     except (OSError, ValueError, yaml.YAMLError):
         return dict(trial.params)
     return flat(config) if isinstance(config, dict) else dict(trial.params)
-
-
-def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as dotted keys; a list is one value."""
-    found: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            found |= flat(value, f"{prefix}{key}.")
-        else:
-            found[f"{prefix}{key}"] = value
-    return found
 
 
 def differing(configs: Mapping[str, Mapping[str, Any]], *, first: list[str]) -> pl.DataFrame:

@@ -60,7 +60,7 @@ def ranked(keys: Sequence[str], importance: pl.DataFrame) -> list[str]:
     Args:
         importance: of `importance`, whose methods count alike. gamma and half-life are one quantity.
     """
-    mean = dict(importance.group_by("parameter").agg(pl.col("importance").mean()).iter_rows())
+    mean = _means(importance)
     for one, other in (TWINS, TWINS[::-1]):
         if one in mean:
             mean.setdefault(other, mean[one])
@@ -70,9 +70,14 @@ def ranked(keys: Sequence[str], importance: pl.DataFrame) -> list[str]:
 
 def beyond_chance(importance: pl.DataFrame) -> bool:
     """Whether any parameter explains more than random numbers do, by the mean of the methods."""
-    mean = dict(importance.group_by("parameter").agg(pl.col("importance").mean()).iter_rows())
+    mean = _means(importance)
     chance = mean.pop(CHANCE, 0.0)
     return any(share > chance for share in mean.values())
+
+
+def _means(importance: pl.DataFrame) -> dict[str, float]:
+    """What each parameter, and chance, explains by the mean of the methods."""
+    return dict(importance.group_by("parameter").agg(pl.col("importance").mean()).iter_rows())
 
 
 def usable(results: StudyResults, scores: pl.DataFrame) -> pl.DataFrame:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from study.evidence import Number, difference, error_in_words, fraction
 from study.metric import score_of
-from study.paired import common, paired
+from study.paired import last_pair
 from study.results import StudyResults, TrialResult
 from study.spec import get_dotted
 
@@ -94,10 +94,10 @@ def _by_problem(results: StudyResults, trial: TrialResult, control: TrialResult)
     """avg@k paired by problem on each evaluation set, at the last step that both have."""
     said = []
     for each in results.spec.evaluation_config().sets:
-        found = common(results, each.name, [trial.number, control.number])
-        if found is None or len({len(score.solved) for score in found[1].values()}) > 1:
+        found = last_pair(results, each.name, trial.number, control.number)
+        if found is None:
             continue
-        gap = paired(found[1][trial.number], found[1][control.number])
+        _, gap = found
         spread = f" ±{gap.error:.3f} on {each.name}" if gap.error else f" on {each.name} ({gap.counts})"
         said.append(f"{gap.difference:+.3f}{spread}")
     measured = "" if results.spec.metric == "avg@k" else " avg@k"

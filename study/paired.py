@@ -63,6 +63,16 @@ def common(results: StudyResults, set_name: str, trials: Sequence[int]) -> tuple
     return max(shared), {number: steps[max(shared)] for number, steps in known.items()}
 
 
+def last_pair(results: StudyResults, set_name: str, first: int, second: int) -> tuple[int, Paired] | None:
+    """Trial `first` minus trial `second` at the last step that both have, and that step; None where they have evaluated
+    no problems in common."""
+    found = common(results, set_name, [first, second])
+    if found is None or len({len(score.solved) for score in found[1].values()}) > 1:
+        return None
+    step, scores = found
+    return step, paired(scores[first], scores[second])
+
+
 def scores_by_step(results: StudyResults, set_name: str, number: int) -> dict[int, SetScore]:
     """The scores of one trial on the set, by training step."""
     evaluations = next((trial.evaluations for trial in results.trials if trial.number == number), ())

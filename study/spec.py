@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import re
 import urllib.parse
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -229,8 +229,7 @@ class StudySpec(Frozen):
 
     def comparable(self) -> dict[str, Any]:
         """What all trials of a study have in common, or they could not be compared: JSON values by dotted key."""
-        data = self.model_dump(mode="json", include={"metric", "against", "space", "trainer"})
-        return dict(_flat(data))
+        return flat(self.model_dump(mode="json", include={"metric", "against", "space", "trainer"}))
 
     def to_yaml(self) -> str:
         """The spec as YAML text that reads back to an equal spec."""
@@ -242,12 +241,15 @@ class StudySpec(Frozen):
         return read_config(cls, path)
 
 
-def _flat(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in data.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
+def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as dotted keys; a list is one value."""
+    found: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            found |= flat(value, f"{prefix}{key}.")
         else:
-            yield prefix + key, value
+            found[f"{prefix}{key}"] = value
+    return found
 
 
 def set_dotted(data: dict[str, Any], key: str, value: Any) -> None:

@@ -17,7 +17,7 @@ from study.export.script import plain
 from study.export.tables import published
 from study.export.transfer import tuned_on
 from study.metric import score_of
-from study.paired import common, paired
+from study.paired import last_pair
 from study.results import StudyResults, TrialResult
 from study.space import describe
 from study.tables import accuracy, counts, label, length, number, state
@@ -207,16 +207,16 @@ def _compared(results: StudyResults, trial: TrialResult, control: TrialResult) -
     """The trial less a control on each set, paired by problem at the last step that both have."""
     lines = []
     for each in results.spec.evaluation_config().sets:
-        found = common(results, each.name, [trial.number, control.number])
-        if found is None or len({len(score.solved) for score in found[1].values()}) > 1:
+        found = last_pair(results, each.name, trial.number, control.number)
+        if found is None:
             continue
-        gap = paired(found[1][trial.number], found[1][control.number])
+        step, gap = found
         spread = f" ({gap.counts})"
         if gap.error is not None:
             beyond = "more" if abs(gap.difference) > 2 * gap.error else "not more"
             spread = f" ± {gap.error:.4f} across problems, {beyond} than twice its error"
         lines.append(
-            f"Against the control {control.control} on {each.name} at step {found[0]}, problem by problem:"
+            f"Against the control {control.control} on {each.name} at step {step}, problem by problem:"
             f" {gap.difference:+.4f}{spread}."
         )
     return lines
