@@ -18,11 +18,12 @@ from starlette.middleware import Middleware
 from dashboards import source
 from dashboards.catalogue import entries
 from dashboards.gate import TokenGate
+from dashboards.serve import TOKEN
 from dashboards.states import failed
 from dashboards.views import compare, length_accuracy, overview, parameters, pruning, ranking, training  # noqa: F401
 from trainer.errors import UserError
 
-token = os.environ.get("FIPO_DASHBOARD_TOKEN", "")
+token = os.environ.get(TOKEN, "")
 
 READ_FIRST = 5.0
 """Seconds for which the reading of a study, and what its charts are coloured by, go before answering: at once, each
