@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from dashboards import costs, differences, frames, text
+from dashboards import differences, frames, text
 from study.against import confounded
-from study.paired import FEWEST, last_pair, scores_by_step
+from study.paired import FEWEST, last_pair
 from study.verdict import tied
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Advice:
 def advice(results: StudyResults, trials: pl.DataFrame, evaluations: pl.DataFrame) -> list[Advice]:
     """At most one sentence of each kind, the most pressing first; empty while there is nothing to say."""
     spread = _spread(trials, evaluations)
-    alike = _alike(results, spread, results.spec.evaluation_config().sets[0].name)
+    alike = _alike(results, spread, results.spec.selecting.name)
     found = [
         _stopped(results, trials),
         _failures(trials),
@@ -51,7 +51,7 @@ def advice(results: StudyResults, trials: pl.DataFrame, evaluations: pl.DataFram
 
 def _stopped(results: StudyResults, trials: pl.DataFrame) -> Advice | None:
     waiting = trials.filter(pl.col("state").is_in(("STOPPED", "WAITING"))).height
-    missing = costs.planned(trials, sampled=results.spec.trials) - trials.height
+    missing = results.planned - trials.height
     if results.driver is not None or waiting + missing == 0:
         return None
     command = f"fipo resume {shlex.quote(str(results.directory))}"
@@ -79,14 +79,11 @@ def _spread(trials: pl.DataFrame, evaluations: pl.DataFrame) -> differences.Spre
 
 def _alike(results: StudyResults, spread: differences.Spread | None, set_name: str) -> Advice | None:
     """That no complete trial is known to differ from another, so none is known to be better."""
-    known = [
-        scores_by_step(results, set_name, each.number)
-        for each in results.trials
-        if each.state == "COMPLETE" and each.confirms is None
-    ]
+    complete = [each for each in results.trials if each.state == "COMPLETE" and each.confirms is None]
     confirmed = any(each.confirms is not None for each in results.trials)
     who = "All complete trials" + (", those that confirm others left out," if confirmed else "")
-    line = tied([score[max(score)] for score in known if score], who=who, where="at their end")
+    ends = [score for each in complete if (score := each.newest(set_name)) is not None]
+    line = tied(ends, who=who, where="at their end")
     if line is not None:
         return Advice(f"{line}.", "hyperparameters")
     if spread is None or spread.beyond_sampling:

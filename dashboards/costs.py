@@ -62,11 +62,6 @@ def pace(evaluations: pl.DataFrame) -> pl.DataFrame:
     return evaluations.group_by("trial").agg(pl.when(step.max() > step.min()).then(rate).alias("pace"))
 
 
-def planned(trials: pl.DataFrame, *, sampled: int) -> int:
-    """Trials that the study will have: the `sampled` ones of its spec, and the confirmations known so far."""
-    return max(sampled + trials["confirms"].count(), trials.height)
-
-
 def pruned(trials: pl.DataFrame, evaluations: pl.DataFrame, *, set_name: str, steps: int) -> pl.DataFrame:
     """The pruned trials in `PRUNED_SCHEMA`: the evidence each was stopped on, and what its other steps would have cost.
 

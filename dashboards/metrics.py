@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from dashboards import configs, frames
-from study.metric import score_of
 from study.results import read_metrics
 
 if TYPE_CHECKING:
@@ -73,7 +72,7 @@ def training(results: StudyResults, trials: Sequence[int]) -> pl.DataFrame:
     A trial before its first training step has no rows.
     """
     known = [each.metric for each in QUANTITIES]
-    selects = results.spec.evaluation_config().sets[0]
+    selects = results.spec.selecting
     parts = [pl.DataFrame(schema=SCHEMA)]
     for trial in results.trials:
         if trial.number not in trials:
@@ -117,12 +116,9 @@ def _named(trial: TrialResult, frame: pl.DataFrame) -> pl.DataFrame:
 
 def _accuracy(trial: TrialResult, set_name: str, samples: int) -> pl.DataFrame:
     rows = []
-    for evaluation in trial.evaluations:
-        score = score_of(evaluation, set_name)
-        if score is None:
-            continue
+    for step, score in trial.scores(set_name).items():
         values = {"avg": score.accuracy}
         if score.samples >= samples:
             values |= {"cons": score.cons, "pass": score.pass_at_k}
-        rows += [(evaluation.step, f"accuracy/{name}", value) for name, value in values.items()]
+        rows += [(step, f"accuracy/{name}", value) for name, value in values.items()]
     return pl.DataFrame(rows, schema={key: SCHEMA[key] for key in ("step", "metric", "value")}, orient="row")

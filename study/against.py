@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from study.evidence import Number, difference, error_in_words, fraction
-from study.metric import score_of
 from study.paired import last_pair
 from study.results import StudyResults, TrialResult
 from study.spec import get_dotted
@@ -65,7 +64,7 @@ def _over_seeds(
     results: StudyResults, trial: TrialResult, control: TrialResult, number: Number, unit: str
 ) -> str | None:
     """What is maximized, and avg@k of the sets that chose nothing: difference of the means over fresh seeds."""
-    known = {each.number: each.by_seed for each in results.evidence}
+    known = {each.number: each.fresh for each in results.evidence}
     measured = {results.metric_name: difference(known[trial.number], known[control.number])}
     for each in results.spec.evaluation_config().sets[1:]:
         found = (_reported(results, one, each.name) for one in (trial, control))
@@ -86,7 +85,7 @@ def _over_seeds(
 def _reported(results: StudyResults, trial: TrialResult, set_name: str) -> dict[int, float]:
     """avg@k at the end of the trials that confirm `trial`, by training seed."""
     confirming = [each for each in results.trials if each.confirms == trial.number and each.value is not None]
-    scores = {results.seed(each): score_of(each.evaluations[-1], set_name) for each in confirming if each.evaluations}
+    scores = {results.seed(each): each.newest(set_name) for each in confirming}
     return {seed: score.accuracy for seed, score in scores.items() if score is not None}
 
 

@@ -12,9 +12,8 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from study.metric import score_of
 from study.results import StudyResults, TrialResult
-from study.tables import ENDED, costs, counts, one_line, planned, trial_table
+from study.tables import ENDED, costs, counts, one_line, trial_table
 from study.verdict import verdict
 
 _PERIOD = 1.0
@@ -126,12 +125,12 @@ class Display:
 
 def last_evaluations(results: StudyResults) -> dict[int, float]:
     """Running trials at their last step, whose evaluation draws everything, and its seconds where they are many."""
-    name, found = results.spec.evaluation_config().sets[0].name, {}
+    found = {}
     for trial in results.trials:
         if trial.state != "RUNNING" or not trial.evaluations or trial.steps_done < results.spec.steps - 1:
             continue
         first, last = trial.evaluations[0], trial.evaluations[-1]
-        lengths = [score.mean_length for each in (first, last) if (score := score_of(each, name)) is not None]
+        lengths = [score.mean_length for score in trial.scores(results.spec.selecting.name).values()]
         # The base model's is whole too, and all that had been done then. Time grows with the length of responses.
         seconds = first.seconds * (lengths[-1] / lengths[0] if lengths and lengths[0] else 1.0)
         seconds += (last.seconds - first.seconds) / max(last.step, 1)
@@ -154,7 +153,7 @@ def time_left(results: StudyResults, elapsed: float) -> float | None:
     ended = [done[trial.number] for trial in results.trials if trial.state in ENDED]
     usual = sum(ended) / len(ended) if ended else total
     running = [max(0.0, usual - done[trial.number]) for trial in results.trials if trial.state == "RUNNING"]
-    to_come = planned(results) - len(ended) - len(running)
+    to_come = results.planned - len(ended) - len(running)
     if sum(done.values()) == 0:
         return None
     return (sum(running) + to_come * usual) * elapsed / sum(done.values())
@@ -180,7 +179,7 @@ def conclusion(results: StudyResults, directory: Path) -> list[str]:
 
 def _left(results: StudyResults, started: float) -> str:
     left = time_left(results, time.monotonic() - started)
-    if left is None or sum(trial.state in ENDED for trial in results.trials) >= planned(results):
+    if left is None or sum(trial.state in ENDED for trial in results.trials) >= results.planned:
         return ""
     left = max(left, *last_evaluations(results).values(), 0.0)
     return f", about {left / 60:.0f} min left" if left >= 90 else f", about {left:.0f} s left"

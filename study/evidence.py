@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 _NOTHING = 1e-20
@@ -26,25 +26,18 @@ class Evidence:
     """The trial that was sampled."""
     first: float
     """Its metric. Where there are fresh runs it is left out of the mean: it was chosen for being high."""
-    fresh: tuple[float, ...] = ()
-    """The metric of the trials that confirm it."""
-    seeds: tuple[int, ...] = ()
-    """Their training seeds."""
-
-    @property
-    def by_seed(self) -> dict[int, float]:
-        """The metric of the trials that confirm it, by training seed."""
-        return dict(zip(self.seeds, self.fresh, strict=True))
+    fresh: Mapping[int, float] = field(default_factory=dict)
+    """The metric of the trials that confirm it, by training seed."""
 
     @property
     def mean(self) -> float:
         """Mean over fresh seeds, or the first run alone."""
-        return sum(self.fresh) / len(self.fresh) if self.fresh else self.first
+        return statistics.fmean(self.fresh.values()) if self.fresh else self.first
 
     @property
     def seed_error(self) -> float | None:
         """Standard error of the mean over fresh seeds; None for fewer than two."""
-        return _standard_error(self.fresh) if len(self.fresh) > 1 else None
+        return _standard_error(list(self.fresh.values())) if len(self.fresh) > 1 else None
 
 
 def evidence(runs: Iterable[tuple[int, float, int | None, int]]) -> list[Evidence]:
@@ -54,15 +47,16 @@ def evidence(runs: Iterable[tuple[int, float, int | None, int]]) -> list[Evidenc
         runs: trial number, metric, the number of the trial that it confirms or None, and the training seed, of each
             completed trial.
     """
-    found, fresh, seeds = [], defaultdict(list), defaultdict(list)
+    found, fresh = [], defaultdict[int, dict[int, float]](dict)
     for number, value, confirms, seed in runs:
         if confirms is None:
             found.append((number, value))
         else:
-            fresh[confirms].append(value)
-            seeds[confirms].append(seed)
-    each_with_all = [Evidence(number, value, tuple(fresh[number]), tuple(seeds[number])) for number, value in found]
-    return sorted(each_with_all, key=lambda each: (not each.fresh, -each.mean, each.number))
+            fresh[confirms][seed] = value
+    return sorted(
+        (Evidence(number, value, fresh[number]) for number, value in found),
+        key=lambda each: (not each.fresh, -each.mean, each.number),
+    )
 
 
 def seeds_against_settings(found: Sequence[Evidence]) -> str | None:
@@ -71,7 +65,7 @@ def seeds_against_settings(found: Sequence[Evidence]) -> str | None:
     Analysis of variance of the configurations with the seed as a block, over the seeds that all of them have: a seed
     moves every configuration alike (the same problems in the same order, the same draws), which is no noise of theirs.
     """
-    runs = [each.by_seed for each in found if len(each.fresh) > 1]
+    runs = [each.fresh for each in found if len(each.fresh) > 1]
     shared = sorted(set.intersection(*(set(each) for each in runs))) if runs else []
     if len(runs) < 2 or len(shared) < 2:
         return None

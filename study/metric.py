@@ -4,15 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trainer.records import Evaluation, SetScore
-
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
-
-def score_of(evaluation: Evaluation, set_name: str) -> SetScore | None:
-    """The score of the set of that name, None when it was not due at this step."""
-    return next((score for score in evaluation.scores if score.name == set_name), None)
+    from trainer.records import SetScore
 
 
 def metric_value(score: SetScore, metric: str) -> float:

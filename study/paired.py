@@ -56,7 +56,7 @@ def common(results: StudyResults, set_name: str, trials: Sequence[int]) -> tuple
 
     The base model's evaluation, before the first step, is none: it says nothing of the trials.
     """
-    known = {number: scores_by_step(results, set_name, number) for number in trials}
+    known = {each.number: each.scores(set_name) for each in results.trials if each.number in trials}
     shared = set.intersection(*(set(steps) for steps in known.values())) - {0} if known else set()
     if not shared:
         return None
@@ -71,9 +71,3 @@ def last_pair(results: StudyResults, set_name: str, first: int, second: int) -> 
         return None
     step, scores = found
     return step, paired(scores[first], scores[second])
-
-
-def scores_by_step(results: StudyResults, set_name: str, number: int) -> dict[int, SetScore]:
-    """The scores of one trial on the set, by training step."""
-    evaluations = next((trial.evaluations for trial in results.trials if trial.number == number), ())
-    return {each.step: score for each in evaluations for score in each.scores if score.name == set_name}

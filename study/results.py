@@ -20,7 +20,7 @@ from study.running import STARTING
 from study.spec import StudySpec
 from study.storage import LABEL, read_trials
 from trainer.errors import UserError
-from trainer.records import Evaluation, read_evaluations, read_lines
+from trainer.records import Evaluation, SetScore, read_evaluations, read_lines
 
 if TYPE_CHECKING:
     import polars
@@ -71,6 +71,15 @@ class TrialResult:
         """Training steps finished so far."""
         return _last_step(self.directory / "metrics.jsonl")
 
+    def scores(self, set_name: str) -> dict[int, SetScore]:
+        """What its evaluations of a set gave, by training step in ascending order."""
+        found = ((each.step, each.score(set_name)) for each in self.evaluations)
+        return {step: score for step, score in found if score is not None}
+
+    def newest(self, set_name: str) -> SetScore | None:
+        """Its newest score of a set; None before the first."""
+        return next(reversed(self.scores(set_name).values()), None)
+
 
 @dataclass(frozen=True)
 class StudyResults:
@@ -88,6 +97,12 @@ class StudyResults:
     def metric_name(self) -> str:
         """What is maximized, for example ``sums_select/avg@8``."""
         return self.spec.metric_name()
+
+    @property
+    def planned(self) -> int:
+        """Trials that the study will have: those of its spec, and the confirmations known so far."""
+        confirming = sum(trial.confirms is not None for trial in self.trials)
+        return max(self.spec.trials + confirming, len(self.trials))
 
     @property
     def evidence(self) -> list[Evidence]:

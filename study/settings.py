@@ -17,7 +17,7 @@ from study.spec import StudySpec
 
 def plugin_mistakes(spec: StudySpec) -> Iterator[str]:
     """What of the file does not go with its sampler or pruner."""
-    first_look, pruner = spec.evaluation_config().sets[0].first_look, spec.pruner
+    first_look, pruner = spec.selecting.first_look, spec.pruner
     if first_look is not None and pruner.name != "aime":
         yield (
             f"trainer.evaluation.sets[0].first_look = {first_look}: pruner {pruner.name} cannot say when samples are"
@@ -130,7 +130,7 @@ def idle_pruner(spec: StudySpec) -> list[str]:
 
 
 def _idle_options(spec: StudySpec, name: str | None, options: Mapping[str, Any]) -> Iterator[str]:
-    steps, every = spec.steps, spec.evaluation_config().sets[0].every
+    steps, every = spec.steps, spec.selecting.every
     between = 0 if every is None else (steps - 1) // every  # where there is something to save
     if not between:
         if name == spec.pruner.name:

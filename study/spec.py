@@ -17,7 +17,7 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from study.collapse import CollapseRule
 from study.space import Distribution, Value
-from trainer.config import EvaluationConfig, Frozen, TrainerConfig
+from trainer.config import EvaluationConfig, EvaluationSet, Frozen, TrainerConfig
 from trainer.config_file import read_config, validate
 
 
@@ -216,8 +216,12 @@ class StudySpec(Frozen):
 
     def metric_name(self) -> str:
         """For example `aime_2024/avg@32`. Evaluation is the same in all trials."""
-        first = self.evaluation_config().sets[0]
-        return f"{first.name}/{self.metric.replace('@k', '')}@{first.samples}"
+        return f"{self.selecting.name}/{self.metric.replace('@k', '')}@{self.selecting.samples}"
+
+    @property
+    def selecting(self) -> EvaluationSet:
+        """The evaluation set that chooses, which is the first; the others are only reported."""
+        return self.evaluation_config().sets[0]
 
     def evaluation_config(self) -> EvaluationConfig:
         """The trainer's evaluation part; it is never swept, so it needs no sampled values."""

@@ -11,11 +11,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from study.metric import metric_value, score_of
+from study.metric import metric_value
 from study.results import StudyResults, TrialResult
 from study.spec import StudySpec
 from trainer import saturation
-from trainer.records import SetScore
 
 ENDED = ("COMPLETE", "PRUNED", "FAIL")
 STYLES = {"COMPLETE": "green", "PRUNED": "yellow", "FAIL": "red", "RUNNING": "cyan", "WAITING": "dim"}
@@ -83,11 +82,6 @@ def label(trial: TrialResult) -> str | None:
     return f"confirms {trial.confirms}" if trial.confirms is not None else trial.control or trial.enqueued
 
 
-def planned(results: StudyResults) -> int:
-    """Trials that the study will have, the confirmations known so far included."""
-    return results.spec.trials + sum(trial.confirms is not None for trial in results.trials)
-
-
 def chosen_among(results: StudyResults) -> str:
     """What the best is the best of, for example ``9 COMPLETE among 14 trials``: confirmations chose nothing."""
     own = [trial for trial in results.trials if trial.confirms is None]
@@ -108,16 +102,16 @@ def accuracy(spec: StudySpec, trial: TrialResult) -> str:
 
     Where evaluations race its k stands beside it, for it may be less than the metric's name says.
     """
-    score = _latest(spec, trial)
+    score = trial.newest(spec.selecting.name)
     if score is None:
         return ""
     value = saturation.short(score) if spec.metric == "avg@k" else f"{metric_value(score, spec.metric):.3f}"
-    return value + (f" (k = {score.samples})" if spec.evaluation_config().sets[0].first_look else "")
+    return value + (f" (k = {score.samples})" if spec.selecting.first_look else "")
 
 
 def length(spec: StudySpec, trial: TrialResult) -> str:
     """The latest mean response length in tokens."""
-    score = _latest(spec, trial)
+    score = trial.newest(spec.selecting.name)
     return "" if score is None else f"{score.mean_length:.1f}"
 
 
@@ -146,7 +140,7 @@ def counts(results: StudyResults) -> str:
     states = [state(results, trial).split()[0] for trial in results.trials]
     ended = sum(each in ENDED for each in states)
     known = [f"{states.count(each)} {each}" for each in (*STYLES, "STARTING", "STOPPED") if each in states]
-    return f"{ended} of {planned(results)} trials" + (": " + ", ".join(known) if known else "")
+    return f"{ended} of {results.planned} trials" + (": " + ", ".join(known) if known else "")
 
 
 def costs(results: StudyResults) -> str | None:
@@ -176,11 +170,10 @@ def spared_by_pruning(results: StudyResults) -> float | None:
 
 def drawn_by_racing(results: StudyResults) -> tuple[int, int] | None:
     """Responses that the evaluations of the racing set drew, and that they would have drawn whole; None without one."""
-    racing = results.spec.evaluation_config().sets[0]
+    racing = results.spec.selecting
     if racing.first_look is None:
         return None
-    found = [score_of(each, racing.name) for trial in results.trials for each in trial.evaluations]
-    scores = [score for score in found if score is not None]
+    scores = [score for trial in results.trials for score in trial.scores(racing.name).values()]
     drawn = sum(score.samples * len(score.solved) for score in scores)
     return drawn, sum(racing.samples * len(score.solved) for score in scores)
 
@@ -237,9 +230,3 @@ def _newest_step_at(trial: TrialResult) -> datetime | None:
 
 def _with_zone(moment: datetime | None) -> str | None:
     return None if moment is None else moment.astimezone().isoformat(timespec="seconds")
-
-
-def _latest(spec: StudySpec, trial: TrialResult) -> SetScore | None:
-    name = spec.evaluation_config().sets[0].name
-    scores = [score for each in trial.evaluations if (score := score_of(each, name)) is not None]
-    return scores[-1] if scores else None

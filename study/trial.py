@@ -17,7 +17,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from study.assignment import LastWords
 from study.collapse import collapse_reason
 from study.directory import is_enough
-from study.metric import metric_value, score_of
+from study.metric import metric_value
 from study.spec import Resources, StudySpec
 from study.worker import Worker
 from trainer.errors import TrainingDiverged, UserError
@@ -64,7 +64,7 @@ class StudyTrial(tune.Trainable):
                     return {**told, "training_iteration": told["step"]}
                 evaluation = Evaluation.model_validate(told["evaluation"])
                 self._policy_kl += [(line["step"], line.get("policy_kl")) for line in told["metrics"]]
-                score = score_of(evaluation, self._set_name)
+                score = evaluation.score(self._set_name)
                 if score is not None:
                     return self._result(evaluation, score, told["metrics"])
             return {"done": True}
@@ -84,7 +84,7 @@ class StudyTrial(tune.Trainable):
     def _begin(self, directory: Path) -> None:
         spec = StudySpec.from_file(directory.parents[1] / "study.yaml")
         self._directory = directory
-        self._metric, self._set_name = spec.metric, spec.evaluation_config().sets[0].name
+        self._metric, self._set_name = spec.metric, spec.selecting.name
         self._collapse = spec.collapse
         self._scores: list[tuple[int, SetScore]] = []
         self._policy_kl: list[tuple[int, float | None]] = []

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from study.against import against_controls
 from study.evidence import error_in_words, seeds_against_settings
-from study.metric import metric_value, score_of
+from study.metric import metric_value
 from study.results import StudyResults, TrialResult
 from study.tables import chosen_among, label, one_line
 from trainer.records import SetScore
@@ -52,7 +52,7 @@ def seed_means(results: StudyResults) -> list[str]:
 def tie(results: StudyResults) -> str | None:
     """That all COMPLETE trials solved every problem equally often at their last step; None where one did not."""
     complete = [trial for trial in results.trials if trial.state == "COMPLETE" and trial.confirms is None]
-    scores = [score for trial in complete if (score := _last(results, trial)) is not None]
+    scores = [score for trial in complete if (score := trial.newest(results.spec.selecting.name)) is not None]
     if len(scores) < len(complete) or len({metric_value(score, results.spec.metric) for score in scores}) != 1:
         return None
     return tied(scores, who=f"All {len(scores)} COMPLETE trials", where="at the last step")
@@ -71,13 +71,8 @@ def tied(scores: Sequence[SetScore], *, who: str, where: str) -> str | None:
     )
 
 
-def _last(results: StudyResults, trial: TrialResult) -> SetScore | None:
-    name = results.spec.evaluation_config().sets[0].name
-    return score_of(trial.evaluations[-1], name) if trial.evaluations else None
-
-
 def _warning(results: StudyResults, best: TrialResult) -> str:
-    score = _last(results, best)
+    score = best.newest(results.spec.selecting.name)
     problems = f" on {len(score.solved)} problems" if score is not None else ""
     if len(results.evidence) == 1:
         return "No other trial has ended COMPLETE, so it is not known to be better than any"

@@ -81,6 +81,10 @@ class Evaluation(BaseModel):
         """One line for each set."""
         return "\n".join(f"step {self.step:>4}  {score}" for score in self.scores)
 
+    def score(self, set_name: str) -> SetScore | None:
+        """The score of that set, None when it was not due at this step."""
+        return next((score for score in self.scores if score.name == set_name), None)
+
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """Read the whole lines of a JSONL file; a last line without its newline is still being written and is left out."""

@@ -102,7 +102,7 @@ def _score(row: dict[str, Any], chosen_by: StudyResults | None) -> None:
 
 
 def _progress(study: Study) -> None:
-    planned = costs.planned(study.trials, sampled=study.results.spec.trials)
+    planned = study.results.planned
     counts = dict(study.trials.group_by("state").len().iter_rows())
     finished = sum(counts.get(state, 0) for state in frames.FINISHED)
     left = costs.seconds_left(
@@ -175,7 +175,7 @@ def _confirmed(study: Study) -> None:
     labels = dict(study.trials.select("trial", "label").iter_rows())
     rows = [
         (labels[each.number], 100 * each.first, len(each.fresh), 100 * each.mean,
-         error_in_words(each.seed_error or 0.0, text.points), ", ".join(text.points(value) for value in each.fresh))
+         error_in_words(each.seed_error or 0.0, text.points), ", ".join(map(text.points, each.fresh.values())))
         for each in found
     ]  # fmt: skip
     number = st.column_config.NumberColumn

@@ -14,7 +14,6 @@ from dashboards.source import Study
 from dashboards.views import ranking
 from dashboards.views.widgets import IN_URL, choose_parameter, is_dark
 from study.evidence import seeds_against_settings
-from study.paired import scores_by_step
 from study.verdict import tied
 
 COLUMNS = 4
@@ -71,7 +70,8 @@ def _verdict(study: Study, known: pl.DataFrame, step: int, last: int) -> None:
     spread = differences.spread(own.rename({"score": "accuracy", "error": "sampling_error"}))
     where = f"at step {step}"
     seeds = seeds_against_settings(study.results.evidence)
-    results = [scores_by_step(study.results, study.sets[0], number)[step] for number in own["trial"]]
+    numbered = {trial.number: trial for trial in study.results.trials}
+    results = [numbered[number].scores(study.sets[0])[step] for number in own["trial"]]
     who = "All trials" if own.height == known.height else "All trials, those that confirm others left out,"
     if (line := tied(results, who=who, where="at this step")) is not None:
         st.warning(f"{line}.")

@@ -64,7 +64,7 @@ def _summary(study: Study, pruned: pl.DataFrame) -> None:
 
 def _race(study: Study) -> None:
     """What racing evaluation saved, where the study has it."""
-    selects, found = study.results.spec.evaluation_config().sets[0], drawn_by_racing(study.results)
+    selects, found = study.results.spec.selecting, drawn_by_racing(study.results)
     if found is None or not found[1]:
         return
     drawn, whole = found

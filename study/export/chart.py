@@ -6,7 +6,6 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from study.export.script import plain
-from study.metric import score_of
 from study.results import StudyResults, TrialResult
 from study.tables import label, number
 
@@ -24,11 +23,10 @@ def length_accuracy(results: StudyResults, chosen: TrialResult) -> go.Figure:
     """
     import plotly.graph_objects as go
 
-    selecting = results.spec.evaluation_config().sets[0]
+    selecting = results.spec.selecting
     figure, named = go.Figure(), set()
     for trial in sorted(results.trials, key=lambda each: _depth(each, chosen)):
-        found = [(each.step, score_of(each, selecting.name)) for each in trial.evaluations]
-        points = [(step, score) for step, score in found if score is not None]
+        points = trial.scores(selecting.name)
         if not points:
             continue
         name, colour, width, dash = _look(trial, chosen)
@@ -37,13 +35,13 @@ def length_accuracy(results: StudyResults, chosen: TrialResult) -> go.Figure:
         settings = ", ".join(f"{key.split('.')[-1]} {number(value)}" for key, value in trial.params.items())
         figure.add_trace(
             go.Scatter(
-                x=[score.mean_length for _, score in points],
-                y=[score.accuracy for _, score in points],
+                x=[score.mean_length for score in points.values()],
+                y=[score.accuracy for score in points.values()],
                 error_y={
-                    "type": "data", "array": [score.sampling_error or 0.0 for _, score in points], "width": 0,
+                    "type": "data", "array": [score.sampling_error or 0.0 for score in points.values()], "width": 0,
                     "thickness": 1.2, "visible": depth > 1,
                 },
-                customdata=[[step] for step, _ in points],
+                customdata=[[step] for step in points],
                 name=escape(plain(name)),
                 legendgroup=name,
                 legendrank=1000 - depth,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from study.metric import score_of
 from study.results import StudyResults, TrialResult
 from trainer.errors import UserError
 
@@ -53,12 +52,8 @@ def _numbered(results: StudyResults, number: int) -> TrialResult:
 
 def _pareto_front(results: StudyResults, ranked: list[TrialResult]) -> list[TrialResult]:
     """Trials that no other beats in accuracy at the same mean response length or less, best first."""
-    name = results.spec.evaluation_config().sets[0].name
-    lengths = {}
-    for trial in ranked:
-        score = score_of(trial.evaluations[-1], name) if trial.evaluations else None
-        if score is not None:
-            lengths[trial.number] = score.mean_length
+    scores = ((trial.number, trial.newest(results.spec.selecting.name)) for trial in ranked)
+    lengths = {number: score.mean_length for number, score in scores if score is not None}
     front, shortest = [], float("inf")
     known = (trial for trial in ranked if trial.number in lengths)
     for trial in sorted(known, key=lambda each: (-(each.value or 0.0), lengths[each.number])):

@@ -10,7 +10,7 @@ from study.export.gaps import Gap
 from study.export.recipe import trial_config
 from study.export.selection import no_estimate, split_half
 from study.export.transfer import tuned_on
-from study.metric import metric_value, score_of
+from study.metric import metric_value
 from study.results import StudyResults, TrialResult
 from study.tables import chosen_among, label
 from trainer import saturation
@@ -57,17 +57,15 @@ def score_lines(results: StudyResults, trial: TrialResult) -> list[str]:
     """Accuracy of each set after the last evaluation, with its file, k and both standard errors."""
     if not trial.evaluations:
         return ["not evaluated yet"]
-    evaluation = results.spec.evaluation_config()
-    selecting, lines = evaluation.sets[0].name, []
-    paths = {each.name: each.path for each in evaluation.sets}
-    for name, path in paths.items():
-        found = [(each.step, score) for each in trial.evaluations if (score := score_of(each, name)) is not None]
+    selecting, lines = results.spec.selecting.name, []
+    for each in results.spec.evaluation_config().sets:
+        found = trial.scores(each.name)
         if found:
-            step, score = found[-1]
-            role = "selected on" if name == selecting else "only reported"
-            where = _with_digest(results, path)
-            lines.append(f"{name} ({role}, {where}) at step {step}: {score_text(score)}")
-            if name == selecting and results.spec.metric != "avg@k":
+            step, score = max(found.items())
+            role = "selected on" if each.name == selecting else "only reported"
+            where = _with_digest(results, each.path)
+            lines.append(f"{each.name} ({role}, {where}) at step {step}: {score_text(score)}")
+            if each.name == selecting and results.spec.metric != "avg@k":
                 lines.append(f"{results.metric_name} {metric_value(score, results.spec.metric):.4f}")
     return lines
 

@@ -16,7 +16,6 @@ from study.export.recipe import trial_config
 from study.export.script import plain
 from study.export.tables import published
 from study.export.transfer import tuned_on
-from study.metric import score_of
 from study.paired import last_pair
 from study.results import StudyResults, TrialResult
 from study.space import describe
@@ -110,7 +109,7 @@ def _ends(trial: TrialResult, name: str) -> tuple[SetScore | None, SetScore | No
     The newest is None while there is one alone, which is the base model's: of a pruned trial the reported set has no
     other.
     """
-    found = [score for each in trial.evaluations if (score := score_of(each, name)) is not None]
+    found = list(trial.scores(name).values())
     return (found[0] if found else None, found[-1] if len(found) > 1 else None)
 
 
@@ -242,7 +241,7 @@ def _trials(results: StudyResults, chosen: TrialResult) -> str:
 
 
 def _latest(results: StudyResults, trial: TrialResult) -> float:
-    score = _ends(trial, results.spec.evaluation_config().sets[0].name)[1]
+    score = _ends(trial, results.spec.selecting.name)[1]
     return 0.0 if score is None else score.accuracy
 
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from study.metric import score_of
 from study.results import StudyResults
 from trainer.records import SetScore
 
@@ -88,10 +87,9 @@ def chosen_on_one_half(rates: np.ndarray, *, halvings: int, seed: int) -> float:
 
 def _scores(results: StudyResults) -> list[SetScore]:
     """Of the selecting set after the last step, of each COMPLETE trial that was sampled, not those that confirm one."""
-    name = results.spec.evaluation_config().sets[0].name
     found = (
-        score_of(trial.evaluations[-1], name)
+        trial.newest(results.spec.selecting.name)
         for trial in results.trials
-        if trial.state == "COMPLETE" and trial.confirms is None and trial.evaluations
+        if trial.state == "COMPLETE" and trial.confirms is None
     )
     return [score for score in found if score is not None]

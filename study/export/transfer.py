@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from study.metric import score_of
 from study.results import TrialResult
 from trainer.config import TrainerConfig
 
@@ -10,11 +9,10 @@ from trainer.config import TrainerConfig
 def tuned_on(trial: TrialResult, own: TrainerConfig) -> str:
     """Model and response lengths of the trial, whose config is `own`, and its half-life in relation to them."""
     text = f"tuned on model {own.model.path}, responses of at most {own.rollout.max_response_length:,} tokens"
-    name = own.evaluation.sets[0].name
-    found = [score for each in trial.evaluations if (score := score_of(each, name)) is not None]
-    if not found:
+    score = trial.newest(own.evaluation.sets[0].name)
+    if score is None:
         return text
-    mean, tau = found[-1].mean_length, None if own.fipo.is_dapo else own.fipo.tau
+    mean, tau = score.mean_length, None if own.fipo.is_dapo else own.fipo.tau
     text += f", {mean:,.1f} on average"
     return text if tau is None or not mean else f"{text}: a half-life of {tau:.4g} tokens is {tau / mean:.2g} of one"
 

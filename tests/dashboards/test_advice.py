@@ -39,7 +39,8 @@ def test_the_best_is_compared_with_the_control_on_the_set_that_chose_nothing(fin
 def test_where_both_were_confirmed_a_single_run_of_each_is_not_compared(finished: StudyResults) -> None:
     best = finished.best
     assert best is not None
-    again = [dataclasses.replace(finished.trials[own], number=20 + 2 * i + j, confirms=own, control=None, value=value)
+    again = [dataclasses.replace(finished.trials[own], number=20 + 2 * i + j, confirms=own, control=None, value=value,
+                                 beside={"seed": 1 + j})
              for i, (own, value) in enumerate(((0, 0.5), (best.number, 0.7))) for j in range(2)]  # fmt: skip
     both = dataclasses.replace(finished, trials=(*finished.trials, *again))
     one = dataclasses.replace(finished, trials=(*finished.trials, *again[2:]))

@@ -35,13 +35,6 @@ def test_a_trial_cost_what_its_driver_counted_else_what_its_own_clock_says() -> 
     assert spent["run_seconds"].to_list() == [50.0, 30.0, 0.0, 3.0]
 
 
-def test_confirmations_are_planned_beside_the_sampled_trials() -> None:
-    table = trials([{"state": "COMPLETE"}, {"state": "COMPLETE"}, {"state": "WAITING", "confirms": 0}])
-    assert costs.planned(table, sampled=2) == 3
-    assert costs.planned(table, sampled=10) == 11
-    assert costs.planned(table.filter(pl.col("confirms").is_null()), sampled=1) == 2
-
-
 def test_a_pruned_trial_is_measured_against_the_complete_ones_at_its_step() -> None:
     table = trials(
         [{"state": "COMPLETE"}, {"state": "COMPLETE"}, {"state": "RUNNING"},

@@ -241,7 +241,8 @@ def test_fresh_seeds_that_agree_leave_the_error_of_a_run_and_no_error_of_zero(
     score = best.evaluations[-1].scores[0]
     every = {"solved": (8,) * 30, "accuracy": 1.0, "sampling_error": 0.0, "problem_error": 0.0}
     last = best.evaluations[-1].model_copy(update={"scores": (score.model_copy(update=every),)})
-    again = [dataclasses.replace(best, number=20 + i, confirms=best.number, value=1.0, evaluations=(last,))
+    again = [dataclasses.replace(best, number=20 + i, confirms=best.number, value=1.0, evaluations=(last,),
+                                 beside={"seed": 1 + i})
              for i in range(2)]  # fmt: skip
     app = page(dataclasses.replace(finished, trials=(*finished.trials, *again)), "overview")
     said = app.metric[0].delta.replace("\N{NO-BREAK SPACE}", " ")

@@ -11,7 +11,7 @@ from study.evidence import Evidence, difference, error_in_words, seeds_against_s
 
 
 def confirmed(number: int, runs: Sequence[float], *, first_seed: int = 1) -> Evidence:
-    return Evidence(number, 0.5, tuple(runs), tuple(range(first_seed, first_seed + len(runs))))
+    return Evidence(number, 0.5, dict(enumerate(runs, first_seed)))
 
 
 def test_the_verdict_is_right_as_often_as_its_level_says_whatever_the_seeds_do_to_all():

@@ -83,7 +83,8 @@ def with_scores(directory, points: list[tuple[float, float]], confirms: dict[int
         scores = (last.scores[0].model_copy(update={"mean_length": length}), *last.scores[1:])
         evaluations = (trial.evaluations[0], last.model_copy(update={"scores": scores}))
         confirmed = (confirms or {}).get(trial.number)
-        trials.append(replace(trial, value=value, evaluations=evaluations, confirms=confirmed))
+        beside = {} if confirmed is None else {"seed": trial.number}
+        trials.append(replace(trial, value=value, evaluations=evaluations, confirms=confirmed, beside=beside))
     return replace(made, trials=tuple(trials))
 
 

@@ -57,9 +57,9 @@ def test_the_best_is_the_configuration_with_the_best_mean_over_seeds(make_bridge
     results = read_study(bridge.directory)
     assert results.best.number == 2
     best, lucky, unconfirmed = results.evidence[:3]
-    assert (best.number, best.fresh) == (2, (0.7, 0.7))
+    assert (best.number, list(best.fresh.values())) == (2, [0.7, 0.7])
     # The run that was chosen for being high is not in its mean.
-    assert (lucky.number, lucky.first, lucky.fresh) == (1, pytest.approx(0.9), (0.2, 0.4))
+    assert (lucky.number, lucky.first, list(lucky.fresh.values())) == (1, pytest.approx(0.9), [0.2, 0.4])
     assert lucky.mean == pytest.approx(0.3) and lucky.seed_error == pytest.approx(0.1)
     assert (unconfirmed.mean, unconfirmed.seed_error) == (0.5, None)
     told = json.loads(as_json(results))["confirmed"]

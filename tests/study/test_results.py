@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -44,6 +45,18 @@ def test_every_state_is_read_with_what_belongs_to_it(make_bridge, run_trial):
     assert running.ended is None and best.ended >= best.started
     assert control.params == {"optimizer.learning_rate": 1e-3}
     assert results.metric_name == "sums_select/avg@8"
+
+
+def test_confirmations_are_planned_beside_the_trials_of_the_study(make_bridge, run_trial):
+    bridge = make_bridge(trials=2)
+    run_trial(bridge, GOOD)
+    results = read_study(bridge.directory)
+    confirming = replace(results.trials[0], number=1, state="WAITING", confirms=0)
+    assert results.planned == 2
+    assert replace(results, trials=(*results.trials, confirming)).planned == 3
+    # A study that was cut to fewer trials than it has keeps those.
+    four = tuple(replace(results.trials[0], number=number) for number in range(4))
+    assert replace(results, trials=four).planned == 4
 
 
 def test_a_running_trial_is_seen_to_grow(make_bridge, run_trial):
