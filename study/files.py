@@ -68,7 +68,20 @@ def _reads(configs: Sequence[TrainerConfig]) -> Iterator[tuple[str, str, Callabl
         key, name = f"evaluation.sets[{at}].path", each.name
         yield key, each.path, lambda alone=alone, name=name: evaluation_problems(alone)[name]
     for path in dict.fromkeys(each.model.path for each in configs):
-        yield "model.path", path, lambda path=path: None if path == "embedded" else _require_model(path)
+        longest = max(each.rollout.max_response_length for each in configs if each.model.path == path)
+        yield "model.path", path, lambda path=path, longest=longest: _require_model(path, longest)
+
+
+def relative_paths(configs: Sequence[TrainerConfig]) -> list[str]:
+    """What the `configs` name by a path that depends on the folder a process stands in, each in one line with its key."""
+    return [
+        f"trainer.{key} = {path!r}: on a cluster a relative path is looked for where Ray was started on each node; write"
+        f" {Path(path).absolute()}, on a file system that all nodes see"
+        for key, path, _ in _reads(configs)
+        if path.partition(":")[0] != "embedded"
+        and not _may_be_hub_name(key, path)
+        and not Path(expanded(path)).is_absolute()
+    ]
 
 
 def on_the_hub(config: TrainerConfig) -> list[str]:
@@ -97,13 +110,22 @@ def _placed(key: str, path: str, line: str) -> str:
     return f"{key} = {path!r}{line.removeprefix(path)}{more}"
 
 
-def _require_model(path: str) -> None:
+def _require_model(path: str, longest: int) -> None:
+    """Raise UserError where no model is, or where it was made for fewer positions than the longest response takes."""
+    if path == "embedded":
+        return
     if is_local(path) and not (Path(expanded(path)) / "config.json").exists():
         raise UserError(f"{path}: no config.json there; give a model directory, a hub name or embedded")
     from transformers import AutoConfig
 
     try:
-        AutoConfig.from_pretrained(expanded(path), trust_remote_code=False)
+        config = AutoConfig.from_pretrained(expanded(path), trust_remote_code=False)
     except (OSError, ValueError) as error:
         first = str(error).strip().splitlines()[0]
         raise UserError(f"{path}: no model there ({first}); give a directory or a hub name") from None
+    allowed = getattr(config, "max_position_embeddings", None)
+    if allowed is not None and longest >= allowed:
+        raise UserError(
+            f"{path}: its config.json allows {allowed:,} positions, and rollout.max_response_length = {longest:,} needs"
+            " more; lower that, or give a local copy with a higher max_position_embeddings in its config.json"
+        )

@@ -16,6 +16,7 @@ from study.check import trainer_configs
 from study.cluster import places, ray_session, require_place
 from study.directory import Staging
 from study.environment import note_environment
+from study.files import relative_paths
 from study.lock import driver_lock
 from study.problem_sets import told_of_files
 from study.results import StudyResults, collect, find_study
@@ -103,6 +104,8 @@ def prepare(spec: StudySpec, watcher: Watcher) -> None:
     """Make or find everything that the trials read. Raises UserError for a model or problem file that is not there,
     and for problems that the model cannot read."""
     configs = list(trainer_configs(spec))
+    for line in relative_paths(configs) if spec.resources.ray_address is not None else ():
+        raise UserError(line)
     told = told_of_files(configs, swept=spec.space, hub=True)
     for line in told.mistakes:
         raise UserError(line)

@@ -137,6 +137,22 @@ def test_a_model_without_a_tokenizer_is_refused_with_its_key(make_spec, tmp_path
         prepare(make_spec(trainer={"model": {"path": str(bare)}}), shown[0])
 
 
+def test_a_model_with_fewer_positions_than_a_response_has_tokens_is_refused(make_spec, random_model, shown) -> None:
+    """256 positions; the shipped 7B recipe asks for more than its model's config.json allows."""
+    changes = {"model": {"path": str(random_model)}, "rollout": {"max_response_length": 256}}
+    with pytest.raises(UserError, match=r"^trainer\.model\.path = .*allows 256 positions, .*max_response_length = 256"):
+        prepare(make_spec(trainer=changes), shown[0])
+
+
+def test_on_a_cluster_a_relative_problem_file_is_refused(make_spec, tmp_path, monkeypatch, shown) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.jsonl").write_text('{"problem": "1+1=", "answer": "2"}\n')
+    changes = {"trainer": {"data": {"train": "own.jsonl"}}}
+    prepare(make_spec(**changes), shown[0])
+    with pytest.raises(UserError, match=rf"trainer\.data\.train = 'own\.jsonl': .*write {tmp_path}/own\.jsonl"):
+        prepare(make_spec(**changes, resources={"ray_address": "auto"}), shown[0])
+
+
 def test_a_study_on_a_full_disk_is_not_taken_up_in_one_line(make_spec, tmp_path, full_disk) -> None:
     staging = Staging(make_spec(), tmp_path / "study")
     directory = staging.publish()
