@@ -11,6 +11,7 @@ import polars as pl
 
 from dashboards import differences, frames, text
 from study.against import confounded
+from study.evidence import seeds_against_settings
 from study.paired import FEWEST, last_pair
 from study.verdict import tied
 
@@ -152,10 +153,13 @@ def _few_problems(results: StudyResults) -> Advice | None:
 def _edges(results: StudyResults) -> Advice | None:
     """The first parameter whose best value lies at an end of its range that could be moved.
 
-    Nothing where another configuration is as good: which of them is called the best is a matter of order.
+    Nothing where another configuration is as good, confirmed or not: which is called the best is a matter of order, or
+    of seeds. Nothing either where fresh seeds say that the confirmed ones do not differ.
     """
-    best, means = results.best, [each.mean for each in results.evidence[:2]]
-    if best is None or best.control or len(set(means)) < len(means):
+    best, known = results.best, results.evidence
+    if best is None or best.control or any(known[0].mean <= each.mean for each in known[1:]):
+        return None
+    if "do not differ" in (seeds_against_settings(known) or ""):
         return None
     for key, space in results.spec.space.items():
         end = _edge(

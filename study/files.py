@@ -73,10 +73,10 @@ def _reads(configs: Sequence[TrainerConfig]) -> Iterator[tuple[str, str, Callabl
 
 
 def relative_paths(configs: Sequence[TrainerConfig]) -> list[str]:
-    """What the `configs` name by a path that depends on the folder a process stands in, each in one line with its key."""
+    """What the `configs` name by a path that depends on where a process stands, each in one line with its key."""
     return [
-        f"trainer.{key} = {path!r}: on a cluster a relative path is looked for where Ray was started on each node; write"
-        f" {Path(path).absolute()}, on a file system that all nodes see"
+        f"trainer.{key} = {path!r}: on a cluster a relative path is looked for where Ray was started on each node;"
+        f" write {Path(path).absolute()}, on a file system that all nodes see"
         for key, path, _ in _reads(configs)
         if path.partition(":")[0] != "embedded"
         and not _may_be_hub_name(key, path)

@@ -200,11 +200,16 @@ def as_json(results: StudyResults) -> str:
         data["evaluation"] = trial.evaluations[-1].model_dump(mode="json") if trial.evaluations else None
         trials.append(data)
     best, drawn = results.best, drawn_by_racing(results)
+    ended = sum(trial.state in ENDED for trial in results.trials)
+    # They are added together, when all others have ended.
+    to_confirm = results.spec.replicas and best and not any(trial.confirms is not None for trial in results.trials)
     whole = {
         "name": results.spec.name,
         "directory": str(results.directory.absolute()),
         "metric": results.metric_name,
-        "trials_planned": results.spec.trials,
+        "trials_planned": results.planned,
+        "trials_ended": ended,
+        "finished": ended == results.planned and not to_confirm,
         "best": best.number if best else None,
         "confirmed": [
             {"trial": each.number, "seeds": len(each.fresh), "mean": each.mean, "seed_error": each.seed_error}

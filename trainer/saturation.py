@@ -83,12 +83,15 @@ def errors(score: Score, *, digits: int = 3) -> list[Error]:
 def short(score: Score, *, digits: int = 3) -> str:
     """The accuracy with its errors for a table: ``0.600 ±0.011 ±0.022``, or ``1.000 (>= 0.985, 95 %)``.
 
+    One that stands alone is named, for the other is looked for in its place.
+
     The bound is that of sampling, which is for these very problems, where there is one.
     """
     text, bound = f"{score.accuracy:.{digits}f}", False
-    for error in errors(score, digits=digits):
+    known = errors(score, digits=digits)
+    for error in known:
         if error.bounds is None:
-            text += f" {error.text}"
+            text += f" {error.text}" + (f" ({error.name})" if len(known) == 1 else "")
         elif not bound:
             text, bound = f"{text} ({error.text})", True
     return text

@@ -111,6 +111,13 @@ def test_where_trials_do_not_differ_no_range_is_to_be_widened(finished: StudyRes
     assert "do not differ beyond" in " ".join(within) and not any("widen" in each for each in within)
     second = next(each.number for each in edge.evidence if each.number != edge.best.number)
     assert not any("widen" in each for each in said(changed(edge, second, value=edge.best.value)))
+    # Confirmed ones go first in the ranking; one that is as good and was not confirmed is as good all the same.
+    value = edge.best.value
+    again = [dataclasses.replace(edge.best, number=20 + i, confirms=edge.best.number, beside={"seed": 1 + i},
+                                 value=value + gap) for i, gap in enumerate((0.01, -0.01))]  # fmt: skip
+    confirmed = dataclasses.replace(edge, trials=(*edge.trials, *again))
+    assert any("widen" in each for each in said(confirmed))
+    assert not any("widen" in each for each in said(changed(confirmed, second, value=value)))
 
 
 def test_confirmations_are_not_counted_as_trials(finished: StudyResults) -> None:

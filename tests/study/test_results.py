@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import time
@@ -12,7 +13,7 @@ import pytest
 from study.assignment import Report
 from study.bridge import Bridge
 from study.results import find_study, read_metrics, read_study
-from study.tables import state
+from study.tables import as_json, state
 from trainer.errors import UserError
 
 GOOD = [0.2, 0.3, 0.4, 0.5, 0.6]
@@ -57,6 +58,19 @@ def test_confirmations_are_planned_beside_the_trials_of_the_study(make_bridge, r
     # A study that was cut to fewer trials than it has keeps those.
     four = tuple(replace(results.trials[0], number=number) for number in range(4))
     assert replace(results, trials=four).planned == 4
+
+
+def test_a_study_is_finished_when_all_that_it_plans_has_ended(make_bridge, run_trial):
+    bridge = make_bridge(trials=2, replicas={"seeds": 2, "top": 1})
+    run_trial(bridge, GOOD)
+    cut = json.loads(as_json(read_study(bridge.directory)))
+    assert (cut["finished"], cut["trials_ended"], cut["trials_planned"]) == (False, 1, 2)
+    run_trial(bridge, GOOD)
+    assert not json.loads(as_json(read_study(bridge.directory)))["finished"]  # the best is still to be confirmed
+    run_trial(bridge, GOOD)
+    run_trial(bridge, GOOD)
+    whole = json.loads(as_json(read_study(bridge.directory)))
+    assert (whole["finished"], whole["trials_ended"], whole["trials_planned"]) == (True, 4, 4)
 
 
 def test_a_running_trial_is_seen_to_grow(make_bridge, run_trial):

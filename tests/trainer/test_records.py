@@ -95,6 +95,14 @@ def test_an_error_without_spread_is_a_bound() -> None:
     assert saturation.short(score.model_copy(update=half)) == "0.900 (0.885 to 0.914, 95 %) ±0.056"
     one = {"samples": 1, "solved": (1,) * 30, "sampling_error": None}
     assert saturation.short(score.model_copy(update=one)) == "1.000 (>= 0.884, 95 %)"
+    alone = {
+        "samples": 1,
+        "solved": (1,) * 15 + (0,) * 15,
+        "accuracy": 0.5,
+        "sampling_error": None,
+        "problem_error": 0.1,
+    }
+    assert saturation.short(score.model_copy(update=alone)) == "0.500 ±0.100 (problems)"
 
 
 def test_an_error_that_cannot_be_known_is_left_out() -> None:
