@@ -12,6 +12,7 @@ from typing import Any
 import ray
 from ray import tune
 from ray.exceptions import RayActorError, RayError, RayTaskError
+from ray.util.placement_group import get_current_placement_group, placement_group_table
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from study.assignment import LastWords
@@ -90,7 +91,8 @@ class StudyTrial(tune.Trainable):
         self._policy_kl: list[tuple[int, float | None]] = []
         self._look: tuple[int, int] | None = None
         if not self._workers:
-            self._workers = [_start_worker(spec.resources, rank) for rank in range(spec.resources.workers)]
+            places = node_by_node(placement_group_table(get_current_placement_group())["bundles_to_node_id"])
+            self._workers = [_start_worker(spec.resources, rank, place) for rank, place in enumerate(places)]
         address = self._workers[0].rendezvous.remote()
         self._begun = [worker.begin.remote(directory, address) for worker in self._workers]
 
@@ -142,9 +144,19 @@ def _raise_death(pending: list[Any]) -> None:
             continue
 
 
-def _start_worker(resources: Resources, rank: int) -> Any:
-    # Tune drops the empty head bundle, so bundle number `rank` is the worker's.
-    place = PlacementGroupSchedulingStrategy(ray.util.get_current_placement_group(), rank)
+def node_by_node(nodes: Mapping[int, str]) -> list[int]:
+    """The bundles of a placement group in the order of the ranks, those of one node together.
+
+    Ray spreads equal bundles over nodes in no order, and an engine of several ranks is slow across nodes.
+
+    Args:
+        nodes: the node of each bundle. Tune drops the empty head bundle, so all are workers'.
+    """
+    return sorted(nodes, key=lambda bundle: (nodes[bundle], bundle))
+
+
+def _start_worker(resources: Resources, rank: int, bundle: int) -> Any:
+    place = PlacementGroupSchedulingStrategy(get_current_placement_group(), bundle)
     options = {"num_cpus": resources.cpus_per_worker, "num_gpus": resources.gpus_per_worker}
     return ray.remote(Worker).options(scheduling_strategy=place, **options).remote(rank, resources.workers)
 

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from ray.exceptions import RayTaskError
 
-from study.trial import StudyTrial, last_words
+from study.trial import StudyTrial, last_words, node_by_node
 from study.worker import Worker
 from trainer.config import TrainerConfig
 from trainer.errors import TrainingDiverged, UserError
@@ -55,6 +55,14 @@ def told(worker: Worker, answers: list[bool]) -> list[tuple[str, int, int]]:
         else:
             found.append(("evaluation", each["evaluation"]["step"], each["evaluation"]["scores"][0]["samples"]))
     return found
+
+
+def test_the_ranks_of_a_node_stand_together() -> None:
+    """Ray 2.60 places 32 equal bundles on four nodes of eight so: every engine of four ranks is to be on one node."""
+    nodes = dict(enumerate("DBBBBBBBBDDDDDDDCAAAAAAAACCCCCCC"))
+    ranks = node_by_node(nodes)
+    assert sorted(ranks) == list(range(32))
+    assert all(len({nodes[bundle] for bundle in ranks[first : first + 4]}) == 1 for first in range(0, 32, 4))
 
 
 def test_a_race_ends_at_the_first_enough_and_neither_base_nor_last_step_races(worker: Worker, racing: Path):
