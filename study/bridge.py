@@ -22,10 +22,11 @@ from study import pruners
 from study.assignment import Assignment, Report
 from study.budget import USAGE, Account, usage, usage_so_far
 from study.directory import say_enough, trial_directory, write_or_refuse
+from study.lock import FITS_AGAIN, note_driver
 from study.metric import solved_key
 from study.notify import Notifier
 from study.replicas import CONFIRMS, Confirmation, confirmations
-from study.running import LENGTH, Running, taken_up
+from study.running import BY_HAND, LENGTH, Running, taken_up
 from study.samplers import make_sampler
 from study.spec import StudySpec
 from trainer.errors import UserError
@@ -139,21 +140,21 @@ class Bridge:
         text = f"trial {number} lost a process after step {max(running.last_step, 0)} ({times} so far)"
         self._lost(text, trial=number)
 
-    def waits(self, waiting: bool) -> None:
-        """No trial fits on the nodes that are left, or one does again. It is told, as a death is."""
-        left = "no trial fits on the nodes that are left; the study waits for more"
-        self._lost(left if waiting else "a trial fits again, and the study goes on")
+    def waits(self, why: str | None) -> None:
+        """No trial can run, and `why`, or None: one can again. It is told, as a death is, and written down."""
+        note_driver(self.directory, waits=why)
+        self._lost(why or FITS_AGAIN)
 
     def stop(self, number: int) -> None:
         """Have a trial stop within seconds. It ends as PRUNED where it stands, by hand."""
         if number in self._running:
-            self._running[number].prune("stopped by hand")
+            self._running[number].prune(BY_HAND)
             (self._running[number].directory / "stop").touch()
             return
         left = next(each for each in self._left if each.number == number)
         self._left.remove(left)
         self._running[number] = self._taken_up(self._reopened(left), left)
-        self._running[number].prune("stopped by hand")
+        self._running[number].prune(BY_HAND)
         self.finish(number)
 
     def end(self, reason: str) -> None:

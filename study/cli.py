@@ -101,7 +101,7 @@ def status(
     console = _console()
     typer.echo(f"Study {results.spec.name} in {results.directory}")
     console.print(trial_table(results, results.trials, console))
-    for line in (counts(results), costs(results), *verdict(results)):
+    for line in (counts(results), results.waits, costs(results), *verdict(results)):
         if line is not None:
             typer.echo(line)
     for trial in results.trials:

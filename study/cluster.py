@@ -89,6 +89,37 @@ def room(resources: Resources) -> int | None:
     return _fit({"CPU": float(os.cpu_count() or 1)}, _needs(resources))
 
 
+def taken(resources: Resources) -> str:
+    """What is taken of that which a trial needs, for example ``2 of 4 CPUs``; nothing where all is free."""
+    import ray
+
+    have, free = ray.cluster_resources(), ray.available_resources()
+    held = {name: have.get(name, 0) - free.get(name, 0) for name in _needs(resources)}
+    return " and ".join(f"{used:g} of {have[name]:g} {name}s" for name, used in held.items() if used > 0)
+
+
+def own_groups() -> dict[str, str]:
+    """The state of each placement group that this process has made, by its id; without those that are removed."""
+    import ray
+    from ray.util.placement_group import placement_group_table
+
+    job = ray.get_runtime_context().get_job_id()  # the id of all that a job makes ends in the job's
+    states = {group: about["state"] for group, about in placement_group_table().items() if group.endswith(job)}
+    return {group: state for group, state in states.items() if state != "REMOVED"}
+
+
+def remove_groups() -> None:
+    """Give back the placement groups that this process has made; what runs in them ends.
+
+    Ray does so when a driver leaves, but not once it has taken the driver for dead: what it makes after that stays.
+    """
+    import ray
+    from ray.util.placement_group import PlacementGroup, remove_placement_group
+
+    for group in own_groups():
+        remove_placement_group(PlacementGroup(ray.PlacementGroupID(bytes.fromhex(group))))
+
+
 def strategy(resources: Resources) -> str:
     """How Ray is to place a trial's workers: all on one node where any is large enough, else on as few as it takes."""
     needs = _needs(resources)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console, Group, RenderableType
@@ -12,6 +13,7 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from study.lock import FITS_AGAIN
 from study.results import StudyResults, TrialResult
 from study.tables import ENDED, costs, counts, one_line, trial_table
 from study.verdict import verdict
@@ -30,6 +32,7 @@ class Display:
         self._task = self._bar.add_task("Base model", total=1.0)
         self._said = -1
         self._closing: set[int] = set()
+        self._waits: str | None = None
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -61,10 +64,10 @@ class Display:
         first = snapshot()
         wanted = first.spec.concurrency
         why = f" (concurrency is {wanted}, and no more fit)" if wanted > concurrency else ""
-        self._say(f"Study {directory}, {concurrency} trials at a time{why}; each loads its model first")
+        self._say(f"Study {directory}, {_trials(concurrency)} at a time{why}; each loads its model first")
         before = {trial.number: (trial.state, trial.deaths) for trial in first.trials if trial.state in ENDED}
         if before:
-            self._say(f"{len(before)} trials have ended before")
+            self._say(f"{_trials(len(before))} {'has' if len(before) == 1 else 'have'} ended before")
         self._thread = threading.Thread(target=self._watch, args=(snapshot, before, time.monotonic()), daemon=True)
         self._thread.start()
 
@@ -93,13 +96,14 @@ class Display:
         if not self._console.is_terminal:
             while not self._stop.wait(_PERIOD):
                 self._print_changes(snapshot(), shown, started)
-            self._print_changes(snapshot(), shown, started)
+            self._print_changes(_undriven(snapshot()), shown, started)
             return
         # Not redirecting: what others print belongs in driver.log, not between the rows.
         with Live(console=self._console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False) as live:
             while True:
                 stopping = self._stop.wait(_PERIOD)
-                live.update(_screen(snapshot(), started, self._console), refresh=True)
+                results = _undriven(snapshot()) if stopping else snapshot()
+                live.update(_screen(results, started, self._console), refresh=True)
                 if stopping:
                     return
 
@@ -118,6 +122,10 @@ class Display:
             if number not in self._closing:
                 self._closing.add(number)
                 self._say(_closing(number, seconds))
+
+        if results.driver is not None and results.waits != self._waits:
+            self._waits = results.waits
+            self._say(results.waits or FITS_AGAIN)
 
     def _say(self, line: str, style: str | None = None) -> None:
         self._console.print(line, style=style, highlight=False, markup=False, soft_wrap=True)
@@ -141,6 +149,15 @@ def last_evaluations(results: StudyResults) -> dict[int, float]:
 
 def _closing(number: int, seconds: float) -> str:
     return f"trial {number} is at its last step and evaluation, about {seconds:.0f} s"
+
+
+def _trials(number: int) -> str:
+    return "1 trial" if number == 1 else f"{number} trials"
+
+
+def _undriven(results: StudyResults) -> StudyResults:
+    """The last state of a launch: its process still is there, and nothing runs any more."""
+    return replace(results, driver=None)
 
 
 def time_left(results: StudyResults, elapsed: float) -> float | None:
@@ -190,7 +207,8 @@ def _screen(results: StudyResults, started: float, console: Console) -> Renderab
     hidden = len(results.trials) - len(trials)
     more = f", {hidden} not shown" if hidden else ""
     closing = "".join(f"; {_closing(*each)}" for each in last_evaluations(results).items())
-    last = Text(f"{counts(results)}{more}{_left(results, started)}{closing}", style="bold")
+    waits = f"; {results.waits}" if results.waits else ""
+    last = Text(f"{counts(results)}{more}{_left(results, started)}{closing}{waits}", style="bold")
     return Group(trial_table(results, trials, console), last)
 
 

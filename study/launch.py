@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import signal
 import sys
@@ -142,7 +143,7 @@ def _run(bridge: Bridge, watcher: Watcher, scratch: Path) -> StudyResults:
     finally:
         watcher.ended(bridge.ending)
         bridge.notifier.close()
-    return _results(bridge)
+    return dataclasses.replace(_results(bridge), driver=None)  # what has not ended is STOPPED from here on
 
 
 def _results(bridge: Bridge) -> StudyResults:

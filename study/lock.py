@@ -21,6 +21,9 @@ BEAT_SECONDS = 5.0
 STALE_SECONDS = 30.0
 """A driver that has not beaten for this long is taken for dead."""
 
+FITS_AGAIN = "a trial fits again, and the study goes on"
+"""Told when a driver waits no more."""
+
 
 @dataclass(frozen=True)
 class Driver:
@@ -28,6 +31,8 @@ class Driver:
 
     host: str
     pid: int
+    waits: str | None = None
+    """Why no trial can run now; None while one can."""
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}"
@@ -62,15 +67,21 @@ def driver_lock(directory: Path) -> Iterator[None]:
     try:
         if (other := driver(directory)) is not None and other.host != socket.gethostname():
             raise _driven(directory, other)
-        with _beating(directory / "driver.json"):
+        with _beating(directory):
             yield
     finally:
         lock.release()
 
 
+def note_driver(directory: Path, *, waits: str | None) -> None:
+    """Write down that this process drives the study in `directory`, and why no trial can run."""
+    write_atomic(directory / "driver.json", json.dumps(asdict(Driver(socket.gethostname(), os.getpid(), waits))))
+
+
 @contextlib.contextmanager
-def _beating(beat: Path) -> Iterator[None]:
-    write_atomic(beat, json.dumps(asdict(Driver(socket.gethostname(), os.getpid()))))
+def _beating(directory: Path) -> Iterator[None]:
+    note_driver(directory, waits=None)
+    beat = directory / "driver.json"
     stop = threading.Event()
 
     def keep_beating() -> None:

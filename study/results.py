@@ -99,6 +99,11 @@ class StudyResults:
         return self.spec.metric_name()
 
     @property
+    def waits(self) -> str | None:
+        """Why no trial can run now, though a driver would; None while one can."""
+        return self.driver.waits if self.driver is not None else None
+
+    @property
     def planned(self) -> int:
         """Trials that the study will have: those of its spec, and the confirmations known so far."""
         confirming = sum(trial.confirms is not None for trial in self.trials)

@@ -19,6 +19,9 @@ LENGTH = "length"
 STARTING = "starting"
 """Trial user attribute: whether it waits for room or loads its model, and has told nothing since it was (re)started."""
 
+BY_HAND = "stopped by hand"
+"""The `stop_reason` of a trial that `fipo stop --trial` ended."""
+
 
 @dataclass
 class Running:

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from study.metric import metric_value
 from study.results import StudyResults, TrialResult
+from study.running import BY_HAND
 from study.spec import StudySpec
 from trainer import saturation
 
@@ -161,9 +162,13 @@ def costs(results: StudyResults) -> str | None:
 
 
 def spared_by_pruning(results: StudyResults) -> float | None:
-    """Share of the steps of complete and pruned trials that were not trained; None before a first one is."""
+    """Share of the steps of complete and pruned trials that were not trained; None before a first one is.
+
+    Trials that were stopped by hand do not count: it was not the pruner that spared their steps.
+    """
     total = results.spec.steps
-    finished = [trial for trial in results.trials if trial.state in ("COMPLETE", "PRUNED")]
+    ran = (trial for trial in results.trials if trial.state in ("COMPLETE", "PRUNED"))
+    finished = [trial for trial in ran if trial.stop_reason != BY_HAND]
     spared = sum(total - trial.pruned_at for trial in finished if trial.pruned_at is not None)
     return spared / (total * len(finished)) if finished else None
 
@@ -217,6 +222,7 @@ def as_json(results: StudyResults) -> str:
             if each.fresh
         ],
         "driver": str(results.driver) if results.driver else None,
+        "waits": results.waits,
         "usage": _spent(results),
         "spared_by_pruning": spared_by_pruning(results),
         "evaluation_responses": dict(zip(("drawn", "whole"), drawn, strict=True)) if drawn else None,

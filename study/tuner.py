@@ -7,6 +7,7 @@ decides, and the searcher's completion call tells Optuna the end. Ray's own `Opt
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import time
@@ -22,7 +23,7 @@ from ray.tune.search import Searcher
 
 from study.assignment import Report
 from study.bridge import Bridge, StudyAborted
-from study.cluster import strategy
+from study.cluster import own_groups, remove_groups, strategy, taken
 from study.commands import answer_all
 from study.spec import Resources
 from study.trackers import trackers
@@ -113,6 +114,7 @@ class BridgeScheduler(_NotSaved, FIFOScheduler):
     @_aborts
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         """A process of the trial died. Tune starts it anew, or tells the searcher that it has failed for good."""
+        require_own_node()  # before Tune starts it where nothing can run any more
         trial.config["deaths"] = trial.config.get("deaths", 0) + 1
         self._bridge.died(trial.config["number"])
 
@@ -126,32 +128,63 @@ class BridgeScheduler(_NotSaved, FIFOScheduler):
         self._errors.add(line)
 
 
+class _NothingRuns(BaseException):
+    """Ends Tune when the study is ending and no trial is there that would notice. Not an Exception, as StudyAborted."""
+
+
 class Supervisor(_NotSaved, tune.Callback):
-    """Looks every second whether there is a command, the budget is spent, no trial fits, or Ray has died; Tune would
-    wait for ever."""
+    """Looks every second whether there is a command, the budget is spent, no trial fits or gets its room, or Ray has
+    died; Tune would wait for ever."""
 
     _PERIOD = 1.0
+    _PATIENCE = 30.0
+    """Seconds without room until it is told. A trial that ends or dies gives its room to the next within one."""
 
     def __init__(self, bridge: Bridge, concurrency: Callable[[], int]) -> None:
         self._bridge, self._concurrency = bridge, concurrency
-        self._next, self._waits = 0.0, False
-        self._own_node = ray.get_runtime_context().get_node_id()
+        self._next, self._told = 0.0, ""
+        self._had_room = time.monotonic()
 
     @_aborts
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         if time.monotonic() < self._next:
             return
         self._next = time.monotonic() + self._PERIOD
-        alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
-        if self._own_node not in alive:  # Ray ends with it all that this process has started, also on other nodes
-            what = "the node of the driver" if alive else "Ray"
-            raise StudyAborted(f"{what} has died (killed, or out of memory); see driver.log")
-        if (self._concurrency() == 0) != self._waits:
-            self._waits = not self._waits
-            self._bridge.waits(self._waits)
+        require_own_node()
+        running = any(trial.status == "RUNNING" for trial in trials)
+        groups = () if running else own_groups().values()  # which takes longer with every trial that has been
+        has_room = running or "CREATED" in groups
+        if has_room or not groups:
+            self._had_room = time.monotonic()
+        self._tell(roomless=time.monotonic() - self._had_room >= self._PATIENCE)
         answer_all(self._bridge)
         if self._bridge.ending is None and (reason := self._bridge.account.spent()) is not None:
             self._bridge.end(reason)
+        if self._bridge.ending is not None and not has_room:
+            raise _NothingRuns
+
+    def _tell(self, *, roomless: bool) -> None:
+        """Tell that no trial can run when that begins, and when it ends."""
+        lack = "nodes" if self._concurrency() == 0 else "room" if roomless else ""
+        if lack == self._told:
+            return
+        self._told, why = lack, None
+        if lack == "nodes":
+            why = "no trial fits on the nodes that are left; the study waits for more"
+        elif lack == "room":
+            held = taken(self._bridge.spec.resources)
+            held = f"{held} are taken by others" if held else "what is free lies on several nodes"
+            why = f"the cluster has room for no trial: {held}; the study waits (look: ray status)"
+        self._bridge.waits(why)
+
+
+def require_own_node() -> None:
+    """Raise StudyAborted when the node of this process is dead: with it Ray ends all that the process has started, also
+    on other nodes."""
+    alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+    if ray.get_runtime_context().get_node_id() not in alive:
+        what = "the node of the driver" if alive else "Ray"
+        raise StudyAborted(f"{what} has died (killed, or out of memory); see driver.log")
 
 
 def run_trials(
@@ -192,9 +225,14 @@ def run_trials(
     )
     try:
         tuner.fit()
+    except _NothingRuns:
+        pass
     except Exception as error:  # of Tune itself or of a tracker; none is a trial's
         traceback.print_exc()  # into driver.log
         raise StudyAborted(root_line(error)) from error
+    finally:
+        with contextlib.suppress(Exception):  # Ray has died, and its groups with it
+            remove_groups()
 
 
 def bundles(resources: Resources) -> list[dict[str, float]]:

@@ -119,6 +119,35 @@ def test_a_trial_that_fits_nowhere_is_refused_with_what_there_is(tmp_path: Path,
     assert not (tmp_path / "study").exists()
 
 
+def test_a_study_tells_that_others_take_the_room_and_goes_on_when_they_leave(tmp_path: Path, cluster) -> None:
+    import ray
+    from ray.util.placement_group import placement_group, remove_placement_group
+
+    changes = {"trainer": SPEC["trainer"] | {"steps": 2}, "resources": {"ray_address": cluster.address}}
+    (tmp_path / "spec.yaml").write_text(yaml.safe_dump(SPEC | changes))
+    directory = tmp_path / "study"
+
+    def waits() -> bool:
+        return directory.exists() and "are taken by others" in (read_study(directory).waits or "")
+
+    with ray.init(address=cluster.address, logging_level="error", log_to_driver=False):
+        held = placement_group([{"CPU": 1}, {"CPU": 1}])
+        ray.get(held.ready())
+        driver = subprocess.Popen(
+            [*FIPO, "launch", "spec.yaml", "--out", "study"], cwd=tmp_path, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        try:
+            until(waits, driver)
+            remove_placement_group(held)
+            said, complaint = driver.communicate(timeout=300)
+        finally:
+            driver.kill()
+    assert driver.returncode == 0, complaint
+    assert "the cluster has room for no trial: 2 of 2 CPUs are taken by others; the study waits" in said
+    assert "a trial fits again, and the study goes on" in said and "1 of 1 trials: 1 COMPLETE" in said
+
+
 def test_a_study_whose_drivers_own_node_dies_ends_at_once_and_can_be_resumed(tmp_path: Path, cluster) -> None:
     """Ray takes the driver for dead then, and with it all that it starts on other nodes: nothing would ever train.
 

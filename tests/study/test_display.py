@@ -64,8 +64,8 @@ def test_plain_lines_tell_every_change_once(bridge):
     display.ended(None)
     first, *lines = console.file.getvalue().splitlines()
     assert first == "Starting Ray"
-    assert "1 trials at a time (concurrency is 2, and no more fit)" in lines[0]
-    assert [line.split("  ")[1] for line in lines[1:]] == ["COMPLETE", "PRUNED at step 5", "RUNNING"]
+    assert "1 trial at a time (concurrency is 2, and no more fit)" in lines[0]
+    assert [line.split("  ")[1] for line in lines[1:]] == ["COMPLETE", "PRUNED at step 5", "STOPPED"]
     assert "2 of 4 trials" in lines[1]
 
 
@@ -76,7 +76,7 @@ def test_what_ended_before_a_resume_is_counted_and_not_told_again(bridge):
     display.ended(None)
     _, before, *lines = console.file.getvalue().splitlines()
     assert before == "2 trials have ended before"
-    assert [line.split("  ")[1] for line in lines] == ["RUNNING"]
+    assert [line.split("  ")[1] for line in lines] == ["STOPPED"]  # at the end of a launch nothing runs any more
 
 
 def test_a_last_evaluation_that_takes_a_while_is_told_once_when_it_begins(make_bridge, run_trial):

@@ -16,7 +16,7 @@ import optuna
 import pytest
 
 from study.bridge import Bridge, StudyAborted
-from study.cluster import ray_session
+from study.cluster import own_groups, ray_session
 from study.spec import Resources
 
 pytestmark = pytest.mark.slow
@@ -139,6 +139,34 @@ def test_that_no_trial_fits_is_told_once_when_it_begins_and_once_when_it_ends(ma
     ]
 
 
+def test_room_that_others_take_is_told_once_when_it_begins_and_once_when_it_ends(make_bridge, tuner, monkeypatch):
+    """A trial's placement group that Ray has not made: the nodes are large enough, and others hold them."""
+    bridge, told, groups = make_bridge(), [], {}
+    bridge.notifier.tell = lambda event, text, **numbers: told.append((event, text))
+    monkeypatch.setattr(tuner, "own_groups", lambda: groups)
+    monkeypatch.setattr(tuner, "taken", lambda resources: "1 of 2 CPUs")
+    supervisor = tuner.Supervisor(bridge, lambda: 1)
+    supervisor._PERIOD = supervisor._PATIENCE = 0.0
+    for each in ({}, {"a": "PENDING"}, {"a": "PENDING"}, {"a": "CREATED"}, {"a": "CREATED"}):
+        groups.clear()
+        groups.update(each)
+        supervisor._PATIENCE = 0.0 if "PENDING" in each.values() else 30.0
+        supervisor.on_step_begin(0, [])
+    room = "the cluster has room for no trial: 1 of 2 CPUs are taken by others; the study waits (look: ray status)"
+    assert told == [("lost", room), ("lost", "a trial fits again, and the study goes on")]
+
+
+def test_a_trial_is_not_started_anew_where_the_drivers_node_has_died(make_bridge, tuner, monkeypatch):
+    """Tune would make a placement group that no one removes any more."""
+    bridge = make_bridge()
+    bridge.ask()
+    monkeypatch.setattr(tuner.ray, "nodes", lambda: [{"NodeID": "another", "Alive": True}])
+    scheduler, trial = tuner.BridgeScheduler(bridge), SimpleNamespace(config={"number": 0})
+    with pytest.raises(StudyAborted, match="the node of the driver has died"):
+        scheduler.on_trial_error(None, trial)
+    assert trial.config == {"number": 0}
+
+
 def test_trials_that_always_fail_end_at_the_cap(make_bridge, tuner, tmp_path):
     bridge = make_bridge(trials=5, space=RATE)
     failing = trainable(lambda number, step: {"failed": "loss is not finite at step 1", "user_error": False})
@@ -223,9 +251,17 @@ def test_a_spent_budget_ends_the_study_between_two_results(make_bridge, tuner):
     """A trial may train for hours before it reports anything."""
     bridge = make_bridge(budget={"hours": 1e-9})
     running = bridge.ask()
-    tuner.Supervisor(bridge, lambda: 1).on_step_begin(0, [])
+    tuner.Supervisor(bridge, lambda: 1).on_step_begin(0, [SimpleNamespace(status="RUNNING")])
     assert bridge.ending == "budget.hours = 1e-09 is over"
     assert (running.directory / "stop").exists()
+
+
+def test_a_spent_budget_ends_a_study_of_which_no_trial_has_room(make_bridge, tuner, monkeypatch, tmp_path):
+    """Such a trial would notice only when it has got room."""
+    bridge = make_bridge(budget={"hours": 1e-9}, space=RATE)
+    monkeypatch.setattr(tuner, "own_groups", lambda: {"a": "PENDING"})
+    tuner.run_trials(bridge, trainable(), concurrency=lambda: 0, scratch=tmp_path)
+    assert bridge.ending == "budget.hours = 1e-09 is over"
 
 
 def test_each_death_of_a_trial_is_counted_for_its_next_start(make_bridge, tuner):
@@ -244,6 +280,7 @@ def test_a_full_disk_ends_the_study_and_leaves_what_ran_to_be_resumed(make_bridg
     with pytest.raises(StudyAborted, match="no room"):
         tuner.run_trials(bridge, full, concurrency=lambda: 1, scratch=tmp_path)
     assert [trial.state.name for trial in states(bridge).values()] == ["COMPLETE", "RUNNING", "WAITING"]
+    assert own_groups() == {}  # the room is given back, whatever the end
     tuner.run_trials(
         Bridge(bridge.study, bridge.spec, bridge.directory), trainable(), concurrency=lambda: 1, scratch=tmp_path
     )
