@@ -16,7 +16,7 @@ from dashboards.views.widgets import IN_URL, choose_parameter, is_dark
 from study.evidence import seeds_against_settings
 from study.verdict import tied
 
-COLUMNS = 4
+COLUMNS = 3
 SEEDS = "A confirmed configuration counts once, by the mean of its fresh seeds."
 NEXT_HELP = "At first the next most important one."
 STEP_HELP = "Everything on this page compares trials at this step. A pruned one counts as long as it ran."
