@@ -11,7 +11,7 @@ import polars as pl
 
 from dashboards import differences, frames, text
 from study.against import confounded
-from study.evidence import seeds_against_settings
+from study.evidence import seed_test
 from study.paired import FEWEST, last_pair
 from study.verdict import tied
 
@@ -159,7 +159,7 @@ def _edges(results: StudyResults) -> Advice | None:
     best, known = results.best, results.evidence
     if best is None or best.control or any(known[0].mean <= each.mean for each in known[1:]):
         return None
-    if "do not differ" in (seeds_against_settings(known) or ""):
+    if (test := seed_test(known)) is not None and test.alike:
         return None
     for key, space in results.spec.space.items():
         end = _edge(

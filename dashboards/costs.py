@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from dashboards import frames
+from study.results import ENDED
 
 if TYPE_CHECKING:
     from study.spec import Resources
@@ -118,5 +119,5 @@ def seconds_left(trials: pl.DataFrame, evaluations: pl.DataFrame, *, planned: in
     mean = float(durations.mean())
     begun = taken.filter(pl.col("state").is_in(("RUNNING", "STOPPED")))["run_seconds"]
     running = [max(mean - done, 0.0) for done in begun]
-    unbegun = max(planned - trials.filter(pl.col("state").is_in(frames.FINISHED)).height - len(running), 0)
+    unbegun = max(planned - trials.filter(pl.col("state").is_in(ENDED)).height - len(running), 0)
     return (sum(running) + unbegun * mean) / max(concurrency, 1)

@@ -21,7 +21,6 @@ LENGTHS = {
     "upper quartile": "length_q75",
 }
 ERRORS = {"sampling": "sampling_error", "across problems": "problem_error"}
-FINISHED = ("COMPLETE", "PRUNED", "FAIL")
 
 TRIAL_SCHEMA: dict[str, Any] = {
     "trial": pl.Int64,

@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 import streamlit as st
 
-from dashboards import frames, optuna_study, text
+from dashboards import optuna_study, text
 from dashboards.source import Study
 from dashboards.views.widgets import ORDER
 from trainer.errors import UserError
@@ -63,8 +63,7 @@ def sidebar(study: Study) -> None:
         st.caption(
             " · ".join(f"{counts[state]} {state.lower()}" for state in ORDER if state in counts) or "no trials yet"
         )
-        done = sum(counts.get(state, 0) for state in frames.FINISHED)
-        total = study.results.planned
+        done, total = study.results.ended, study.results.planned
         st.progress(done / total, text=f"{done} of {total} trials finished")
         st.caption(text.in_markdown(str(study.results.directory)))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console, Group, RenderableType
@@ -14,8 +13,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from study.lock import FITS_AGAIN
-from study.results import StudyResults, TrialResult
-from study.tables import ENDED, costs, counts, one_line, trial_table
+from study.results import ENDED, StudyResults, TrialResult
+from study.tables import costs, counts, one_line, trial_table
 from study.verdict import verdict
 
 _PERIOD = 1.0
@@ -96,13 +95,13 @@ class Display:
         if not self._console.is_terminal:
             while not self._stop.wait(_PERIOD):
                 self._print_changes(snapshot(), shown, started)
-            self._print_changes(_undriven(snapshot()), shown, started)
+            self._print_changes(snapshot().at_rest(), shown, started)
             return
         # Not redirecting: what others print belongs in driver.log, not between the rows.
         with Live(console=self._console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False) as live:
             while True:
                 stopping = self._stop.wait(_PERIOD)
-                results = _undriven(snapshot()) if stopping else snapshot()
+                results = snapshot().at_rest() if stopping else snapshot()
                 live.update(_screen(results, started, self._console), refresh=True)
                 if stopping:
                     return
@@ -155,11 +154,6 @@ def _trials(number: int) -> str:
     return "1 trial" if number == 1 else f"{number} trials"
 
 
-def _undriven(results: StudyResults) -> StudyResults:
-    """The last state of a launch: its process still is there, and nothing runs any more."""
-    return replace(results, driver=None)
-
-
 def time_left(results: StudyResults, elapsed: float) -> float | None:
     """Seconds until the study ends at the pace so far, None before any step is done.
 
@@ -196,7 +190,7 @@ def conclusion(results: StudyResults, directory: Path) -> list[str]:
 
 def _left(results: StudyResults, started: float) -> str:
     left = time_left(results, time.monotonic() - started)
-    if left is None or sum(trial.state in ENDED for trial in results.trials) >= results.planned:
+    if left is None or results.ended >= results.planned:
         return ""
     left = max(left, *last_evaluations(results).values(), 0.0)
     return f", about {left / 60:.0f} min left" if left >= 90 else f", about {left:.0f} s left"

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+_LEVEL = 0.05
+"""Of the test: as often equal configurations are said to differ."""
 _NOTHING = 1e-20
 """A square below this is the rounding of equal numbers."""
 
@@ -59,46 +61,87 @@ def evidence(runs: Iterable[tuple[int, float, int | None, int]]) -> list[Evidenc
     )
 
 
-def seeds_against_settings(found: Sequence[Evidence]) -> str | None:
-    """Whether confirmed configurations differ by more than their seeds do, in one sentence; None without two of them.
+@dataclass(frozen=True)
+class SeedTest:
+    """Whether confirmed configurations differ by more than their seeds do."""
 
-    Analysis of variance of the configurations with the seed as a block, over the seeds that all of them have: a seed
-    moves every configuration alike (the same problems in the same order, the same draws), which is no noise of theirs.
+    settings: int
+    """How many there are."""
+    between: float
+    """Sum of squares between them."""
+    left: float
+    """What is left beside them and the seeds."""
+    freedom: tuple[int, int]
+    """Degrees of freedom of the two."""
+
+    @property
+    def measured(self) -> bool:
+        """Whether anything is left that could be taken for noise."""
+        return self.left >= _NOTHING
+
+    @property
+    def statistic(self) -> float:
+        """F; only where noise is `measured`."""
+        return (self.between / self.freedom[0]) / (self.left / self.freedom[1])
+
+    @property
+    def p(self) -> float:
+        """Chance of so large an F among equals; only where noise is `measured`."""
+        from scipy.stats import f
+
+        return float(f.sf(self.statistic, *self.freedom))
+
+    @property
+    def alike(self) -> bool:
+        """Whether noise is measured, and they do not differ beyond it."""
+        return self.measured and self.p >= _LEVEL
+
+
+def seed_test(found: Sequence[Evidence]) -> SeedTest | None:
+    """Analysis of variance of confirmed configurations with the seed as a block; None without two of them.
+
+    Over the seeds that all of them have: a seed moves every configuration alike (the same problems in the same order,
+    the same draws), which is no noise of theirs.
     """
     runs = [each.fresh for each in found if len(each.fresh) > 1]
     shared = sorted(set.intersection(*(set(each) for each in runs))) if runs else []
     if len(runs) < 2 or len(shared) < 2:
         return None
     table = [[each[seed] for seed in shared] for each in runs]
-    groups, blocks = len(table), len(shared)
     rows, columns = (
         [statistics.fmean(row) for row in table],
         [statistics.fmean(each) for each in zip(*table, strict=True)],
     )
     grand = statistics.fmean(rows)
-    between = blocks * sum((row - grand) ** 2 for row in rows)
+    between = len(shared) * sum((row - grand) ** 2 for row in rows)
     left = sum(
         (value - row - column + grand) ** 2
         for row, values in zip(rows, table, strict=True)
         for column, value in zip(columns, values, strict=True)
     )
-    if left < _NOTHING:
-        if between < _NOTHING:
+    first = len(table) - 1
+    return SeedTest(len(table), between, left, (first, first * (len(shared) - 1)))
+
+
+def seeds_against_settings(found: Sequence[Evidence]) -> str | None:
+    """What `seed_test` says, in one sentence; None without two confirmed configurations."""
+    test = seed_test(found)
+    if test is None:
+        return None
+    groups = test.settings
+    if not test.measured:
+        if test.between < _NOTHING:
             return f"{groups} confirmed configurations gave the same with every seed: what was swept changed nothing"
         return (
             f"differences between the {groups} confirmed configurations are the same with every seed; with so few"
             " responses this is no measure of their noise"
         )
-    from scipy.stats import f
-
-    first, last = groups - 1, (groups - 1) * (blocks - 1)
-    statistic = (between / first) / (left / last)
-    p = float(f.sf(statistic, first, last))
-    noise = error_in_words((left / last) ** 0.5).lstrip("±")
+    (first, last), p, verb = test.freedom, test.p, "do not differ" if test.alike else "differ"
+    noise = error_in_words((test.left / last) ** 0.5).lstrip("±")
     return (
-        f"{groups} confirmed configurations {'differ' if p < 0.05 else 'do not differ'} beyond the noise of the seed:"
+        f"{groups} confirmed configurations {verb} beyond the noise of the seed:"
         f" beside what a seed does to all of them they scatter by {noise} (standard deviation),"
-        f" F({first}, {last}) = {statistic:.2f}, p {'< 0.01' if p < 0.01 else f'= {p:.2f}'}"
+        f" F({first}, {last}) = {test.statistic:.2f}, p {'< 0.01' if p < 0.01 else f'= {p:.2f}'}"
     )
 
 

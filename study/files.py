@@ -48,7 +48,7 @@ def read_files(configs: Sequence[TrainerConfig], *, swept: Collection[str], hub:
     for key, path, read in _reads(configs):
         if hub or not _may_be_hub_name(key, path):
             with mistakes:
-                where = f"{'space' if key in swept else 'trainer'}.{key}"
+                where = _where(key, swept)
                 try:
                     found[key.partition(".")[0]].append(NamedFile(where, path, read() or []))
                 except UserError as error:
@@ -72,11 +72,16 @@ def _reads(configs: Sequence[TrainerConfig]) -> Iterator[tuple[str, str, Callabl
         yield "model.path", path, lambda path=path, longest=longest: _require_model(path, longest)
 
 
-def relative_paths(configs: Sequence[TrainerConfig]) -> list[str]:
+def _where(key: str, swept: Collection[str]) -> str:
+    """The key of the study's file."""
+    return f"{'space' if key in swept else 'trainer'}.{key}"
+
+
+def relative_paths(configs: Sequence[TrainerConfig], *, swept: Collection[str]) -> list[str]:
     """What the `configs` name by a path that depends on where a process stands, each in one line with its key."""
     return [
-        f"trainer.{key} = {path!r}: on a cluster a relative path is looked for where Ray was started on each node;"
-        f" write {Path(path).absolute()}, on a file system that all nodes see"
+        f"{_where(key, swept)} = {path!r}: on a cluster a relative path is looked for where Ray was started on each"
+        f" node; write {Path(path).absolute()}, on a file system that all nodes see"
         for key, path, _ in _reads(configs)
         if path.partition(":")[0] != "embedded"
         and not _may_be_hub_name(key, path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 import signal
 import sys
@@ -105,8 +104,9 @@ def prepare(spec: StudySpec, watcher: Watcher) -> None:
     """Make or find everything that the trials read. Raises UserError for a model or problem file that is not there,
     and for problems that the model cannot read."""
     configs = list(trainer_configs(spec))
-    for line in relative_paths(configs) if spec.resources.ray_address is not None else ():
-        raise UserError(line)
+    if spec.resources.ray_address is not None:
+        for line in relative_paths(configs, swept=spec.space):
+            raise UserError(line)
     told = told_of_files(configs, swept=spec.space, hub=True)
     for line in told.mistakes:
         raise UserError(line)
@@ -143,7 +143,7 @@ def _run(bridge: Bridge, watcher: Watcher, scratch: Path) -> StudyResults:
     finally:
         watcher.ended(bridge.ending)
         bridge.notifier.close()
-    return dataclasses.replace(_results(bridge), driver=None)  # what has not ended is STOPPED from here on
+    return _results(bridge).at_rest()
 
 
 def _results(bridge: Bridge) -> StudyResults:

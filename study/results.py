@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     import polars
     from optuna.trial import FrozenTrial
 
+ENDED = ("COMPLETE", "PRUNED", "FAIL")
+"""States of a trial that goes on no more."""
+
 
 @dataclass(frozen=True)
 class TrialResult:
@@ -102,6 +105,15 @@ class StudyResults:
     def waits(self) -> str | None:
         """Why no trial can run now, though a driver would; None while one can."""
         return self.driver.waits if self.driver is not None else None
+
+    @property
+    def ended(self) -> int:
+        """Trials that go on no more."""
+        return sum(trial.state in ENDED for trial in self.trials)
+
+    def at_rest(self) -> StudyResults:
+        """The same without a driver: what has not ended is STOPPED. Its process may be there still, and run nothing."""
+        return replace(self, driver=None)
 
     @property
     def planned(self) -> int:

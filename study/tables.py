@@ -17,7 +17,6 @@ from study.running import BY_HAND
 from study.spec import StudySpec
 from trainer import saturation
 
-ENDED = ("COMPLETE", "PRUNED", "FAIL")
 STYLES = {"COMPLETE": "green", "PRUNED": "yellow", "FAIL": "red", "RUNNING": "cyan", "WAITING": "dim"}
 
 
@@ -139,9 +138,8 @@ def beside_space(values: Mapping[str, object]) -> str:
 def counts(results: StudyResults) -> str:
     """For example ``5 of 14 trials: 3 COMPLETE, 2 PRUNED, 2 RUNNING``."""
     states = [state(results, trial).split()[0] for trial in results.trials]
-    ended = sum(each in ENDED for each in states)
     known = [f"{states.count(each)} {each}" for each in (*STYLES, "STARTING", "STOPPED") if each in states]
-    return f"{ended} of {results.planned} trials" + (": " + ", ".join(known) if known else "")
+    return f"{results.ended} of {results.planned} trials" + (": " + ", ".join(known) if known else "")
 
 
 def costs(results: StudyResults) -> str | None:
@@ -205,7 +203,6 @@ def as_json(results: StudyResults) -> str:
         data["evaluation"] = trial.evaluations[-1].model_dump(mode="json") if trial.evaluations else None
         trials.append(data)
     best, drawn = results.best, drawn_by_racing(results)
-    ended = sum(trial.state in ENDED for trial in results.trials)
     # They are added together, when all others have ended.
     to_confirm = results.spec.replicas and best and not any(trial.confirms is not None for trial in results.trials)
     whole = {
@@ -213,8 +210,8 @@ def as_json(results: StudyResults) -> str:
         "directory": str(results.directory.absolute()),
         "metric": results.metric_name,
         "trials_planned": results.planned,
-        "trials_ended": ended,
-        "finished": ended == results.planned and not to_confirm,
+        "trials_ended": results.ended,
+        "finished": results.ended == results.planned and not to_confirm,
         "best": best.number if best else None,
         "confirmed": [
             {"trial": each.number, "seeds": len(each.fresh), "mean": each.mean, "seed_error": each.seed_error}

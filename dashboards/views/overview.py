@@ -104,7 +104,7 @@ def _score(row: dict[str, Any], chosen_by: StudyResults | None) -> None:
 def _progress(study: Study) -> None:
     planned = study.results.planned
     counts = dict(study.trials.group_by("state").len().iter_rows())
-    finished = sum(counts.get(state, 0) for state in frames.FINISHED)
+    finished = study.results.ended
     left = costs.seconds_left(
         study.trials, study.evaluations, planned=planned, concurrency=study.results.spec.concurrency
     )

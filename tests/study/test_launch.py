@@ -151,6 +151,9 @@ def test_on_a_cluster_a_relative_problem_file_is_refused(make_spec, tmp_path, mo
     prepare(make_spec(**changes), shown[0])
     with pytest.raises(UserError, match=rf"trainer\.data\.train = 'own\.jsonl': .*write {tmp_path}/own\.jsonl"):
         prepare(make_spec(**changes, resources={"ray_address": "auto"}), shown[0])
+    swept = {"space": {"data.train": {"type": "choice", "values": ["embedded:train", "own.jsonl"]}}}
+    with pytest.raises(UserError, match=r"^space\.data\.train = 'own\.jsonl': "):
+        prepare(make_spec(**swept, resources={"ray_address": "auto"}), shown[0])
 
 
 def test_a_study_on_a_full_disk_is_not_taken_up_in_one_line(make_spec, tmp_path, full_disk) -> None:
