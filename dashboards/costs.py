@@ -12,6 +12,7 @@ import polars as pl
 
 from dashboards import frames
 from study.results import ENDED
+from study.running import BY_HAND
 
 if TYPE_CHECKING:
     from study.spec import Resources
@@ -72,6 +73,7 @@ def pruned(trials: pl.DataFrame, evaluations: pl.DataFrame, *, set_name: str, st
         others: the median at that very step of the `compared` trials that had been completed by then, of whole
             evaluations (see `frames.FEW`).
         seconds, spared_seconds: what it took, and what it would have taken more, at its own pace.
+        spared_steps, spared_seconds: null of a trial stopped by hand, see `study.tables.spared_by_pruning`.
     """
     stopped = trials.filter((pl.col("state") == "PRUNED") & (pl.col("pruned_at") > 0))
     scores = evaluations.filter(pl.col("set") == set_name).select("trial", "step", "samples", "accuracy")
@@ -80,7 +82,7 @@ def pruned(trials: pl.DataFrame, evaluations: pl.DataFrame, *, set_name: str, st
     whole = evaluations.filter(pl.col("set") == set_name, ~frames.FEW)
     table = table.join(_peers(stopped, trials, whole), on="trial", how="left")
     table = table.join(pace(evaluations), on="trial", how="left")
-    spared = steps - pl.col("pruned_at")
+    spared = pl.when(pl.col("stop_reason").ne_missing(BY_HAND)).then(steps - pl.col("pruned_at"))
     taken = pl.coalesce("used_seconds", "seconds")
     rate = pl.coalesce("pace", taken / pl.col("pruned_at"))
     table = table.with_columns(

@@ -128,7 +128,8 @@ def validate(specs: Annotated[list[Path], typer.Argument(help="Study specs (YAML
             refused = True
             continue
         aim = f"maximizing {checked.metric_name()}" + (" and minimizing its length" if checked.against else "")
-        typer.echo(f"{path}: {checked.trials} trials over {', '.join(checked.space)}, {aim}")
+        trials = "1 trial" if checked.trials == 1 else f"{checked.trials} trials"
+        typer.echo(f"{path}: {trials} over {', '.join(checked.space)}, {aim}")
         for line in (*hardly_meant(checked), *odd_files):
             _warn(f"{path}: {line}")
     if refused:

@@ -121,7 +121,6 @@ class Display:
             if number not in self._closing:
                 self._closing.add(number)
                 self._say(_closing(number, seconds))
-
         if results.driver is not None and results.waits != self._waits:
             self._waits = results.waits
             self._say(results.waits or FITS_AGAIN)

@@ -56,14 +56,16 @@ class _NotSaved:
 class BridgeSearcher(_NotSaved, Searcher):
     """Hands out the bridge's trials, at most `concurrency` at a time, and tells it when one has ended."""
 
-    def __init__(self, bridge: Bridge, concurrency: Callable[[], int]) -> None:
+    def __init__(self, bridge: Bridge, concurrency: Callable[[], int], supervisor: Supervisor) -> None:
         super().__init__()
-        self._bridge, self._concurrency = bridge, concurrency
+        self._bridge, self._concurrency, self._supervisor = bridge, concurrency, supervisor
         self._numbers: dict[str, int] = {}
 
     @_aborts
     def suggest(self, trial_id: str) -> Any:
-        if len(self._numbers) >= self._concurrency():
+        if not self._numbers:  # while there is no trial Tune asks here, and takes no step for up to ten minutes
+            self._supervisor.look([])
+        if self._bridge.ending is None and len(self._numbers) >= self._concurrency():
             return None
         assignment = self._bridge.ask()
         if assignment is None:  # while trials run, there may be more to come
@@ -128,11 +130,7 @@ class BridgeScheduler(_NotSaved, FIFOScheduler):
         self._errors.add(line)
 
 
-class _NothingRuns(BaseException):
-    """Ends Tune when the study is ending and no trial is there that would notice. Not an Exception, as StudyAborted."""
-
-
-class Supervisor(_NotSaved, tune.Callback):
+class Supervisor(_NotSaved, tune.Callback, tune.Stopper):
     """Looks every second whether there is a command, the budget is spent, no trial fits or gets its room, or Ray has
     died; Tune would wait for ever."""
 
@@ -144,28 +142,40 @@ class Supervisor(_NotSaved, tune.Callback):
         self._bridge, self._concurrency = bridge, concurrency
         self._next, self._told = 0.0, ""
         self._had_room = time.monotonic()
+        self._over = False
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Whether one trial is to end, which the scheduler decides."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Whether Tune is to end: the study is ending, and no trial has room, which alone would notice."""
+        return self._over
 
     @_aborts
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        self.look(trials)
+
+    def look(self, trials: list[Any]) -> None:
+        """Look and tell, once a second at most; `trials` are Tune's."""
         if time.monotonic() < self._next:
             return
         self._next = time.monotonic() + self._PERIOD
         require_own_node()
         running = any(trial.status == "RUNNING" for trial in trials)
         groups = () if running else own_groups().values()  # which takes longer with every trial that has been
-        has_room = running or "CREATED" in groups
-        if has_room or not groups:
+        has_room, none_fits = running or "CREATED" in groups, self._concurrency() == 0
+        if has_room or none_fits or not groups:
             self._had_room = time.monotonic()
-        self._tell(roomless=time.monotonic() - self._had_room >= self._PATIENCE)
+        roomless = time.monotonic() - self._had_room >= self._PATIENCE
+        self._tell("nodes" if none_fits else "room" if roomless else "")
         answer_all(self._bridge)
         if self._bridge.ending is None and (reason := self._bridge.account.spent()) is not None:
             self._bridge.end(reason)
-        if self._bridge.ending is not None and not has_room:
-            raise _NothingRuns
+        self._over = self._bridge.ending is not None and not has_room
 
-    def _tell(self, *, roomless: bool) -> None:
-        """Tell that no trial can run when that begins, and when it ends."""
-        lack = "nodes" if self._concurrency() == 0 else "room" if roomless else ""
+    def _tell(self, lack: str) -> None:
+        """Tell that no trial can run for `lack` of nodes or room when that begins, and when it ends."""
         if lack == self._told:
             return
         self._told, why = lack, None
@@ -205,10 +215,11 @@ def run_trials(
     resources = bridge.spec.resources
     # The head bundle is the trainable itself, which only waits: without CPUs it cannot starve the workers.
     group = tune.PlacementGroupFactory([{"CPU": 0}, *bundles(resources)], strategy=strategy(resources))
+    supervisor = Supervisor(bridge, concurrency)
     tuner = tune.Tuner(
         tune.with_resources(trainable, group),
         tune_config=tune.TuneConfig(
-            search_alg=BridgeSearcher(bridge, concurrency),
+            search_alg=BridgeSearcher(bridge, concurrency, supervisor),
             scheduler=BridgeScheduler(bridge),
             num_samples=-1,  # the searcher says when all have been given out
             # A new process imports for about 7 CPU seconds. With a GPU it starts clean, for the memory's sake.
@@ -219,14 +230,13 @@ def run_trials(
             storage_path=str(scratch),  # without a place for its own records Tune complains in the log
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=resources.retries),
-            callbacks=[*trackers(bridge.spec), Supervisor(bridge, concurrency)],
+            callbacks=[*trackers(bridge.spec), supervisor],
+            stop=supervisor,
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
         ),
     )
     try:
         tuner.fit()
-    except _NothingRuns:
-        pass
     except Exception as error:  # of Tune itself or of a tracker; none is a trial's
         traceback.print_exc()  # into driver.log
         raise StudyAborted(root_line(error)) from error

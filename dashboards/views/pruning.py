@@ -46,7 +46,7 @@ def render(study: Study) -> None:
 def _summary(study: Study, pruned: pl.DataFrame) -> None:
     saved = spared_by_pruning(study.results)
     name = text.in_markdown(study.results.spec.pruner.name)
-    if saved is None:
+    if saved is None and pruned.is_empty():
         st.info("No trial has finished yet.")
     elif pruned.is_empty():
         st.info(f"None of the finished trials was pruned; the pruner is {name}.")
@@ -56,10 +56,11 @@ def _summary(study: Study, pruned: pl.DataFrame) -> None:
         who = f"**{name}** pruned {by_pruner} trials" + (f", {others} ended for another reason" if others else "")
         devices = costs.devices(study.results.spec.resources)
         hours = text.number(devices.hours(pruned["spared_seconds"].sum()))
-        st.markdown(
-            f"{who}. That spared **{text.number(100 * saved)} %** of the finished trials' steps,"
-            f" about {hours} {devices.name}-hours."
-        )
+        said = f"{who}."
+        if saved is not None:  # None where all that has ended was stopped by hand
+            share = f"**{text.number(100 * saved)} %** of the finished trials' steps"
+            said += f" That spared {share}, about {hours} {devices.name}-hours."
+        st.markdown(said)
 
 
 def _race(study: Study) -> None:

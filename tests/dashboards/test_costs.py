@@ -48,6 +48,13 @@ def test_a_pruned_trial_is_measured_against_the_complete_ones_at_its_step() -> N
     assert (row["spared_steps"], row["seconds"], row["spared_seconds"]) == (30, 9.0, 15.0)
 
 
+def test_what_was_stopped_by_hand_is_a_row_of_which_nothing_was_spared() -> None:
+    stopped = {"state": "PRUNED", "pruned_at": 10, "seconds": 5.0}
+    table = trials([stopped, stopped | {"stop_reason": "stopped by hand"}])
+    pruned = costs.pruned(table, evaluations([(0, 10, 0.3, 4.0), (1, 10, 0.3, 4.0)]), set_name="a", steps=40)
+    assert pruned["spared_steps"].to_list() == [30, None] and pruned["spared_seconds"].to_list() == [15.0, None]
+
+
 def test_a_pruned_trial_is_measured_against_those_completed_by_then_and_knows_its_best() -> None:
     noon = datetime(2026, 1, 1, 12)
     ran = [("COMPLETE", 0, 60.0), ("PRUNED", 30, 60.0), ("COMPLETE", 0, 600.0)]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dashboards import frames, importance, scores
+from dashboards import frames, importance, scores, text
 from dashboards.app import PAGES
 from dashboards.source import Study
 from study.export import TARGETS
@@ -355,6 +355,11 @@ def test_pruning_tells_the_pruner_from_other_reasons(finished: StudyResults, pag
     app = page(dataclasses.replace(finished, trials=tuple(trials)), "pruning")
     count = sum(trial.state == "PRUNED" for trial in finished.trials)
     assert f"pruned {count - 1} trials, 1 ended for another reason" in app.markdown[0].value
+    judged = [each for each in trials if each.state in ("COMPLETE", "PRUNED") and each.stop_reason is None]
+    share = app.dataframe[0].value["spared_steps"].sum() / (finished.spec.steps * len(judged))
+    assert f"spared **{text.number(100 * share)} %**" in app.markdown[0].value
+    alone = page(dataclasses.replace(finished, trials=(trials[pruned.number],)), "pruning")
+    assert alone.markdown[0].value.endswith("pruned 0 trials, 1 ended for another reason.")
     assert "stopped by hand" in app.dataframe[1].value["why"].to_list()
 
 

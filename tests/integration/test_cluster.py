@@ -153,6 +153,9 @@ def test_a_study_whose_drivers_own_node_dies_ends_at_once_and_can_be_resumed(tmp
 
     The last test of this cluster, whose head does not come back.
     """
+    import ray
+    from ray.util.placement_group import placement_group_table
+
     (tmp_path / "spec.yaml").write_text(yaml.safe_dump(SPEC | {"resources": {"ray_address": cluster.address}}))
     directory = tmp_path / "study"
     driver = subprocess.Popen(
@@ -169,3 +172,5 @@ def test_a_study_whose_drivers_own_node_dies_ends_at_once_and_can_be_resumed(tmp
     (line,) = complaint.strip().splitlines()
     assert "the node of the driver has died" in line and "fipo resume" in line
     assert [each.state for each in read_study(directory).trials] == ["RUNNING"]
+    with ray.init(address=cluster.address, logging_level="error", log_to_driver=False):
+        assert {each["state"] for each in placement_group_table().values()} == {"REMOVED"}

@@ -41,6 +41,7 @@ def test_a_running_study_takes_commands_and_stops_to_be_resumed(tmp_path: Path, 
         said, complaint = driver.communicate(timeout=120)
     assert driver.returncode == 0, complaint
     assert "Stopping: stopped by hand" in said and "go on with: fipo resume" in said
+    assert "1 of 4 trials: 1 PRUNED, 2 STOPPED" in said and "pruning spared" not in said
     results = read_study(directory)
     assert [trial.state for trial in results.trials] == ["PRUNED", "RUNNING", "RUNNING"]
     assert (results.trials[0].stop_reason, results.trials[2].enqueued) == ("stopped by hand", "guess")

@@ -214,12 +214,15 @@ def test_what_an_evaluation_looks_for_on_the_hub_is_named():
     assert on_the_hub(TrainerConfig()) == []
 
 
-@pytest.mark.parametrize(("against", "aim"), [("", "avg@8"), ("against: length", "avg@8 and minimizing its length")])
-def test_validate_tells_both_aims(tmp_path, against, aim, monkeypatch, capfd):
-    spec = f"name: x\nspace: {{fipo.half_life: {{type: uniform, low: 4, high: 8}}}}\npruner: none\n{against}\n"
+@pytest.mark.parametrize(
+    ("more", "trials", "aim"),
+    [("", "20 trials", "avg@8"), ("trials: 1\nagainst: length", "1 trial", "avg@8 and minimizing its length")],
+)
+def test_validate_tells_both_aims(tmp_path, more, trials, aim, monkeypatch, capfd):
+    spec = f"name: x\nspace: {{fipo.half_life: {{type: uniform, low: 4, high: 8}}}}\npruner: none\n{more}\n"
     (tmp_path / "x.yaml").write_text(spec)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["fipo", "validate", "x.yaml"])
     with pytest.raises(SystemExit, match="0"):
         main()
-    assert capfd.readouterr().out == f"x.yaml: 20 trials over fipo.half_life, maximizing sums_select/{aim}\n"
+    assert capfd.readouterr().out == f"x.yaml: {trials} over fipo.half_life, maximizing sums_select/{aim}\n"

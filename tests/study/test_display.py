@@ -12,6 +12,7 @@ import pytest
 from rich.console import Console
 
 from study.display import Display, conclusion, last_evaluations, time_left
+from study.lock import FITS_AGAIN, Driver
 from study.results import collect, read_study
 from study.spec import Resources
 from study.tables import as_json, costs, one_line, spared_by_pruning, trial_table
@@ -77,6 +78,26 @@ def test_what_ended_before_a_resume_is_counted_and_not_told_again(bridge):
     _, before, *lines = console.file.getvalue().splitlines()
     assert before == "2 trials have ended before"
     assert [line.split("  ")[1] for line in lines] == ["STOPPED"]  # at the end of a launch nothing runs any more
+
+
+def test_one_trial_that_has_ended_before_is_one(make_bridge, run_trial):
+    bridge, console = make_bridge(), Console(file=io.StringIO(), width=160)
+    run_trial(bridge, GOOD)
+    display = Display(console)
+    display.running(bridge.directory, lambda: read_study(bridge.directory), 2)
+    display.ended(None)
+    assert console.file.getvalue().splitlines()[1] == "1 trial has ended before"
+
+
+def test_that_the_study_waits_is_told_once_and_the_end_of_a_launch_is_no_news_of_it(bridge):
+    console = Console(file=io.StringIO(), width=160)
+    display, results = Display(console), read_study(bridge.directory)
+    waiting = replace(results, driver=Driver("here", 1, waits="no room"))
+    shown = dict.fromkeys(range(3), ("", 0))
+    for each in (results, waiting, waiting, results, waiting, replace(waiting, driver=None)):
+        display._print_changes(each, shown, 0.0)
+    told = [line for line in console.file.getvalue().splitlines() if not line.startswith("trial")]
+    assert told == ["no room", FITS_AGAIN, "no room"]
 
 
 def test_a_last_evaluation_that_takes_a_while_is_told_once_when_it_begins(make_bridge, run_trial):
@@ -154,6 +175,15 @@ def test_what_was_spent_counts_running_trials_and_pruning_what_the_finished_ones
         "took 0.00139 core-hours, 500 tokens sampled in training"
     )
     assert costs(replace(results, trials=())) is None
+
+
+def test_the_pruner_has_spared_nothing_of_a_trial_that_was_stopped_by_hand(make_bridge, run_trial):
+    bridge = make_bridge()
+    bridge.stop(run_trial(bridge, [0.2], finish=False))
+    bridge.finish(0)
+    assert spared_by_pruning(read_study(bridge.directory)) is None
+    run_trial(bridge, GOOD)
+    assert spared_by_pruning(read_study(bridge.directory)) == 0.0
 
 
 def test_a_racing_study_tells_the_k_of_each_accuracy_and_what_racing_saved(make_bridge, run_trial):

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import mlflow
 import optuna
 import pytest
+import ray
 
 from study.bridge import Bridge, StudyAborted
 from study.cluster import own_groups, ray_session
@@ -71,6 +72,13 @@ def trainable(misbehave=None):
             return replaced or {"step": step, "training_iteration": step, "value": value}
 
     return Curve
+
+
+class Others:
+    """Another job's actor, as far as Ray's scheduler knows."""
+
+    def there(self):
+        return True
 
 
 def states(bridge) -> dict[int, optuna.trial.FrozenTrial]:
@@ -154,6 +162,18 @@ def test_room_that_others_take_is_told_once_when_it_begins_and_once_when_it_ends
         supervisor.on_step_begin(0, [])
     room = "the cluster has room for no trial: 1 of 2 CPUs are taken by others; the study waits (look: ray status)"
     assert told == [("lost", room), ("lost", "a trial fits again, and the study goes on")]
+
+
+def test_a_trial_has_time_to_get_its_room_on_a_node_that_came_back(make_bridge, tuner, monkeypatch):
+    bridge, told = make_bridge(), []
+    bridge.notifier.tell = lambda event, text, **numbers: told.append(text)
+    monkeypatch.setattr(tuner, "own_groups", lambda: {"a": "PENDING"})
+    room = iter([0, 1])
+    supervisor = tuner.Supervisor(bridge, lambda: next(room))
+    supervisor._PERIOD, supervisor._had_room = 0.0, -math.inf  # it has waited for the node for long
+    supervisor.on_step_begin(0, [])
+    supervisor.on_step_begin(1, [])
+    assert told[1:] == ["a trial fits again, and the study goes on"]
 
 
 def test_a_trial_is_not_started_anew_where_the_drivers_node_has_died(make_bridge, tuner, monkeypatch):
@@ -256,12 +276,44 @@ def test_a_spent_budget_ends_the_study_between_two_results(make_bridge, tuner):
     assert (running.directory / "stop").exists()
 
 
-def test_a_spent_budget_ends_a_study_of_which_no_trial_has_room(make_bridge, tuner, monkeypatch, tmp_path):
-    """Such a trial would notice only when it has got room."""
-    bridge = make_bridge(budget={"hours": 1e-9}, space=RATE)
-    monkeypatch.setattr(tuner, "own_groups", lambda: {"a": "PENDING"})
-    tuner.run_trials(bridge, trainable(), concurrency=lambda: 0, scratch=tmp_path)
-    assert bridge.ending == "budget.hours = 1e-09 is over"
+def test_a_study_for_which_there_is_no_node_says_so_and_can_be_stopped(make_bridge, tuner, tmp_path):
+    """Also when the nodes go after Tune has begun to wait for the first trial: it takes no step then."""
+    bridge, told, room = make_bridge(space=RATE), [], iter([1])
+
+    def tell(event, text, **numbers):
+        told.append(text)
+        (bridge.directory / "commands").mkdir()
+        (bridge.directory / "commands" / "1.json").write_text('{"kind": "stop"}')
+
+    bridge.notifier.tell = tell
+    tuner.run_trials(bridge, trainable(), concurrency=lambda: next(room, 0), scratch=tmp_path)
+    assert told == ["no trial fits on the nodes that are left; the study waits for more"]
+    assert bridge.ending == "stopped by hand"
+
+
+def test_a_study_whose_room_others_take_can_be_stopped_and_its_trackers_end_in_order(
+    make_bridge, tuner, monkeypatch, tmp_path
+):
+    """Its trial would notice only when it has got room. W&B uploads what it holds when the experiment ends."""
+    ended = []
+
+    class Tracker(ray.tune.Callback):
+        def on_experiment_end(self, trials, **info):
+            ended.append(len(trials))
+
+    bridge = make_bridge(space=RATE, enqueue=controls(1e-4))
+    monkeypatch.setattr(tuner.Supervisor, "_PATIENCE", 0.5)  # between two looks
+    monkeypatch.setattr(tuner, "trackers", lambda spec: [Tracker()])
+    bridge.waits = lambda why: bridge.end("stopped by hand")
+    others = ray.remote(Others).options(num_cpus=ray.cluster_resources()["CPU"]).remote()
+    ray.get(others.there.remote())
+    try:
+        tuner.run_trials(bridge, trainable(), concurrency=lambda: 1, scratch=tmp_path)
+        assert own_groups() == {}
+    finally:
+        ray.kill(others)
+    assert (bridge.ending, ended) == ("stopped by hand", [1])
+    assert states(bridge)[0].state.name == "RUNNING"  # to be resumed
 
 
 def test_each_death_of_a_trial_is_counted_for_its_next_start(make_bridge, tuner):
@@ -289,8 +341,20 @@ def test_a_full_disk_ends_the_study_and_leaves_what_ran_to_be_resumed(make_bridg
     assert trials[1].intermediate_values == dict(zip(range(0, 25, 5), CURVE[1e-4], strict=True))
 
 
+def test_an_interrupted_study_gives_its_room_back(make_bridge, tuner, tmp_path):
+    bridge = make_bridge(trials=2, space=RATE, enqueue=controls(1e-4, 1e-4), pruner={"name": "none"})
+
+    def interrupted(number, report):
+        assert "CREATED" in own_groups().values()
+        raise KeyboardInterrupt
+
+    bridge.report = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        tuner.run_trials(bridge, trainable(), concurrency=lambda: 2, scratch=tmp_path)
+    assert own_groups() == {}
+
+
 def test_a_user_error_before_any_training_ends_the_study_with_its_line(make_bridge, tuner, tmp_path):
-    # The last test of the file: an aborted study leaves its actors to the end of the Ray session.
     bridge = make_bridge(trials=50, space=RATE)
     broken = trainable(lambda number, step: {"failed": "model.path: nothing there", "user_error": True})
     with pytest.raises(StudyAborted, match=r"model\.path: nothing there"):
