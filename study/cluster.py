@@ -77,6 +77,18 @@ def require_place(resources: Resources) -> None:
             )
 
 
+def engines_apart(resources: Resources, width: int) -> str | None:
+    """Why vLLM engines of `width` ranks lie on several nodes of the connected Ray, in a line; None if none has to."""
+    each = _needs(resources.model_copy(update={"workers": 1}))
+    share = max((_fit(node, each) for node in _nodes()), default=0)
+    if resources.workers <= share or share % width == 0:
+        return None
+    return (
+        f"trainer.rollout.vllm.tensor_parallel_size = {width}: nodes here hold at most {share} of the ranks, so engines"
+        f" lie on several nodes and each of their layers waits for the network; set one that divides {share}"
+    )
+
+
 def room(resources: Resources) -> int | None:
     """How many trials fit at a time: on the connected Ray, else by the cores of this machine; None if not known."""
     if "ray" in sys.modules:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from study.mistakes import Mistakes
-from trainer.config import TrainerConfig
+from trainer.config import RolloutConfig, TrainerConfig
 from trainer.errors import UserError
 from trainer.paths import expanded, is_local
 from trainer.problems import Problem
@@ -68,8 +68,8 @@ def _reads(configs: Sequence[TrainerConfig]) -> Iterator[tuple[str, str, Callabl
         key, name = f"evaluation.sets[{at}].path", each.name
         yield key, each.path, lambda alone=alone, name=name: evaluation_problems(alone)[name]
     for path in dict.fromkeys(each.model.path for each in configs):
-        longest = max(each.rollout.max_response_length for each in configs if each.model.path == path)
-        yield "model.path", path, lambda path=path, longest=longest: _require_model(path, longest)
+        rollouts = [each.rollout for each in configs if each.model.path == path]
+        yield "model.path", path, lambda path=path, rollouts=rollouts: _require_model(path, rollouts)
 
 
 def _where(key: str, swept: Collection[str]) -> str:
@@ -115,8 +115,8 @@ def _placed(key: str, path: str, line: str) -> str:
     return f"{key} = {path!r}{line.removeprefix(path)}{more}"
 
 
-def _require_model(path: str, longest: int) -> None:
-    """Raise UserError where no model is, or where it was made for fewer positions than the longest response takes."""
+def _require_model(path: str, rollouts: Sequence[RolloutConfig]) -> None:
+    """Raise UserError where no model is, or one with too few positions for a response or heads for an engine."""
     if path == "embedded":
         return
     if is_local(path) and not (Path(expanded(path)) / "config.json").exists():
@@ -128,9 +128,18 @@ def _require_model(path: str, longest: int) -> None:
     except (OSError, ValueError) as error:
         first = str(error).strip().splitlines()[0]
         raise UserError(f"{path}: no model there ({first}); give a directory or a hub name") from None
+    longest = max(each.max_response_length for each in rollouts)
     allowed = getattr(config, "max_position_embeddings", None)
     if allowed is not None and longest >= allowed:
         raise UserError(
             f"{path}: its config.json allows {allowed:,} positions, and rollout.max_response_length = {longest:,} needs"
             " more; lower that, or give a local copy with a higher max_position_embeddings in its config.json"
         )
+    from trainer.vllm_limits import key_value_heads
+
+    for width in sorted({each.vllm.tensor_parallel_size for each in rollouts if each.backend != "transformers"}):
+        if width > 1 and (heads := key_value_heads(config)) % width:
+            raise UserError(
+                f"{path}: its {heads} key-value heads cannot be cut over an engine of"
+                f" rollout.vllm.tensor_parallel_size = {width} ranks, which must divide them; lower it"
+            )

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from study.bridge import Bridge, StudyAborted
 from study.check import trainer_configs
-from study.cluster import places, ray_session, require_place
+from study.cluster import engines_apart, places, ray_session, require_place
 from study.directory import Staging
 from study.environment import note_environment
 from study.files import relative_paths
@@ -131,6 +131,8 @@ def _run(bridge: Bridge, watcher: Watcher, scratch: Path) -> StudyResults:
         return min(bridge.spec.concurrency, places(bridge.spec.resources))
 
     note_environment(bridge.directory)
+    if line := engines_apart(bridge.spec.resources, bridge.spec.engine_width):
+        watcher.warn(line)
     watcher.running(bridge.directory, lambda: _results(bridge), concurrency())
     try:
         with terminated_as_interrupt():  # ray.init has put its own handler there

@@ -65,7 +65,7 @@ def setting_mistakes(spec: StudySpec, *, enqueued: int) -> Iterator[str]:
             f"budget.gpu_hours = {spec.budget.gpu_hours:g}: resources.gpus_per_worker is 0, so no GPU-hour is"
             " ever spent; set it, or use budget.hours"
         )
-    workers, width = spec.resources.workers, _engine_width(spec)
+    workers, width = spec.resources.workers, spec.engine_width
     if workers % width:
         yield (
             f"trainer.rollout.vllm.tensor_parallel_size = {width}: must divide resources.workers = {workers}, the ranks"
@@ -82,10 +82,6 @@ def setting_mistakes(spec: StudySpec, *, enqueued: int) -> Iterator[str]:
         )
     if spec.replicas is not None:
         yield f"replicas: with two objectives (against = {spec.against}) no trial is the best; remove one"
-
-
-def _engine_width(spec: StudySpec) -> int:
-    return int(spec.trainer.get("rollout", {}).get("vllm", {}).get("tensor_parallel_size", 1))
 
 
 def _lists_values(spec: StudySpec) -> bool:

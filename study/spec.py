@@ -207,6 +207,11 @@ class StudySpec(Frozen):
         """The seed of its training runs, but of those that are given another."""
         return int(self._fixed("seed"))
 
+    @property
+    def engine_width(self) -> int:
+        """The ranks that share one vLLM engine."""
+        return int(self.trainer.get("rollout", {}).get("vllm", {}).get("tensor_parallel_size", 1))
+
     def _fixed(self, key: str) -> Any:
         return self.trainer.get(key, TrainerConfig.model_fields[key].default)
 

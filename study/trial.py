@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import time
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,17 +14,19 @@ from typing import Any
 import ray
 from ray import tune
 from ray.exceptions import RayActorError, RayError, RayTaskError
-from ray.util.placement_group import get_current_placement_group, placement_group_table
+from ray.util.placement_group import PlacementGroup, get_current_placement_group, placement_group_table
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from study.assignment import LastWords
 from study.collapse import collapse_reason
 from study.directory import is_enough
 from study.metric import metric_value
-from study.spec import Resources, StudySpec
+from study.spec import StudySpec
 from study.worker import Worker
 from trainer.errors import TrainingDiverged, UserError
 from trainer.records import Evaluation, SetScore
+
+log = logging.getLogger(__name__)
 
 _POLL_SECONDS = 1.0
 """How often a trial looks whether it is to stop."""
@@ -91,8 +95,7 @@ class StudyTrial(tune.Trainable):
         self._policy_kl: list[tuple[int, float | None]] = []
         self._look: tuple[int, int] | None = None
         if not self._workers:
-            places = node_by_node(placement_group_table(get_current_placement_group())["bundles_to_node_id"])
-            self._workers = [_start_worker(spec.resources, rank, place) for rank, place in enumerate(places)]
+            self._workers = start_workers(get_current_placement_group(), spec)
         address = self._workers[0].rendezvous.remote()
         self._begun = [worker.begin.remote(directory, address) for worker in self._workers]
 
@@ -147,18 +150,36 @@ def _raise_death(pending: list[Any]) -> None:
 def node_by_node(nodes: Mapping[int, str]) -> list[int]:
     """The bundles of a placement group in the order of the ranks, those of one node together.
 
-    Ray spreads equal bundles over nodes in no order, and an engine of several ranks is slow across nodes.
+    Ray spreads equal bundles over nodes in no order, and an engine of several ranks is slow across nodes. Nodes with
+    more of them come first: one that holds an odd number moves the engines on all nodes after it.
 
     Args:
         nodes: the node of each bundle. Tune drops the empty head bundle, so all are workers'.
     """
-    return sorted(nodes, key=lambda bundle: (nodes[bundle], bundle))
+    shares = Counter(nodes.values())
+    return sorted(nodes, key=lambda bundle: (-shares[nodes[bundle]], nodes[bundle], bundle))
 
 
-def _start_worker(resources: Resources, rank: int, bundle: int) -> Any:
-    place = PlacementGroupSchedulingStrategy(get_current_placement_group(), bundle)
+def start_workers(group: PlacementGroup, spec: StudySpec) -> list[Any]:
+    """A worker in each bundle of `group`, which has been placed, by rank. Engines over several nodes are logged."""
+    resources, width = spec.resources, spec.engine_width
+    nodes = placement_group_table(group)["bundles_to_node_id"]
+    bundles = node_by_node(nodes)
+    by_rank = [nodes[bundle] for bundle in bundles]
+    engines = [set(by_rank[first : first + width]) for first in range(0, len(by_rank), width)]
+    if split := sum(len(each) > 1 for each in engines):
+        log.warning(
+            "%d of the trial's %d vLLM engines lie on several nodes, and each layer waits for the network: the nodes"
+            " hold %s ranks, and rollout.vllm.tensor_parallel_size = %d does not divide each of these",
+            split, len(engines), ", ".join(map(str, Counter(by_rank).values())), width,
+        )  # fmt: skip
     options = {"num_cpus": resources.cpus_per_worker, "num_gpus": resources.gpus_per_worker}
-    return ray.remote(Worker).options(scheduling_strategy=place, **options).remote(rank, resources.workers)
+    return [
+        ray.remote(Worker)
+        .options(scheduling_strategy=PlacementGroupSchedulingStrategy(group, bundle), **options)
+        .remote(rank, resources.workers)
+        for rank, bundle in enumerate(bundles)
+    ]
 
 
 def last_words(error: RayTaskError) -> LastWords:

@@ -13,6 +13,7 @@ import shutil
 import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed.checkpoint as dcp
@@ -83,17 +84,28 @@ def complete(directory: Path) -> list[Path]:
 def load_newest(directory: Path, policy: Policy, optimizer: torch.optim.Optimizer, ranks: Ranks) -> Position | None:
     """Load the newest checkpoint that can be read into model and optimizer; None when there is none.
 
+    Rank 0 chooses it. Each rank could look for itself only if a network file system showed all of them the same.
+
     Raises:
-        UserError: the newest readable checkpoint is of another architecture, or there are some and none can be read.
+        UserError: the newest readable checkpoint is of another architecture, there are some and none can be read, or a
+            rank does not see what rank 0 does. Every rank raises it.
     """
-    paths, reason = complete(directory), ""
-    for path in reversed(paths):
+    views = ranks.gather_json([_markers(directory)], ranks.size)
+    chosen, reason = views[0], ""
+    for rank, view in enumerate(views):
+        if newer := [name for name in view if name > max(chosen, default="")]:  # rank 0 would write over its run
+            raise UserError(_seen_by_some(directory / newer[-1], f"rank {rank} sees it and rank 0 does not"))
+    for name in reversed(chosen):
+        path, marker = directory / name, chosen[name]
         try:
-            marker = json.loads((path / _MARKER).read_text())
-            shapes, position = marker.pop("shapes"), Position(**marker)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            reason = reason or str(error)
+            shapes = marker["shapes"]
+            position = Position(**{key: value for key, value in marker.items() if key != "shapes"})
+        except (KeyError, TypeError, AttributeError) as error:
+            reason = reason or (marker if isinstance(marker, str) else str(error))
             continue
+        for rank, view in enumerate(views):
+            if view.get(name) != marker:
+                raise UserError(_seen_by_some(path, f"rank 0 sees it and rank {rank} does not, or another one"))
         if shapes != _shapes(policy.model):
             raise UserError(
                 f"{path}: is a checkpoint of another architecture than model.path; give its model or a new directory"
@@ -110,7 +122,7 @@ def load_newest(directory: Path, policy: Policy, optimizer: torch.optim.Optimize
             continue
         set_state_dict(policy.model, optimizer, model_state_dict=state["model"], optim_state_dict=state["optimizer"])
         return position
-    if paths:  # to start over would throw away what the user asked to go on from, and weights may be half loaded
+    if chosen:  # to start over would throw away what the user asked to go on from, and weights may be half loaded
         raise UserError(f"{directory}: no checkpoint can be read ({_line(reason)}); mend it, or give a new directory")
     return None
 
@@ -129,6 +141,21 @@ def load_weights(path: Path, model: PreTrainedModel) -> None:
             f"{path}: cannot be read into model.path ({_line(str(error))}); give the model it was trained from"
         ) from None
     set_model_state_dict(model, state["model"])
+
+
+def _markers(directory: Path) -> dict[str, Any]:
+    """What this rank reads of the whole checkpoints below `directory`, by name, oldest first: a marker, or why not."""
+    found: dict[str, Any] = {}
+    for path in complete(directory):
+        try:
+            found[path.name] = json.loads((path / _MARKER).read_text())
+        except (OSError, ValueError) as error:
+            found[path.name] = str(error)
+    return found
+
+
+def _seen_by_some(path: Path, who: str) -> str:
+    return f"{path}: {who}; put the run on a file system that shows all nodes the same, and resume it"
 
 
 def _line(text: str) -> str:

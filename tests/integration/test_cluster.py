@@ -62,9 +62,11 @@ def until(condition, driver: subprocess.Popen[str]) -> None:
 
 
 def test_a_trial_over_two_nodes_goes_on_after_one_of_them_died(tmp_path: Path, cluster) -> None:
+    """Its ranks could share no engine, of which the launch warns and the trial too, each time that it is placed."""
     import ray
 
-    trainer = SPEC["trainer"] | {"model": {"path": str(ensure_base_model())}}
+    rollout = SPEC["trainer"]["rollout"] | {"vllm": {"tensor_parallel_size": 2}}
+    trainer = SPEC["trainer"] | {"model": {"path": str(ensure_base_model())}, "rollout": rollout}
     resources = {"workers": 2, "ray_address": cluster.address}
     (tmp_path / "spec.yaml").write_text(yaml.safe_dump(SPEC | {"trainer": trainer, "resources": resources}))
     directory = tmp_path / "study"
@@ -94,6 +96,8 @@ def test_a_trial_over_two_nodes_goes_on_after_one_of_them_died(tmp_path: Path, c
     assert [each.step for each in trial.evaluations] == list(range(11))
     assert before < 11  # the node died before the end
     assert "1 of 1 trials: 1 COMPLETE" in said
+    assert "Warning: trainer.rollout.vllm.tensor_parallel_size = 2: nodes here hold at most 1 of the ranks" in said
+    assert (directory / "driver.log").read_text().count("1 of the trial's 1 vLLM engines lie on several nodes") >= 2
 
 
 def test_a_trial_is_kept_on_one_node_where_it_fits_and_spread_where_it_does_not(cluster) -> None:

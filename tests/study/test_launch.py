@@ -144,6 +144,20 @@ def test_a_model_with_fewer_positions_than_a_response_has_tokens_is_refused(make
         prepare(make_spec(trainer=changes), shown[0])
 
 
+@pytest.mark.parametrize(("backend", "refused"), [("auto", True), ("vllm", True), ("transformers", False)])
+def test_a_model_whose_heads_an_engine_cannot_share_out_is_refused_with_its_files(
+    spec_file, random_model, backend, refused
+) -> None:
+    """One key-value head: each trial would load the whole model first, and only then be refused."""
+    rollout = {"backend": backend, "vllm": {"tensor_parallel_size": 2}}
+    path = spec_file(trainer={"model": {"path": str(random_model)}, "rollout": rollout}, resources={"workers": 2})
+    if not refused:
+        load_with_files(path)
+        return
+    with pytest.raises(UserError, match=r"trainer\.model\.path = .*: its 1 key-value heads .*tensor_parallel_size = 2"):
+        load_with_files(path)
+
+
 def test_on_a_cluster_a_relative_problem_file_is_refused(make_spec, tmp_path, monkeypatch, shown) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "own.jsonl").write_text('{"problem": "1+1=", "answer": "2"}\n')

@@ -65,6 +65,11 @@ def test_the_ranks_of_a_node_stand_together() -> None:
     assert all(len({nodes[bundle] for bundle in ranks[first : first + 4]}) == 1 for first in range(0, 32, 4))
 
 
+def test_a_node_that_holds_an_odd_number_of_ranks_moves_no_engine_of_the_others() -> None:
+    nodes = dict(enumerate("A" * 7 + "B" * 8 + "C" + "D" * 8 + "E" * 8))
+    assert "".join(nodes[bundle] for bundle in node_by_node(nodes)) == "B" * 8 + "D" * 8 + "E" * 8 + "A" * 7 + "C"
+
+
 def test_a_race_ends_at_the_first_enough_and_neither_base_nor_last_step_races(worker: Worker, racing: Path):
     assert told(worker, [False, True]) == [
         ("evaluation", 0, 8), ("look", 1, 2), ("look", 1, 4), ("evaluation", 1, 4), ("evaluation", 2, 8)

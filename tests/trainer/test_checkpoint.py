@@ -108,6 +108,7 @@ def test_a_rank_lost_while_loading_is_not_a_damaged_checkpoint(
         raise RuntimeError("[/gloo/transport/tcp/pair.cc:544] Connection closed by peer [127.0.0.1]:5000")
 
     monkeypatch.setattr("trainer.checkpoint.dcp.load", lost)
+    monkeypatch.setattr(Ranks, "gather_json", lambda self, own, total: own * total)  # both see the same
     optimizer = torch.optim.AdamW(policy.model.parameters())
     with pytest.raises(RuntimeError, match="Connection closed by peer"):
         load_newest(tmp_path, policy, optimizer, Ranks(0, 2, torch.device("cpu")))
