@@ -96,7 +96,7 @@ def _alike(results: StudyResults, spread: differences.Spread | None, set_name: s
 
 
 def _one_seed(results: StudyResults) -> Advice | None:
-    if "seed" in results.spec.space or any(each.fresh for each in results.evidence):
+    if "seed" in results.spec.space or any(each.fresh or each.lost for each in results.evidence):
         return None
     return Advice("Every trial ran with one seed: run the best settings again with fresh ones before you rely on them.")
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import statistics
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 _LEVEL = 0.05
 """Of the test: as often equal configurations are said to differ."""
@@ -30,6 +30,8 @@ class Evidence:
     """Its metric. Where there are fresh runs it is left out of the mean: it was chosen for being high."""
     fresh: Mapping[int, float] = field(default_factory=dict)
     """The metric of the trials that confirm it, by training seed."""
+    lost: tuple[str, ...] = ()
+    """How each trial that confirms it ended that has no metric, for example ``collapsed``."""
 
     @property
     def mean(self) -> float:
@@ -41,23 +43,60 @@ class Evidence:
         """Standard error of the mean over fresh seeds; None for fewer than two."""
         return _standard_error(list(self.fresh.values())) if len(self.fresh) > 1 else None
 
+    @property
+    def tested(self) -> bool:
+        """Whether fresh seeds tell more than the first run: two have ended, or one was lost."""
+        return len(self.fresh) > 1 or bool(self.lost)
 
-def evidence(runs: Iterable[tuple[int, float, int | None, int]]) -> list[Evidence]:
-    """Every configuration with its confirmations, the best mean first; confirmed ones before all others.
+    @property
+    def seeds(self) -> str:
+        """What the mean is over: ``3 fresh seeds``, or ``2 of 3 fresh seeds (1 collapsed)``."""
+        if not self.lost:
+            return f"{len(self.fresh)} fresh seeds"
+        lost = ", ".join(f"{count} {how}" for how, count in sorted(Counter(self.lost).items()))
+        return f"{len(self.fresh)} of {len(self.fresh) + len(self.lost)} fresh seeds ({lost})"
 
-    Args:
-        runs: trial number, metric, the number of the trial that it confirms or None, and the training seed, of each
-            completed trial.
+    @property
+    def _standing(self) -> int:
+        """Smaller is better, whatever the mean: one over the seeds that survived is not that of all."""
+        if self.lost:
+            return 1 if self.fresh else 3
+        return 0 if self.fresh else 2
+
+
+class Run(NamedTuple):
+    """A trial that has ended, as far as its configuration is concerned."""
+
+    number: int
+    value: float | None
+    """Its metric; None unless COMPLETE."""
+    confirms: int | None
+    """The trial that it confirms."""
+    seed: int
+    """Of its training."""
+    lost: str
+    """How it ended without a metric."""
+
+
+def evidence(runs: Iterable[Run]) -> list[Evidence]:
+    """Every completed configuration with its confirmations, the best mean first.
+
+    Confirmed ones come before all others, and those whose seeds all have a metric before those that lost some; the ones
+    that lost every seed are the last.
     """
-    found, fresh = [], defaultdict[int, dict[int, float]](dict)
-    for number, value, confirms, seed in runs:
-        if confirms is None:
-            found.append((number, value))
+    found = []
+    fresh, lost = defaultdict[int, dict[int, float]](dict), defaultdict[int, list[str]](list)
+    for run in runs:
+        if run.confirms is None:
+            if run.value is not None:
+                found.append((run.number, run.value))
+        elif run.value is None:
+            lost[run.confirms].append(run.lost)
         else:
-            fresh[confirms][seed] = value
+            fresh[run.confirms][run.seed] = run.value
     return sorted(
-        (Evidence(number, value, fresh[number]) for number, value in found),
-        key=lambda each: (not each.fresh, -each.mean, each.number),
+        (Evidence(number, value, fresh[number], tuple(lost[number])) for number, value in found),
+        key=lambda each: (each._standing, -each.mean, each.number),
     )
 
 

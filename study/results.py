@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 from study.budget import NOTHING, Usage, usage_of, usage_so_far
 from study.directory import DEFAULT_PARENT, trial_directory
-from study.evidence import Evidence, evidence
+from study.evidence import Evidence, Run, evidence
 from study.lock import Driver, driver
 from study.metric import completed_value
 from study.replicas import CONFIRMS
-from study.running import STARTING
+from study.running import BY_HAND, STARTING
 from study.spec import StudySpec
 from study.storage import LABEL, read_trials
 from trainer.errors import UserError
@@ -124,9 +124,8 @@ class StudyResults:
     @property
     def evidence(self) -> list[Evidence]:
         """The completed configurations, best first; with confirmations, by their mean over seeds."""
-        return evidence(
-            (each.number, each.value, each.confirms, self.seed(each)) for each in self.trials if each.value is not None
-        )
+        ended = (each for each in self.trials if each.state in ENDED)
+        return evidence(Run(each.number, each.value, each.confirms, self.seed(each), _lost(each)) for each in ended)
 
     def seed(self, trial: TrialResult) -> int:
         """What `trial` is trained with, where the space does not have it."""
@@ -137,6 +136,13 @@ class StudyResults:
         """The COMPLETE trial of the best configuration, the earliest of equals; None while there is none."""
         found = self.evidence
         return next((trial for trial in self.trials if found and trial.number == found[0].number), None)
+
+
+def _lost(trial: TrialResult) -> str:
+    """How a trial ended that has no metric. None that confirms another is stopped by a pruner."""
+    if trial.state == "FAIL":
+        return "failed"
+    return BY_HAND if trial.stop_reason == BY_HAND else "collapsed"
 
 
 def find_study(path: Path | None) -> Path:

@@ -77,9 +77,11 @@ class Budget(Frozen):
 
 
 class Replicas(Frozen):
-    """The confirmation stage: configurations that completed are trained again with fresh seeds, and never pruned.
+    """The confirmation stage: configurations that completed are trained again with fresh seeds, which no pruner stops.
 
-    The controls of `enqueue` that completed are confirmed too, so that what beats them is seen to over seeds.
+    One that collapses still ends there. Results count the seeds that a configuration has lost, and rank it behind those
+    that lost none. The controls of `enqueue` that completed are confirmed too, so that what beats them is seen to over
+    seeds.
     """
 
     seeds: int = Field(ge=2)

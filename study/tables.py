@@ -214,9 +214,15 @@ def as_json(results: StudyResults) -> str:
         "finished": results.ended == results.planned and not to_confirm,
         "best": best.number if best else None,
         "confirmed": [
-            {"trial": each.number, "seeds": len(each.fresh), "mean": each.mean, "seed_error": each.seed_error}
+            {
+                "trial": each.number,
+                "seeds": len(each.fresh),
+                "lost": list(each.lost),
+                "mean": each.mean if each.fresh else None,
+                "seed_error": each.seed_error,
+            }
             for each in results.evidence
-            if each.fresh
+            if each.fresh or each.lost
         ],
         "driver": str(results.driver) if results.driver else None,
         "waits": results.waits,

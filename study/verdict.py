@@ -23,7 +23,7 @@ def verdict(results: StudyResults) -> list[str]:
     means, tied = seed_means(results), tie(results)
     if tied is not None and not means:
         return [tied]
-    if found[0].seed_error is None:
+    if not found[0].tested:
         means.append(_warning(results, best))
     said = seeds_against_settings(found)
     return [
@@ -35,16 +35,20 @@ def verdict(results: StudyResults) -> list[str]:
 
 
 def seed_means(results: StudyResults) -> list[str]:
-    """The mean over fresh seeds of each confirmed configuration with its error, best first, controls among them."""
+    """The mean over fresh seeds of each confirmed configuration with its error, best first, controls among them.
+
+    Seeds that were lost are counted: the mean of those that survived flatters.
+    """
     trials = {trial.number: trial for trial in results.trials}
     lines = []
     for each in results.evidence:
-        if each.seed_error is not None:
+        if each.tested:
             name = label(trials[each.number])
-            spread = error_in_words(each.seed_error)
+            spread = f" {error_in_words(each.seed_error)}" if each.seed_error is not None else ""
+            mean = f"{each.mean:.3f}{spread}" if each.fresh else "not known"
             lines.append(
-                f"Over {len(each.fresh)} fresh seeds: {results.metric_name} {each.mean:.3f} {spread} of trial"
-                f" {each.number}" + (f" ({name})" if name else "")
+                f"Over {each.seeds}: {results.metric_name} {mean} of trial {each.number}"
+                + (f" ({name})" if name else "")
             )
     return lines
 

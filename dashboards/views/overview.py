@@ -54,8 +54,9 @@ def _best(study: Study) -> None:
     if best is None:
         _card("Best trial", "none yet", None, "A trial counts once it has run to its last step.")
         return
-    confirmed = next((each for each in study.results.evidence if each.seed_error is not None), None)
-    if confirmed is not None and confirmed.seed_error is not None:
+    first = study.results.evidence[0]
+    confirmed = first if first.tested and first.fresh else None
+    if confirmed is not None:
         _card(
             f"Best {study.results.metric_name}", text.accuracy(confirmed.mean), _over_seeds(study, confirmed),
             f"The trials that confirm #{confirmed.number}: their mean, ± one standard error of it. The trial itself was"
@@ -75,10 +76,11 @@ def _best(study: Study) -> None:
 
 def _over_seeds(study: Study, confirmed: Evidence) -> str:
     """± the error over fresh seeds; where they agree, what a single run of them leaves open."""
-    spread = error_in_words(confirmed.seed_error or 0.0, text.points)
     if confirmed.seed_error:
-        return f"{spread.replace('±', '± ')} over {len(confirmed.fresh)} fresh seeds"
-    said = f"all {len(confirmed.fresh)} fresh seeds the same"
+        return f"{error_in_words(confirmed.seed_error, text.points).replace('±', '± ')} over {confirmed.seeds}"
+    if confirmed.lost:
+        return confirmed.seeds
+    said = f"all {confirmed.seeds} the same"
     again = study.trials.filter(pl.col("confirms") == confirmed.number, pl.col("state") == "COMPLETE")["trial"]
     runs = frames.newest(study.evaluations, study.sets[0]).filter(pl.col("trial").is_in(again.to_list()))
     known = text.errors(runs.row(0, named=True)) if runs.height and study.results.spec.metric == "avg@k" else None
@@ -163,7 +165,7 @@ def _next(study: Study) -> None:
 
 def _confirmed(study: Study) -> None:
     """The configurations that were trained again with other seeds, and whether they differ by more than seeds do."""
-    found = [each for each in study.results.evidence if each.seed_error is not None]
+    found = [each for each in study.results.evidence if each.tested]
     if not found:
         return
     st.subheader("Confirmed with other seeds")
@@ -174,14 +176,16 @@ def _confirmed(study: Study) -> None:
         st.markdown(text.in_markdown(f"{line[0].upper()}{line[1:]}."))
     labels = dict(study.trials.select("trial", "label").iter_rows())
     rows = [
-        (labels[each.number], 100 * each.first, len(each.fresh), 100 * each.mean,
-         error_in_words(each.seed_error or 0.0, text.points), ", ".join(map(text.points, each.fresh.values())))
+        (labels[each.number], 100 * each.first, each.seeds.replace(" fresh seeds", ""),
+         100 * each.mean if each.fresh else None,
+         None if each.seed_error is None else error_in_words(each.seed_error, text.points),
+         ", ".join(map(text.points, each.fresh.values())))
         for each in found
     ]  # fmt: skip
     number = st.column_config.NumberColumn
     columns = {
         "first": number("as chosen, %", format="%.1f", help="Of the trial itself, which was chosen for being high."),
-        "seeds": number("fresh seeds"),
+        "seeds": st.column_config.TextColumn("fresh seeds", help="Those that were lost have no metric to count."),
         "mean": number(f"their mean {study.results.metric_name}, %", format="%.1f"),
         "error": st.column_config.TextColumn("± seeds", help="One standard error of that mean, in points."),
         "runs": st.column_config.TextColumn("each fresh seed, %"),

@@ -95,7 +95,22 @@ def _verdict(study: Study, known: pl.DataFrame, step: int, last: int) -> None:
     hidden = study.trials.filter(pl.col("state") == "PRUNED", ~pl.col("trial").is_in(known["trial"].to_list())).height
     verbs = ("was", "is") if hidden == 1 else ("were", "are")
     ended = f" {hidden} that {verbs[0]} pruned before it {verbs[1]} in no chart here." if hidden else ""
-    st.caption(f"{came}.{ended}")
+    st.caption(f"{came}.{ended}{_lost(study, known)}")
+
+
+def _lost(study: Study, known: pl.DataFrame) -> str:
+    """That seeds which ended before this step are in no mean: one over the survivors flatters. With a leading space."""
+    missing = study.trials.filter(
+        pl.col("confirms").is_not_null(),
+        pl.col("state").is_in(["PRUNED", "FAIL"]),
+        ~pl.col("trial").is_in(known["trial"]),
+    )
+    if missing.is_empty():
+        return ""
+    labels = dict(study.trials.select("trial", "label").iter_rows())
+    of = ", ".join(labels[number] for number in missing["confirms"].unique().sort())
+    count = f"{missing.height} fresh seed" + ("s" if missing.height > 1 else "")
+    return f" {count} of {of} ended before it (collapsed, failed or stopped): the mean over fresh seeds is without."
 
 
 def _plane(study: Study, known: pl.DataFrame, keys: list[str], measure: str) -> None:

@@ -96,11 +96,11 @@ def selection_lines(results: StudyResults, trial: TrialResult) -> list[str]:
     else:
         chosen = f"best of {among}" if rank == 1 else f"rank {rank} of {among}"
     lines = [f"{chosen}; the highest of many is high partly by chance, so judge it by the sets that were only reported"]
-    if rank is not None and (error := found[rank - 1].seed_error) is not None:
-        seeds = found[rank - 1]
-        spread = f"+- {error:.4f} (seeds)" if error else error_in_words(error)
+    if rank is not None and (seeds := found[rank - 1]).tested:
+        mean, error = f"{seeds.mean:.4f}" if seeds.fresh else "not known", seeds.seed_error
+        spread = "" if error is None else f" +- {error:.4f} (seeds)" if error else f" {error_in_words(error)}"
         lines.append(
-            f"{results.metric_name} over {len(seeds.fresh)} fresh training seeds {seeds.mean:.4f} {spread}"
+            f"{results.metric_name} over {seeds.seeds} {mean}{spread}"
             f"; the run that was selected, {seeds.first:.4f}, is not among them"
         )
     estimate = split_half(results)

@@ -141,10 +141,12 @@ def _cards(results: StudyResults, trial: TrialResult) -> str:
             error = f"{known['problems']} across problems" if "problems" in known else ""
             cards.append((f"{each.name} avg@{score.samples}, {role}", f"{score.accuracy:.3f}", error))
     seeds = next((each for each in results.evidence if each.number == trial.number), None)
-    if seeds is not None and seeds.seed_error is not None:
-        title = f"{results.metric_name} over {len(seeds.fresh)} fresh seeds"
-        spread = error_in_words(seeds.seed_error).replace("±", "± ").strip("()")
-        cards.append((title, f"{seeds.mean:.3f}", f"{spread} over seeds" if seeds.seed_error else spread))
+    if seeds is not None and seeds.tested:
+        error, spread = seeds.seed_error, ""
+        if error is not None:
+            spread = error_in_words(error).replace("±", "± ").strip("()") + (" over seeds" if error else "")
+        mean = f"{seeds.mean:.3f}" if seeds.fresh else "not known"
+        cards.append((f"{results.metric_name} over {seeds.seeds}", mean, spread))
     first, last = _ends(trial, sets[0].name)
     if first is not None and last is not None:
         cards.append(("mean response length", f"{last.mean_length:.1f}", f"tokens, from {first.mean_length:.1f}"))
@@ -187,7 +189,7 @@ def _noise(results: StudyResults, trial: TrialResult) -> list[str]:
     lines += (f"{_sentence(line)}." for line in (*seed_means(results), *over_seeds(results)))
     if verdict := seeds_against_settings(results.evidence):
         lines.append(f"The {verdict}.")
-    elif not any(each.fresh for each in results.evidence):
+    elif not any(each.fresh or each.lost for each in results.evidence):
         lines.append(
             "No configuration was trained with a second seed, so trials may differ by luck alone; `replicas` in a"
             " study's spec trains the best ones again."

@@ -111,6 +111,7 @@ def _row(trial: TrialResult, seeds: dict[int, Evidence]) -> dict:
         "confirms": trial.confirms,
         "value": trial.value,
         "fresh_seeds": len(own.fresh) if own else None,
+        "seeds_lost": ", ".join(own.lost) or None if own else None,
         "mean_over_seeds": own.mean if own and own.fresh else None,
         "seed_error": own.seed_error if own else None,
         "steps_done": trial.steps_done,

@@ -78,7 +78,7 @@ def test_confirmed_configurations_are_shown_with_the_error_over_seeds(
     assert app.metric[0].value == f"{100 * best.mean:.1f} %"
     assert app.metric[0].delta == f"± {100 * best.seed_error:.1f} over 2 fresh seeds"
     (table,) = [each.value for each in app.dataframe if "seeds" in each.value]
-    assert table["seeds"].to_list() == [2, 2]
+    assert table["seeds"].to_list() == ["2", "2"]
     assert set(table["first"]) == {100 * results.trials[0].value, 100 * results.trials[1].value}
 
 

@@ -251,6 +251,23 @@ def test_fresh_seeds_that_agree_leave_the_error_of_a_run_and_no_error_of_zero(
     assert table["error"].to_list() == ["(all the same)"]
 
 
+def test_seeds_that_a_configuration_lost_are_told_wherever_its_mean_is(finished: StudyResults, page: Shown) -> None:
+    best = finished.best
+    assert best is not None
+    ends = [("COMPLETE", 0.9), ("PRUNED", None), ("FAIL", None)]
+    again = [dataclasses.replace(best, number=20 + i, confirms=best.number, state=state, value=value, control=None,
+                                 evaluations=best.evaluations if value else (), beside={"seed": 1 + i})
+             for i, (state, value) in enumerate(ends)]  # fmt: skip
+    results = dataclasses.replace(finished, trials=(*finished.trials, *again))
+    app = page(results, "overview")
+    assert (app.metric[0].value, app.metric[0].delta) == ("90.0 %", "1 of 3 fresh seeds (1 collapsed, 1 failed)")
+    (table,) = [each.value for each in app.dataframe if "seeds" in each.value.columns]
+    assert table.iloc[0][["seeds", "mean", "error"]].to_list() == ["1 of 3 (1 collapsed, 1 failed)", 90.0, None]
+    captions = [each.value for each in page(results, "parameters").caption]
+    assert any("2 fresh seeds of" in each and "the mean over fresh seeds is without" in each for each in captions)
+    assert not any("is without" in each.value for each in page(finished, "parameters").caption)
+
+
 @pytest.mark.parametrize("metric", ["cons@k", "pass@k"])
 def test_the_first_card_is_of_the_metric_that_the_study_maximizes(
     finished: StudyResults, page: Shown, metric: str

@@ -144,7 +144,7 @@ def confirmed(directory: Path) -> StudyResults:
 def test_with_confirmations_the_seeds_speak_of_the_settings(tmp_path):
     results = confirmed(tmp_path / "study")
     (one,) = prepare(results, "report", out=tmp_path / "report.html")
-    assert "aime_2024/avg@32 over 2 fresh training seeds 0.7950 +- 0.0050 (seeds)" in one.text
+    assert "aime_2024/avg@32 over 2 fresh seeds 0.7950 +- 0.0050 (seeds)" in one.text
     assert f"<li>The {escape(seeds_against_settings(results.evidence))}.</li>" in one.text
     for number, mean in enumerate(("0.510 ±0.010", "0.795 ±0.005")):
         assert f"Over 2 fresh seeds: aime_2024/avg@32 {mean} of trial {number}." in one.text
@@ -171,7 +171,7 @@ def test_seeds_that_agree_have_no_error_of_zero_anywhere(tmp_path):
     trials = tuple(replace(trial, value=0.8) if trial.confirms == 1 else trial for trial in made.trials)
     (one,) = prepare(replace(made, trials=trials), "report", out=tmp_path / "report.html")
     assert 'fresh seeds</span><b>0.800</b><span class="soft">all the same</span>' in one.text
-    assert "over 2 fresh training seeds 0.8000 (all the same); the run that was selected" in one.text
+    assert "over 2 fresh seeds 0.8000 (all the same); the run that was selected" in one.text
     assert not re.search(r"(\+-|±) ?0\.0+\b", one.text[one.text.index("</style>") :])
     (table,) = prepare(replace(made, trials=trials), "json", out=tmp_path / "trials.json")
     assert json.loads(table.text)["trials"][1]["seed_error"] == 0

@@ -10,6 +10,7 @@ import yaml
 from study.assignment import Report
 from study.bridge import Bridge
 from study.cli import main
+from study.export.provenance import selection_lines
 from study.results import read_study
 from study.tables import as_json, one_line
 from study.verdict import seed_means
@@ -63,7 +64,7 @@ def test_the_best_is_the_configuration_with_the_best_mean_over_seeds(make_bridge
     assert lucky.mean == pytest.approx(0.3) and lucky.seed_error == pytest.approx(0.1)
     assert (unconfirmed.mean, unconfirmed.seed_error) == (0.5, None)
     told = json.loads(as_json(results))["confirmed"]
-    assert told[0] == {"trial": 2, "seeds": 2, "mean": 0.7, "seed_error": 0.0}
+    assert told[0] == {"trial": 2, "seeds": 2, "lost": [], "mean": 0.7, "seed_error": 0.0}
     assert [each["trial"] for each in told] == [2, 1]
 
 
@@ -148,3 +149,51 @@ def test_a_control_with_a_seed_of_its_own_is_confirmed_with_others(make_bridge):
     for _ in range(3):
         run(bridge, 0.9)
     assert [seed_of(bridge, number) for number in range(3)] == [1, 2, 3]
+
+
+def test_a_configuration_that_lost_seeds_says_so_and_stands_behind_whole_ones(make_bridge):
+    """The mean of those that survived is no mean of all: here the highest survives alone."""
+    bridge = make_bridge(replicas={"seeds": 3, "top": 3}, pruner={"name": "none"})
+    for end in (0.5, 0.9, 0.7, 0.1):
+        run(bridge, end)
+    for end in (0.95, "collapses", "fails", 0.6, 0.7, 0.65):
+        end_with(bridge, end)
+    for end in ("collapses", "fails", "stopped"):
+        end_with(bridge, end)
+    assert bridge.done
+    results = read_study(bridge.directory)
+    assert [each.number for each in results.evidence] == [2, 1, 3, 0] and results.best.number == 2
+    assert seed_means(results) == [
+        "Over 3 fresh seeds: sums_select/avg@8 0.650 ±0.029 of trial 2",
+        "Over 1 of 3 fresh seeds (1 collapsed, 1 failed): sums_select/avg@8 0.950 of trial 1",
+        "Over 0 of 3 fresh seeds (1 collapsed, 1 failed, 1 stopped by hand): sums_select/avg@8 not known of trial 0",
+    ]
+    told = json.loads(as_json(results))["confirmed"]
+    assert [(each["trial"], each["seeds"], each["lost"]) for each in told] == [
+        (2, 3, []),
+        (1, 1, ["collapsed", "failed"]),
+        (0, 0, ["collapsed", "failed", "stopped by hand"]),
+    ]
+    assert [each["mean"] for each in told] == [pytest.approx(0.65), pytest.approx(0.95), None]
+    chosen = selection_lines(results, results.trials[1])
+    assert chosen[1] == (
+        "sums_select/avg@8 over 1 of 3 fresh seeds (1 collapsed, 1 failed) 0.9500; the run that was selected, 0.9000,"
+        " is not among them"
+    )
+    assert "rank 2 of" in chosen[0]
+
+
+def end_with(bridge: Bridge, end: float | str) -> None:
+    """The next trial, with a straight line to `end`, or without a metric."""
+    if not isinstance(end, str):
+        run(bridge, end)
+        return
+    number = bridge.ask().number
+    assert bridge.report(number, Report(5, 0.2, collapsed="collapsed: it fell" if end == "collapses" else None)) == (
+        end == "collapses"
+    )
+    if end == "fails":
+        bridge.fail(number, "loss is nan")
+    if end == "stopped":
+        bridge.stop(number)
+    bridge.finish(number)
