@@ -61,7 +61,7 @@ def _largest(spec: StudySpec, key: str) -> float:
         values += spec.space[f"fipo.{key}"].ends()
     else:
         values.append(spec.trainer.get("fipo", {}).get(key, FipoConfig.model_fields[key].default))
-    return max(map(float, values))
+    return max(float(value) for value in values if value is not None)
 
 
 def coloured(tokens: pl.DataFrame, *, advantage: float, scale: tuple[float, float]) -> str:

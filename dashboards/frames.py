@@ -13,6 +13,7 @@ import polars as pl
 
 if TYPE_CHECKING:
     from study.results import StudyResults, TrialResult
+    from study.space import Value
 
 LENGTHS = {
     "mean": "mean_length",
@@ -99,7 +100,7 @@ def trials(results: StudyResults) -> pl.DataFrame:
         )
     frame = pl.DataFrame(rows, schema=TRIAL_SCHEMA)
     keys = sorted({key for trial in results.trials for key in trial.params})
-    frame = frame.with_columns(_parameter(key, [trial.params.get(key) for trial in results.trials]) for key in keys)
+    frame = frame.with_columns(_parameter(key, results.trials) for key in keys)
     if "fipo.half_life" in keys and "fipo.gamma" not in keys:
         frame = frame.with_columns((2.0 ** (-1.0 / pl.col("fipo.half_life"))).alias("fipo.gamma"))
     elif "fipo.gamma" in keys and "fipo.half_life" not in keys:
@@ -228,11 +229,18 @@ def summary(trials: pl.DataFrame, evaluations: pl.DataFrame, *, set_name: str) -
     return trials.join(scores, on="trial", how="left").sort("value", "accuracy", descending=True, nulls_last=True)
 
 
-def _parameter(key: str, values: list[Any]) -> pl.Series:
-    known = [value for value in values if value is not None]
+def _parameter(key: str, trials: Sequence[TrialResult]) -> pl.Series:
+    """Its values as numbers, or, where one is none, as text. Null is a trial that has no value yet."""
+    known = [trial.params[key] for trial in trials if key in trial.params]
     if all(isinstance(value, int | float) and not isinstance(value, bool) for value in known):
-        return pl.Series(key, [None if value is None else float(value) for value in values], dtype=pl.Float64)
-    return pl.Series(key, [None if value is None else str(value) for value in values], dtype=pl.String)
+        return pl.Series(key, [trial.params.get(key) for trial in trials], dtype=pl.Float64)
+    return pl.Series(
+        key, [_text(trial.params[key]) if key in trial.params else None for trial in trials], dtype=pl.String
+    )
+
+
+def _text(value: Value) -> str:
+    return "null" if value is None else str(value)
 
 
 def _finite(value: float | None) -> float | None:

@@ -47,6 +47,11 @@ def number(value: object) -> str:
     return f"{float(mantissa):g}e{int(exponent)}"
 
 
+def setting(value: object) -> str:
+    """The value of a swept key: a number as `number` has it, and as YAML writes it where it is none."""
+    return "null" if value is None else number(value)
+
+
 def probability(p: float) -> str:
     """A p value for a sentence: p = 0.03, or p < 0.001."""
     return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from study.budget import NOTHING, Usage, usage_of, usage_so_far
 from study.directory import DEFAULT_PARENT, trial_directory
@@ -17,6 +17,7 @@ from study.lock import Driver, driver
 from study.metric import completed_value
 from study.replicas import CONFIRMS
 from study.running import BY_HAND, STARTING
+from study.space import Value
 from study.spec import StudySpec
 from study.storage import LABEL, read_trials
 from trainer.errors import UserError
@@ -37,7 +38,7 @@ class TrialResult:
     number: int
     state: str
     """WAITING, RUNNING, COMPLETE, PRUNED or FAIL. RUNNING without a driver: it goes on when the study is resumed."""
-    params: dict[str, float | int | str | bool]
+    params: dict[str, Value]
     """Sampled values by dotted trainer key."""
     control: str | None
     """Label of a control of the study's file, for example DAPO."""
@@ -66,7 +67,7 @@ class TrialResult:
     """RUNNING, and has told nothing since it was started or lost a process: it waits for room, or loads its model."""
     enqueued: str | None = None
     """Label of a trial that `fipo enqueue` added: it is no control."""
-    beside: dict[str, float | int | str | bool] = field(default_factory=dict)
+    beside: dict[str, Any] = field(default_factory=dict)
     """Values that it was given for keys that the space does not have: a control's, or the seed of a confirmation."""
 
     @property

@@ -14,7 +14,8 @@ from trainer.config import Frozen
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
-Value = bool | int | float | str
+Value = bool | int | float | str | None
+"""What a trainer key can be set to; None, in YAML null, is off."""
 
 
 class Uniform(Frozen):
@@ -101,7 +102,7 @@ class Choice(Frozen):
 
     type: Literal["choice", "grid"]
     values: tuple[Value, ...] = Field(min_length=1)
-    """The values, each once."""
+    """The values, each once; null is off, as of `rollout.importance_cap`."""
 
     @model_validator(mode="after")
     def _distinct(self) -> Choice:
@@ -135,14 +136,14 @@ def grid_values(distribution: Uniform | LogUniform | Int | Choice) -> tuple[Valu
 def contains(distribution: Uniform | LogUniform | Int | Choice, value: Value) -> bool:
     """Whether a control may take `value`: Optuna would sample around it, so it has to lie inside."""
     if isinstance(distribution, Uniform | LogUniform):
-        return not isinstance(value, str) and distribution.low <= value <= distribution.high
+        return isinstance(value, int | float) and distribution.low <= value <= distribution.high
     return value in (grid_values(distribution) or ())
 
 
 def describe(distribution: Uniform | LogUniform | Int | Choice) -> str:
     """The allowed values in words, for error messages."""
     if isinstance(distribution, Choice):
-        return "one of " + ", ".join(map(str, distribution.values))
+        return "one of " + ", ".join("null" if value is None else str(value) for value in distribution.values)
     return f"{distribution.low} to {distribution.high}"
 
 

@@ -57,7 +57,7 @@ def _table(results: StudyResults, trials: Sequence[TrialResult], keys: Sequence[
             f"{trial.steps_done}/{results.spec.steps}",
             accuracy(results.spec, trial),
             length(results.spec, trial),
-            *(escape(number(trial.params.get(key))) for key in keys),
+            *(escape(setting(trial, key)) for key in keys),
         )
     return table
 
@@ -89,10 +89,15 @@ def chosen_among(results: StudyResults) -> str:
 
 
 def number(value: object) -> str:
-    """A swept value in few digits; nothing for None."""
+    """A swept value in few digits, as YAML writes it where it is none."""
     if value is None:
-        return ""
+        return "null"
     return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def setting(trial: TrialResult, key: str) -> str:
+    """The value of a swept key; nothing for a trial that has none yet."""
+    return number(trial.params[key]) if key in trial.params else ""
 
 
 def accuracy(spec: StudySpec, trial: TrialResult) -> str:

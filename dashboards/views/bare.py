@@ -107,6 +107,6 @@ def _table(study: OptunaStudy) -> pl.DataFrame:
         several = len(study.directions) > 1
         named = {f"value {i}" if several else "value": value for i, value in enumerate(values, start=1)}
         seconds = trial.duration.total_seconds() if trial.duration else None
-        settings = {f"{key} ": text.number(trial.params[key]) if key in trial.params else None for key in keys}
+        settings = {f"{key} ": text.setting(trial.params[key]) if key in trial.params else None for key in keys}
         rows.append({"trial": trial.number, "state": trial.state.name.lower(), **named, "seconds": seconds, **settings})
     return pl.DataFrame(rows, infer_schema_length=None)

@@ -135,7 +135,7 @@ def _configuration(study: Study) -> None:
     if best is None:
         return
     values = [
-        f"{text.in_markdown(text.label(key))} **{text.in_markdown(text.number(best.params[key]))}**"
+        f"{text.in_markdown(text.label(key))} **{text.in_markdown(text.setting(best.params[key]))}**"
         for key in frames.parameters(study.trials)
         if key in best.params
     ]

@@ -19,7 +19,7 @@ from study.export.transfer import tuned_on
 from study.paired import last_pair
 from study.results import StudyResults, TrialResult
 from study.space import describe
-from study.tables import accuracy, counts, label, length, number, state
+from study.tables import accuracy, counts, label, length, setting, state
 from study.verdict import seed_means
 from trainer import saturation
 from trainer.records import SetScore
@@ -236,7 +236,7 @@ def _trials(results: StudyResults, chosen: TrialResult) -> str:
         words = " ".join(each for each in (state(results, trial), label(trial)) if each)
         rows.append([
             str(trial.number), words, str(trial.steps_done), accuracy(spec, trial).replace("±", "± "),
-            length(spec, trial), *(number(trial.params.get(key)) for key in spec.space),
+            length(spec, trial), *(setting(trial, key) for key in spec.space),
         ])  # fmt: skip
     mark = next((index for index, trial in enumerate(ordered) if trial.number == chosen.number), None)
     return _table([*titles, *(key.replace(".", ". ") for key in spec.space)], rows, left=2, chosen=mark)

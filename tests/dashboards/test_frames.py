@@ -79,6 +79,14 @@ def test_a_parameter_of_words_and_switches_becomes_text(finished: StudyResults) 
     assert frames.trials(results)["fipo.filtering"].to_list() == ["True", "other"]
 
 
+def test_a_value_that_is_off_is_no_missing_one(finished: StudyResults) -> None:
+    first, second, third = finished.trials[:3]
+    cap = "rollout.importance_cap"
+    trials = [dataclasses.replace(first, params={cap: None}), dataclasses.replace(second, params={cap: 2.0})]
+    results = dataclasses.replace(finished, trials=(*trials, dataclasses.replace(third, params={})))
+    assert frames.trials(results)[cap].to_list() == ["null", "2.0", None]
+
+
 def test_parameters_lists_only_what_varies_with_the_discount_first(finished: StudyResults) -> None:
     frame = frames.trials(finished).with_columns(pl.lit(0.5).alias("reward.overlong_penalty"))
     assert frames.parameters(frame) == [

@@ -11,6 +11,8 @@ import yaml
 from optuna.trial import TrialState
 
 from study.assignment import Assignment, Report
+from study.results import read_study
+from study.tables import setting
 from trainer.config import TrainerConfig
 from trainer.config_file import read_config
 
@@ -194,3 +196,26 @@ def test_the_same_seed_samples_the_same_points(make_spec, tmp_path):
             bridge = Bridge(study, spec, directory)
             seen.append([bridge.ask().params["optimizer.learning_rate"] for _ in range(3)])
     assert seen[0] == seen[1]
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "grid", "gp", "nsga-ii", "random"])
+def test_off_can_be_swept_and_a_controls_value(make_bridge, run_trial, sampler):
+    cap = "rollout.importance_cap"
+    space = {cap: {"type": "grid" if sampler == "grid" else "choice", "values": [None, 2]}}
+    controls = [{"label": "uncorrected", "values": {cap: None}}]
+    bridge = make_bridge(
+        space=space,
+        enqueue=controls,
+        sampler={"name": sampler},
+        pruner={"name": "none"},
+        trials=3 if sampler == "grid" else 6,
+    )
+    while not bridge.done:
+        run_trial(bridge, [0.2, 0.3, 0.4, 0.5, 0.6])
+    results = read_study(bridge.directory)
+    for trial in results.trials:
+        config = yaml.safe_load((trial.directory / "config.yaml").read_text())
+        assert config["rollout"]["importance_cap"] == trial.params[cap]
+    assert {trial.params[cap] for trial in results.trials} == {None, 2.0}
+    shown = {setting(trial, cap) for trial in results.trials}
+    assert shown == {"null", "2"} and results.trials[0].control == "uncorrected"
