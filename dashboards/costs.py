@@ -5,46 +5,18 @@ Steps are training steps; times are seconds of one trial's wall time, which occu
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
 import polars as pl
 
 from dashboards import frames
-from study.results import ENDED
+from study.results import ENDED, RAN
 from study.running import BY_HAND
 
-if TYPE_CHECKING:
-    from study.spec import Resources
-
-RAN = ("COMPLETE", "PRUNED")
-"""States of trials that took as long as they were to take; one that failed says nothing of the others."""
 PRUNED_SCHEMA = {
     "trial": pl.Int64, "label": pl.String, "pruned_at": pl.Int64, "samples": pl.Int64,
     "accuracy": pl.Float64, "highest": pl.Float64, "others": pl.Float64,
     "compared": pl.Int64, "spared_steps": pl.Int64, "seconds": pl.Float64, "spared_seconds": pl.Float64,
     "stop_reason": pl.String, "pruner_reason": pl.String,
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Devices:
-    """What one trial occupies while it runs."""
-
-    count: float
-    name: str
-    """GPU or core."""
-
-    def hours(self, seconds: float) -> float:
-        """Device-hours of so many seconds of a trial."""
-        return seconds / 3600 * self.count
-
-
-def devices(resources: Resources) -> Devices:
-    """The GPUs of a trial, its CPU cores where it has none."""
-    if resources.gpus_per_worker:
-        return Devices(resources.workers * resources.gpus_per_worker, "GPU")
-    return Devices(resources.workers * resources.cpus_per_worker, "core")
 
 
 def run_seconds(trials: pl.DataFrame, evaluations: pl.DataFrame) -> pl.DataFrame:

@@ -83,7 +83,7 @@ def trials(results: StudyResults) -> pl.DataFrame:
             {
                 "trial": trial.number,
                 "label": label(trial),
-                "state": "STOPPED" if trial.state == "RUNNING" and results.driver is None else trial.state,
+                "state": "STOPPED" if results.stopped(trial) else trial.state,
                 "control": trial.control,
                 "enqueued": trial.enqueued,
                 "value": _finite(trial.value),

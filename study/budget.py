@@ -27,6 +27,26 @@ class Usage:
     tokens: int = 0
 
 
+@dataclass(frozen=True)
+class Devices:
+    """What one trial occupies while it runs."""
+
+    count: float
+    name: str
+    """GPU or core."""
+
+    def hours(self, seconds: float) -> float:
+        """Device-hours of so many seconds of a trial."""
+        return seconds / 3600 * self.count
+
+
+def devices(resources: Resources) -> Devices:
+    """The GPUs of a trial, its CPU cores where it has none."""
+    if resources.gpus_per_worker:
+        return Devices(resources.workers * resources.gpus_per_worker, "GPU")
+    return Devices(resources.workers * resources.cpus_per_worker, "core")
+
+
 NOTHING = Usage()
 """Before the first evaluation."""
 

@@ -54,6 +54,13 @@ def free_directory(name: str, parent: Path = DEFAULT_PARENT) -> Path:
     return candidate
 
 
+def require_free_path(out: Path, *, default: bool) -> None:
+    """Raise UserError where `out` exists: nothing is written over. `default`: without --out a free name is found."""
+    if out.exists():
+        way = "leave --out away for the next free name" if default else "remove it first"
+        raise UserError(f"--out {out} exists; choose another name, or {way}")
+
+
 class Staging:
     """A study directory in the making, under a hidden name beside the final one, so that no one meets half a study.
 
@@ -63,10 +70,7 @@ class Staging:
 
     def __init__(self, spec: StudySpec, directory: Path) -> None:
         self.final = directory.absolute()
-        if self.final.exists():
-            raise UserError(
-                f"--out {directory} exists; choose another directory, or leave --out away for the next free name"
-            )
+        require_free_path(directory, default=True)
         try:
             self.final.parent.mkdir(parents=True, exist_ok=True)
             self.path = Path(tempfile.mkdtemp(dir=self.final.parent, prefix=f".{self.final.name}."))

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from study.lock import FITS_AGAIN
-from study.results import ENDED, StudyResults, TrialResult
+from study.results import ENDED, RAN, StudyResults, TrialResult
 from study.tables import costs, counts, one_line, trial_table
 from study.verdict import verdict
 
@@ -156,14 +156,15 @@ def _trials(number: int) -> str:
 def time_left(results: StudyResults, elapsed: float) -> float | None:
     """Seconds until the study ends at the pace so far, None before any step is done.
 
-    Trials still to come are taken to run as far as those that have ended did, pruned ones included.
+    Trials still to come are taken to run as far as those that completed or were pruned. One that failed is not run
+    again, and how soon it failed says nothing of the others.
     """
     total = results.spec.steps
     done = {trial.number: trial.steps_done for trial in results.trials}
-    ended = [done[trial.number] for trial in results.trials if trial.state in ENDED]
-    usual = sum(ended) / len(ended) if ended else total
+    ran = [done[trial.number] for trial in results.trials if trial.state in RAN]
+    usual = sum(ran) / len(ran) if ran else total
     running = [max(0.0, usual - done[trial.number]) for trial in results.trials if trial.state == "RUNNING"]
-    to_come = results.planned - len(ended) - len(running)
+    to_come = results.planned - results.ended - len(running)
     if sum(done.values()) == 0:
         return None
     return (sum(running) + to_come * usual) * elapsed / sum(done.values())

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from study.directory import write_or_refuse
+from study.directory import require_free_path, write_or_refuse
 from study.export.script import comments
 from study.launch_script import LaunchScript, items, read_launch_script, scalar
 from study.spec import set_dotted
@@ -86,8 +86,7 @@ def import_script(path: Path, *, source: str, out: Path) -> Imported:
     """Read `path` and write its config to `out`. Raises UserError for another `source`, or when `out` exists."""
     if source != "verl-script":
         raise UserError(f"--from {source}: not known; allowed: verl-script")
-    if out.exists():
-        raise UserError(f"--out {out} exists; choose another name, or remove it first")
+    require_free_path(out, default=False)
     imported = import_verl_script(path)
     write_or_refuse(out, imported.to_yaml(path.name))
     return imported

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 ENDED = ("COMPLETE", "PRUNED", "FAIL")
 """States of a trial that goes on no more."""
+RAN = ("COMPLETE", "PRUNED")
+"""Those of trials that took as long as they were to take; one that failed says nothing of the others."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,10 @@ class StudyResults:
     def ended(self) -> int:
         """Trials that go on no more."""
         return sum(trial.state in ENDED for trial in self.trials)
+
+    def stopped(self, trial: TrialResult) -> bool:
+        """Whether `trial` has begun, not ended, and no driver runs it."""
+        return trial.state == "RUNNING" and self.driver is None
 
     def at_rest(self) -> StudyResults:
         """The same without a driver: what has not ended is STOPPED. Its process may be there still, and run nothing."""

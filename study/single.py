@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 from rich.table import Table
 
-from study.directory import write_or_refuse
+from study.directory import require_free_path, write_or_refuse
 from study.files import on_the_hub, read_files
 from study.spec import set_dotted
 from trainer import saturation
@@ -33,10 +33,7 @@ def run(path: Path, directory: Path) -> Iterator[str]:
     config = validate(TrainerConfig, data, source=str(path))
     for line in read_files([config], swept=(), hub=False).mistakes:
         raise UserError(f"{path}: {line.removeprefix('trainer.')}")
-    if directory.exists():
-        raise UserError(
-            f"--out {directory} exists; choose another directory, or leave --out away for the next free name"
-        )
+    require_free_path(directory, default=True)
     from trainer.train import train
 
     try:

@@ -11,8 +11,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from study.budget import devices
 from study.metric import metric_value
-from study.results import StudyResults, TrialResult
+from study.results import RAN, StudyResults, TrialResult
 from study.running import BY_HAND
 from study.spec import StudySpec
 from trainer import saturation
@@ -65,7 +66,7 @@ def _table(results: StudyResults, trials: Sequence[TrialResult], keys: Sequence[
 def state(results: StudyResults, trial: TrialResult) -> str:
     """The trial's state in words. STOPPED is RUNNING in Optuna, with no driver that runs it; STARTING waits for room on
     the cluster or loads its model."""
-    if trial.state == "RUNNING" and results.driver is None:
+    if results.stopped(trial):
         return "STOPPED"
     if trial.starting:
         return "STARTING"
@@ -152,10 +153,8 @@ def costs(results: StudyResults) -> str | None:
     spent = _spent(results)
     if not spent["seconds"]:
         return None
-    resources = results.spec.resources
-    cores = spent["seconds"] / 3600 * resources.workers * resources.cpus_per_worker
-    hours = f"{spent['gpu_hours']:.3g} GPU-hours" if resources.gpus_per_worker else f"{cores:.3g} core-hours"
-    text = f"took {hours}, {spent['tokens']:,} tokens sampled in training"
+    used = devices(results.spec.resources)
+    text = f"took {used.hours(spent['seconds']):.3g} {used.name}-hours, {spent['tokens']:,} tokens sampled in training"
     if (spared := spared_by_pruning(results)) is not None:
         text += f"; pruning spared {spared:.0%} of the finished trials' steps"
     if (drawn := drawn_by_racing(results)) is not None:
@@ -170,7 +169,7 @@ def spared_by_pruning(results: StudyResults) -> float | None:
     Trials that were stopped by hand do not count: it was not the pruner that spared their steps.
     """
     total = results.spec.steps
-    ran = (trial for trial in results.trials if trial.state in ("COMPLETE", "PRUNED"))
+    ran = (trial for trial in results.trials if trial.state in RAN)
     finished = [trial for trial in ran if trial.stop_reason != BY_HAND]
     spared = sum(total - trial.pruned_at for trial in finished if trial.pruned_at is not None)
     return spared / (total * len(finished)) if finished else None

@@ -17,6 +17,7 @@ from dashboards.views.ranking import ranked
 from dashboards.views.trials import trials_table
 from dashboards.views.widgets import ORDER, PAGES, is_dark
 from study.against import over_seeds
+from study.budget import devices
 from study.evidence import Evidence, error_in_words, seeds_against_settings
 from study.results import StudyResults
 from study.tables import chosen_among, spared_by_pruning
@@ -117,17 +118,17 @@ def _progress(study: Study) -> None:
 
 
 def _cost(study: Study) -> None:
-    devices = costs.devices(study.results.spec.resources)
-    spent = devices.hours(costs.run_seconds(study.trials, study.evaluations)["run_seconds"].sum())
+    used = devices(study.results.spec.resources)
+    spent = used.hours(costs.run_seconds(study.trials, study.evaluations)["run_seconds"].sum())
     saved = spared_by_pruning(study.results)
     pruned = costs.pruned(study.trials, study.evaluations, set_name=study.sets[0], steps=study.steps)
-    spared = devices.hours(pruned["spared_seconds"].sum())
+    spared = used.hours(pruned["spared_seconds"].sum())
     note = f"pruning spared {text.number(spared)}" if saved else None
-    budget = study.results.spec.budget.gpu_hours if devices.name == "GPU" else None
-    why = f"Training time × {devices.name}s of a trial ({text.number(devices.count)}), up to the newest evaluation."
+    budget = study.results.spec.budget.gpu_hours if used.name == "GPU" else None
+    why = f"Training time × {used.name}s of a trial ({text.number(used.count)}), up to the newest evaluation."
     why += f" Pruning spared {100 * saved:.0f} % of the finished trials' steps." if saved else ""
     value = text.number(spent) + (f" of {text.number(budget)}" if budget else "")
-    _card(f"{devices.name[0].upper()}{devices.name[1:]}-hours spent", value, note, why)
+    _card(f"{used.name[0].upper()}{used.name[1:]}-hours spent", value, note, why)
 
 
 def _configuration(study: Study) -> None:

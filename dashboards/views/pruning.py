@@ -16,6 +16,7 @@ from dashboards.thinning import thin
 from dashboards.views.opened import clicked, opened
 from dashboards.views.trials import RACE
 from dashboards.views.widgets import choose_trials, filter_trials, is_dark
+from study.budget import devices
 from study.tables import drawn_by_racing, spared_by_pruning
 
 if TYPE_CHECKING:
@@ -54,12 +55,12 @@ def _summary(study: Study, pruned: pl.DataFrame) -> None:
         by_pruner = pruned["stop_reason"].null_count()
         others = pruned.height - by_pruner
         who = f"**{name}** pruned {by_pruner} trials" + (f", {others} ended for another reason" if others else "")
-        devices = costs.devices(study.results.spec.resources)
-        hours = text.number(devices.hours(pruned["spared_seconds"].sum()))
+        used = devices(study.results.spec.resources)
+        hours = text.number(used.hours(pruned["spared_seconds"].sum()))
         said = f"{who}."
         if saved is not None:  # None where all that has ended was stopped by hand
             share = f"**{text.number(100 * saved)} %** of the finished trials' steps"
-            said += f" That spared {share}, about {hours} {devices.name}-hours."
+            said += f" That spared {share}, about {hours} {used.name}-hours."
         st.markdown(said)
 
 
@@ -108,11 +109,11 @@ def _curves(study: Study, evaluations: pl.DataFrame) -> None:
 
 def _table(study: Study, pruned: pl.DataFrame) -> None:
     st.subheader("Pruned trials")
-    devices = costs.devices(study.results.spec.resources)
+    used = devices(study.results.spec.resources)
     number = st.column_config.NumberColumn
     table = pruned.with_columns(
         pl.col("accuracy", "others") * 100,
-        (pl.col("spared_seconds") / 3600 * devices.count).alias("hours"),
+        (pl.col("spared_seconds") / 3600 * used.count).alias("hours"),
         pl.col("seconds", "spared_seconds").map_elements(text.duration, return_dtype=pl.String),
     )
     columns = {
@@ -125,7 +126,7 @@ def _table(study: Study, pruned: pl.DataFrame) -> None:
         "seconds": "took",
         "spared_steps": number("steps spared"),
         "spared_seconds": st.column_config.TextColumn("time spared", help="At its own pace."),
-        "hours": number(f"{devices.name}-hours spared", format="%.3g"),
+        "hours": number(f"{used.name}-hours spared", format="%.3g"),
     }
     height = min(38 + 35 * table.height, 420)
     st.dataframe(table.select(list(columns)), column_config=columns, hide_index=True, key="pruned", height=height,

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from study.directory import write_or_refuse
+from study.directory import require_free_path, write_or_refuse
 from study.export import hf, ms_swift, report, slime, tables, trainer_yaml, trl, verl
 from study.export.choice import choose_trials
 from study.export.gaps import Gap, settle
@@ -196,8 +196,7 @@ def _prepared(
 
 def _free(out: Path) -> Path:
     """`out` if it can be made. Raises UserError."""
-    if out.exists():
-        raise UserError(f"--out {out} exists; choose another name, or remove it first")
+    require_free_path(out, default=False)
     if not out.absolute().parent.is_dir():
         raise UserError(f"--out {out}: the directory {out.parent} does not exist; make it, or choose another place")
     return out

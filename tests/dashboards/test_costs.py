@@ -6,6 +6,7 @@ import polars as pl
 import pytest
 
 from dashboards import costs, frames
+from study.budget import devices
 from study.spec import Resources
 
 
@@ -21,9 +22,9 @@ def evaluations(rows: list[tuple[int, int, float, float]]) -> pl.DataFrame:
 
 
 def test_gpu_hours_count_every_gpu_of_every_worker_and_cores_where_there_is_none() -> None:
-    gpus = costs.devices(Resources(workers=4, gpus_per_worker=2, cpus_per_worker=8))
+    gpus = devices(Resources(workers=4, gpus_per_worker=2, cpus_per_worker=8))
     assert (gpus.count, gpus.name, gpus.hours(1800)) == (8, "GPU", 4.0)
-    cores = costs.devices(Resources(workers=2, cpus_per_worker=3))
+    cores = devices(Resources(workers=2, cpus_per_worker=3))
     assert (cores.count, cores.name, cores.hours(3600)) == (6, "core", 6.0)
 
 

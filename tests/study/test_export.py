@@ -108,9 +108,8 @@ def test_a_configuration_confirmed_with_other_seeds_goes_before_a_lucky_single_r
     exports = prepare(results, top=2, out=tmp_path / "best")
     assert [each.trial.number for each in exports] == [1, 0]
     assert exports[0].trial.number == results.best.number
-    assert (
-        "aime_2024/avg@32 over 2 fresh seeds 0.7000 +- 0.1000 (seeds); the run that was selected, 0.7000,"
-        in (exports[0].text)
+    assert "aime_2024/avg@32 over 2 fresh seeds 0.7000 +- 0.1000 (seeds); the run that was selected, 0.7000," in (
+        exports[0].text
     )
     with pytest.raises(UserError, match="has 2 COMPLETE configurations"):
         prepare(results, top=3, out=tmp_path / "more")
