@@ -130,6 +130,15 @@ def test_time_left_counts_what_is_still_to_do(bridge):
     assert time_left(read_study(bridge.directory), elapsed=60.0) == pytest.approx(20 * 60 / 30)
 
 
+def test_how_soon_a_trial_failed_says_nothing_of_those_to_come(make_bridge, run_trial):
+    bridge = make_bridge(trials=3, pruner={"name": "none"})
+    run_trial(bridge, GOOD)
+    bridge.fail(run_trial(bridge, GOOD[:2], finish=False), "loss is nan")
+    bridge.finish(1)
+    # Done: 20 + 5 steps. The third will run as far as the first, 20.
+    assert time_left(read_study(bridge.directory), elapsed=50.0) == pytest.approx(20 * 50 / 25)
+
+
 def test_time_left_is_unknown_before_the_first_step(make_bridge):
     assert time_left(read_study(make_bridge().directory), elapsed=5.0) is None
 
