@@ -67,6 +67,7 @@ class Study:
             isinstance(other, Study)
             and self.results.spec == other.results.spec
             and (self.results.driver is None) == (other.results.driver is None)
+            and self.results.waits == other.results.waits
             and self.trials.equals(other.trials)
             and self.evaluations.equals(other.evaluations)
         )
@@ -91,7 +92,8 @@ def fingerprint(directory: Path) -> Stamp:
         except OSError:
             continue
         stamps.append((str(file), stat.st_size, stat.st_mtime_ns))
-    stamps.append(("driver", int(driver(directory) is not None), 0))
+    found = driver(directory)
+    stamps.append((f"driver {found and found.waits}", int(found is not None), 0))
     local = any((directory / name).exists() for name in ("optuna.db", "optuna.journal"))
     return tuple(stamps) if local else (*stamps, *_clock(ASK_DATABASE_EVERY))
 

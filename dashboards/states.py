@@ -65,6 +65,8 @@ def sidebar(study: Study) -> None:
         )
         done, total = study.results.ended, study.results.planned
         st.progress(done / total, text=f"{done} of {total} trials finished")
+        if study.results.waits is not None:
+            st.warning(text.in_markdown(f"{study.results.waits}."), icon=":material/hourglass_top:")
         st.caption(text.in_markdown(str(study.results.directory)))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from study import pruners, samplers
-from study.keys import check_key, is_whole
+from study.keys import TWINS, check_key, is_whole
 from study.mistakes import Mistakes, explained
 from study.overrides import apply_set
 from study.problem_sets import told_of_files
@@ -203,6 +203,11 @@ def control_mistakes(spec: StudySpec, label: str, given: Mapping[str, Value]) ->
     for key in given:
         with mistakes:
             _check_swept(key, where)
+            if TWINS.get(key) in spec.space:
+                raise UserError(
+                    f"{where}: {key} is the same quantity as {TWINS[key]}, which space has; give it as that,"
+                    " gamma = 2^(-1/half_life)"
+                )
             if key not in spec.space and spec.sampler.name not in samplers.BLIND:
                 raise UserError(
                     f"{where}: {key} is not in space, so sampler {spec.sampler.name} would learn from this trial"

@@ -114,6 +114,7 @@ def status(
 @app.command(epilog="Example: fipo validate my_study.yaml")
 def validate(specs: Annotated[list[Path], typer.Argument(help="Study specs (YAML).")], sets: Set = None) -> None:
     """Check study specs and the local files that they name, without running anything: in stages, a line a mistake."""
+    from study.budget import devices
     from study.check import load_with_files
     from study.mistakes import SpecRefused
     from study.settings import hardly_meant
@@ -129,7 +130,9 @@ def validate(specs: Annotated[list[Path], typer.Argument(help="Study specs (YAML
             continue
         aim = f"maximizing {checked.metric_name()}" + (" and minimizing its length" if checked.against else "")
         trials = "1 trial" if checked.trials == 1 else f"{checked.trials} trials"
-        typer.echo(f"{path}: {trials} over {', '.join(checked.space)}, {aim}")
+        used = devices(checked.resources)
+        each = f"{used.count:g} {used.name}{'' if used.count == 1 else 's'} a trial, {checked.concurrency} at a time"
+        typer.echo(f"{path}: {trials} over {', '.join(checked.space)}, {aim}; {each}")
         for line in (*hardly_meant(checked), *odd_files):
             _warn(f"{path}: {line}")
     if refused:

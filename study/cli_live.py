@@ -43,7 +43,7 @@ def add(trials: Annotated[int, typer.Option(min=1, help="How many more.")], dire
 def enqueue(
     directory: Of,
     values: Values,
-    label: Annotated[str, typer.Option(help="Names the trial in tables and charts.")] = "enqueued",
+    label: Annotated[str, typer.Option(help="Names the trial in tables and charts.")] = "by hand",
 ) -> None:
     """Run one more trial with given values; keys of the space that are left out are sampled."""
     from study.commands import Enqueue

@@ -57,10 +57,9 @@ def ray_session(resources: Resources) -> Iterator[Path]:
 
 def places(resources: Resources) -> int:
     """How many trials fit on the connected Ray at a time: 0 while a node that they need is lost."""
-    import ray
 
-    needs = _needs(resources)
-    return sum(_fit(node, needs) for node in _nodes()) or _fit(ray.cluster_resources(), needs)
+    nodes, needs = _nodes(), _needs(resources)
+    return sum(_fit(node, needs) for node in nodes) or _workers(nodes, resources) // resources.workers
 
 
 def require_place(resources: Resources) -> None:
@@ -75,11 +74,17 @@ def require_place(resources: Resources) -> None:
                 f" {name}, and there are {have.get(name, 0):g} here; lower them, or set resources.ray_address to a"
                 " larger cluster"
             )
+    if (found := _workers(_nodes(), resources)) < resources.workers:
+        each = " and ".join(f"{need:g} {name}" for name, need in _needs(_one(resources)).items())
+        raise UserError(
+            f"resources.workers = {resources.workers} with {each} each: a worker stands on one node, and the nodes here"
+            f" hold {found} such workers; lower them, or set resources.ray_address to another cluster"
+        )
 
 
 def engines_apart(resources: Resources, width: int) -> str | None:
     """Why vLLM engines of `width` ranks lie on several nodes of the connected Ray, in a line; None if none has to."""
-    each = _needs(resources.model_copy(update={"workers": 1}))
+    each = _needs(_one(resources))
     share = max((_fit(node, each) for node in _nodes()), default=0)
     if resources.workers <= share or share % width == 0:
         return None
@@ -142,6 +147,16 @@ def _needs(resources: Resources) -> dict[str, float]:
     """What all workers of a trial take together."""
     each = {"CPU": resources.cpus_per_worker, "GPU": resources.gpus_per_worker}
     return {name: amount * resources.workers for name, amount in each.items() if amount}
+
+
+def _one(resources: Resources) -> Resources:
+    return resources.model_copy(update={"workers": 1})
+
+
+def _workers(nodes: list[dict[str, float]], resources: Resources) -> int:
+    """How many workers of a trial the nodes hold, each on one of them."""
+    needs = _needs(_one(resources))
+    return sum(_fit(node, needs) for node in nodes)
 
 
 def _nodes() -> list[dict[str, float]]:

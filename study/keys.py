@@ -11,6 +11,9 @@ from trainer.config import TrainerConfig
 from trainer.config_file import ALIASES
 from trainer.errors import UserError
 
+TWINS = {"fipo.gamma": "fipo.half_life", "fipo.half_life": "fipo.gamma"}
+"""Two names of one quantity."""
+
 
 def check_key(key: str, where: str) -> None:
     """Raise UserError unless `key` can be set; `where` begins the line."""

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import Any
 
 import yaml
 
-from study.keys import check_key, leaves
+from study.keys import TWINS, check_key, leaves
 from study.spec import StudySpec, set_dotted
 from trainer.config import TrainerConfig
 from trainer.errors import UserError
-
-_TWINS = {"fipo.gamma": "fipo.half_life", "fipo.half_life": "fipo.gamma"}  # two names of one quantity
 
 
 def assignment(text: str, where: str) -> tuple[str, Any]:
@@ -38,21 +37,23 @@ def apply_set(data: dict[str, Any], text: str) -> None:
         _check_not_of_study(key, value)
         check_key(key, "--set")
         set_dotted(data, f"trainer.{key}", value)
-        for gone in (key, _TWINS.get(key)):
+        for gone in (key, TWINS.get(key)):
             if isinstance(data.get("space"), dict):
                 data["space"] = {name: each for name, each in data["space"].items() if name != gone}
             if isinstance(data.get("enqueue"), list):
                 controls = [_without(control, gone, f"{key}={value}", value) for control in data["enqueue"]]
                 data["enqueue"] = [control for control in controls if control is not None]
-        if key in _TWINS:
-            set_dotted(data, f"trainer.{_TWINS[key]}", None)
+        if key in TWINS:
+            set_dotted(data, f"trainer.{TWINS[key]}", None)
 
 
 def _check_not_of_study(key: str, value: Any) -> None:
     """Raise UserError for the last word of a key of the study, as in ``workers=4``, that the trainer does not have."""
     if key in leaves(TrainerConfig):
         return
-    meant = [name for name in leaves(StudySpec) if "." in name and name.split(".")[-1] == key]
+    known = [name for name in leaves(StudySpec) if name not in ("space", "trainer")]
+    meant = [name for name in known if "." in name and name.split(".")[-1] == key]
+    meant = meant or difflib.get_close_matches(key, known, n=1, cutoff=0.8)
     if meant:
         raise UserError(f"--set: {key} is not a known key; did you mean {' or '.join(meant)}? --set {meant[0]}={value}")
 

@@ -28,7 +28,7 @@ class Told(NamedTuple):
 def told_of_files(configs: Sequence[TrainerConfig], *, swept: Collection[str], hub: bool) -> Told:
     """Read what the `configs` of a study name, as `read_files` does, and say what is wrong with it and what is odd."""
     files, mistakes = read_files(configs, swept=swept, hub=hub), Mistakes()
-    warnings = [*_overlaps(files)]
+    warnings = [*_overlaps(files), *_too_few(files, configs)]
     for model in files.models:
         with mistakes:
             for refused, line in _lost_text(model, files, configs):
@@ -52,6 +52,17 @@ def _overlaps(files: StudyFiles) -> Iterator[str]:
             yield (
                 f"{second}: {shared} of its {len(again)} problems are in {first} too, so neither set is an independent"
                 " check of the other; take them out of one of the two"
+            )
+
+
+def _too_few(files: StudyFiles, configs: Sequence[TrainerConfig]) -> Iterator[str]:
+    """Training sets that a single step goes through more than once."""
+    most = max(each.rollout.prompts_per_step for each in configs)
+    for each in files.training:
+        if len(each.problems) < most:
+            yield (
+                f"{each}: has {len(each.problems)} problems, and a step samples rollout.prompts_per_step = {most}, some"
+                " more than once; give more, or lower that"
             )
 
 

@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -17,6 +18,7 @@ from study.results import RAN, StudyResults, TrialResult
 from study.running import BY_HAND
 from study.spec import StudySpec
 from trainer import saturation
+from trainer.records import Evaluation, SetScore
 
 STYLES = {"COMPLETE": "green", "PRUNED": "yellow", "FAIL": "red", "RUNNING": "cyan", "WAITING": "dim"}
 
@@ -204,7 +206,7 @@ def as_json(results: StudyResults) -> str:
             "newest_step_at": _with_zone(_newest_step_at(trial)),
         }
         del data["evaluations"]
-        data["evaluation"] = trial.evaluations[-1].model_dump(mode="json") if trial.evaluations else None
+        data["evaluation"] = evaluation_row(trial.evaluations[-1]) if trial.evaluations else None
         trials.append(data)
     best, drawn = results.best, drawn_by_racing(results)
     # They are added together, when all others have ended.
@@ -236,6 +238,19 @@ def as_json(results: StudyResults) -> str:
         "trials": trials,
     }
     return json.dumps(whole, default=str, indent=2)
+
+
+def evaluation_row(evaluation: Evaluation) -> dict[str, Any]:
+    """An evaluation for other programs, each set with its `bounds`."""
+    scores = [score.model_dump(mode="json") | bounds(score) for score in evaluation.scores]
+    return evaluation.model_dump(mode="json", exclude={"scores"}) | {"scores": scores}
+
+
+def bounds(score: SetScore) -> dict[str, float | None]:
+    """Errors that are 0 for want of spread are none; the 95 % bounds of the accuracy, over sampling, stand for them."""
+    found = {each.name: each.bounds for each in saturation.errors(score) if each.bounds}
+    row: dict[str, float | None] = dict(zip(("low_95", "high_95"), found.get("sampling", (None, None)), strict=True))
+    return row | {{"sampling": "sampling_error", "problems": "problem_error"}[name]: None for name in found}
 
 
 def _newest_step_at(trial: TrialResult) -> datetime | None:

@@ -259,6 +259,12 @@ class TrainerConfig(Frozen):
                 f"rollout.top_p = {self.rollout.top_p} cuts off part of the policy that sampled, so the ratios of the"
                 " loss would be wrong; only 1.0 is allowed in training, evaluation.top_p is free"
             )
+        longest = self.rollout.vllm.max_model_len
+        if longest is not None and longest <= self.rollout.max_response_length:
+            raise ValueError(
+                f"rollout.vllm.max_model_len = {longest} leaves no room for a prompt and rollout.max_response_length ="
+                f" {self.rollout.max_response_length} tokens; raise it, or lower that"
+            )
         if self.reward.overlong_buffer >= self.rollout.max_response_length:
             raise ValueError(
                 f"reward.overlong_buffer = {self.reward.overlong_buffer} must be below rollout.max_response_length ="

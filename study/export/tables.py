@@ -14,8 +14,7 @@ from study.export.recipe import trial_config
 from study.export.selection import no_estimate, split_half
 from study.results import StudyResults, TrialResult
 from study.spec import StudySpec
-from trainer import saturation
-from trainer.records import SetScore
+from study.tables import bounds, evaluation_row
 
 
 def as_json(results: StudyResults) -> str:
@@ -39,7 +38,7 @@ def as_json(results: StudyResults) -> str:
         "trained_with": trained_with(results),
         "exported_with": environment(),
         "trials": [
-            _row(trial, seeds) | {"evaluations": [each.model_dump(mode="json") for each in trial.evaluations]}
+            _row(trial, seeds) | {"evaluations": [evaluation_row(each) for each in trial.evaluations]}
             for trial in results.trials
         ],
     }
@@ -62,7 +61,7 @@ def as_csv(results: StudyResults) -> str:
                         "truncated",
                     )
                 }  # fmt: skip
-                row |= {f"{score.name}.{field}": value for field, value in _bounds(score).items()}
+                row |= {f"{score.name}.{field}": value for field, value in bounds(score).items()}
         rows.append({key: _safe(value) for key, value in (row | origin).items()})
     return polars.DataFrame(rows, infer_schema_length=None).write_csv()
 
@@ -70,13 +69,6 @@ def as_csv(results: StudyResults) -> str:
 def published(spec: StudySpec) -> dict[str, object]:
     """The spec without the addresses that it sends its news to, which may hold a token and change no number."""
     return spec.model_dump(mode="json", exclude={"notify", "tracking"})
-
-
-def _bounds(score: SetScore) -> dict[str, float | None]:
-    """Errors that are 0 for want of spread are none; the 95 % bounds of the accuracy, over sampling, stand for them."""
-    found = {each.name: each.bounds for each in saturation.errors(score) if each.bounds}
-    row: dict[str, float | None] = dict(zip(("low_95", "high_95"), found.get("sampling", (None, None)), strict=True))
-    return row | {{"sampling": "sampling_error", "problems": "problem_error"}[name]: None for name in found}
 
 
 def _origin(results: StudyResults) -> dict[str, object]:

@@ -13,6 +13,8 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 import dashboards
+from dashboards.source import fingerprint
+from study.lock import note_driver
 from study.results import StudyResults, read_study
 from tests.dashboards.synthetic import SyntheticStudy
 
@@ -46,6 +48,17 @@ def test_a_directory_without_a_study_says_so(tmp_path: Path, monkeypatch: pytest
 def test_a_study_without_trials_says_that_it_has_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     SyntheticStudy(tmp_path / "new")
     assert "begun" in shown(tmp_path / "new", monkeypatch).info[0].value
+
+
+def test_that_a_study_waits_for_room_stands_beside_every_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = SyntheticStudy(tmp_path / "new")
+    study.begin()
+    assert not shown(study.directory, monkeypatch).sidebar.warning
+    before = fingerprint(study.directory)
+    note_driver(study.directory, waits="no room")
+    assert fingerprint(study.directory) != before
+    (warning,) = shown(study.directory, monkeypatch).sidebar.warning
+    assert warning.value == "no room."
 
 
 def test_running_trials_without_an_evaluation_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from study.cluster import engines_apart
+from study.cluster import engines_apart, places, require_place
 from study.spec import Resources, StudySpec
 from study.trial import start_workers
+from trainer.errors import UserError
 
 pytestmark = pytest.mark.slow
 
@@ -69,6 +70,18 @@ def test_ranks_that_ray_has_scattered_stand_together_and_no_engine_spans_nodes(n
     assert [rank for _, rank, _ in found] == list("012345")
     assert [gpus for *_, gpus in found] == [[0], [1], [2], [3], [0], [1]]
     assert not caplog.records
+
+
+def test_workers_that_no_node_holds_are_refused_though_the_cluster_has_as_much_in_all(nodes) -> None:
+    """The nodes have 4 CPUs each, and 2 and 4 GPUs."""
+    for workers, gpus, held in ((1, 6, 0), (2, 3, 1), (3, 2, 3), (6, 1, 6)):
+        resources = Resources(workers=workers, cpus_per_worker=0.1, gpus_per_worker=gpus)
+        if held < workers:
+            with pytest.raises(UserError, match=f"{gpus} GPU each: a worker stands on one node, .* hold {held} such"):
+                require_place(resources)
+        else:
+            require_place(resources)
+        assert (places(resources) > 0) == (held >= workers)
 
 
 def test_an_engine_that_has_to_span_nodes_is_told_in_the_log(nodes, placed, caplog) -> None:

@@ -136,7 +136,9 @@ def test_validate_tells_what_the_model_cannot_read_and_refuses_a_set_of_nothing_
     (tmp_path / "some.jsonl").write_text(sums + words)
     for name in ("words", "some"):
         spec = "name: a\nspace: {fipo.half_life: {type: uniform, low: 4, high: 8}}\npruner: none\n"
-        (tmp_path / f"{name}.yaml").write_text(f"{spec}trainer: {{data: {{train: {name}.jsonl}}}}\n")
+        trainer = {"data": {"train": f"{name}.jsonl"}, "rollout": {"prompts_per_step": 2}}
+        trainer["optimizer"] = {"prompts_per_minibatch": 1}
+        (tmp_path / f"{name}.yaml").write_text(spec + yaml.safe_dump({"trainer": trainer}))
     ended = fipo("validate", "words.yaml", "some.yaml", cwd=tmp_path)
     assert ended.returncode == 2
     refused, warning = ended.stderr.splitlines()
@@ -170,6 +172,8 @@ def test_validate_names_what_each_spec_sweeps_and_the_files_that_are_not_there(t
         "Warning: local.yaml: trainer.evaluation.sets[0].path = 'data/aime_2024.jsonl': 1 of its 1",
         "Warning: local.yaml: trainer.evaluation.sets[1].path = 'data/aime_2025.jsonl': 1 of its 1",
         "Warning: local.yaml: trainer.evaluation.sets[1].path = 'data/aime_2025.jsonl': 1 of its 1",
+        "Warning: local.yaml: trainer.data.train = 'data/train.jsonl': has 1 problems, and a step samples"
+        " rollout.prompts_per_step = 512, some more than once; give more, or lower that",
     ]
 
 
@@ -225,4 +229,5 @@ def test_validate_tells_both_aims(tmp_path, more, trials, aim, monkeypatch, capf
     monkeypatch.setattr(sys, "argv", ["fipo", "validate", "x.yaml"])
     with pytest.raises(SystemExit, match="0"):
         main()
-    assert capfd.readouterr().out == f"x.yaml: {trials} over fipo.half_life, maximizing sums_select/{aim}\n"
+    said = f"{trials} over fipo.half_life, maximizing sums_select/{aim}; 1 core a trial, 2 at a time"
+    assert capfd.readouterr().out == f"x.yaml: {said}\n"

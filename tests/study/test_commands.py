@@ -113,6 +113,12 @@ def test_a_stopped_study_begins_nothing(driven):
     assert driven.ending == "stopped by hand"
 
 
+def test_a_gamma_where_the_space_has_the_half_life_is_told_to_be_given_as_that(make_bridge):
+    bridge = make_bridge(space={"fipo.half_life": {"type": "uniform", "low": 4, "high": 64}})
+    with pytest.raises(UserError, match=r"fipo.gamma is the same quantity as fipo.half_life, which space has; give it"):
+        carry_out(bridge, Enqueue(label="x", values={"fipo.gamma": 0.9}))
+
+
 @pytest.mark.parametrize(
     ("command", "words"),
     [

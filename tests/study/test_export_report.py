@@ -21,6 +21,7 @@ from study.evidence import seeds_against_settings
 from study.export import prepare, write
 from study.results import StudyResults
 from study.spec import Notify, StudySpec
+from study.tables import as_json
 from tests.study.exported import PAPER, make_results, score
 from trainer.config import TrainerConfig
 
@@ -250,6 +251,12 @@ def test_without_spread_the_table_and_the_report_tell_a_bound_and_no_error_of_0(
         "1.0",
     )
     assert float(row["aime_2024.low_95"]) == pytest.approx(0.025 ** (1 / 960))
+    (one,) = prepare(results, "json", out=tmp_path / "trials.json")
+    last = json.loads(one.text)["trials"][0]["evaluations"][-1]["scores"][0]
+    (status,) = json.loads(as_json(results))["trials"]
+    for told in (last, status["evaluation"]["scores"][0]):
+        assert (told["sampling_error"], told["problem_error"], told["high_95"]) == (None, None, 1.0)
+        assert told["low_95"] == pytest.approx(0.025 ** (1 / 960))
     (one,) = prepare(results, "report", out=tmp_path / "report.html")
     assert escape(">= 0.9962, 95 %") in one.text and ">0.0000<" not in one.text
     (one,) = prepare(results, out=tmp_path / "best.yaml")

@@ -54,6 +54,22 @@ def test_an_aime_set_without_integer_answers_is_refused_before_anything_starts(
         prepare(spec, shown[0])
 
 
+FEW = {"rollout": {"prompts_per_step": 2}, "optimizer": {"prompts_per_minibatch": 1}}
+
+
+def test_that_a_step_takes_more_problems_than_there_are_is_told(make_spec, tmp_path, monkeypatch, shown) -> None:
+    monkeypatch.setattr("trainer.base_model.ensure_base_model", lambda progress: tmp_path)
+    path = tmp_path / "own.jsonl"
+    path.write_text("".join(f'{{"problem": "{n}+1=", "answer": "{n + 1}"}}\n' for n in (1, 2)))
+    prepare(make_spec(trainer=FEW | {"data": {"train": str(path)}}), shown[0])
+    assert shown[1].getvalue() == ""
+    prepare(make_spec(trainer={"data": {"train": str(path)}}), shown[0])
+    assert shown[1].getvalue() == (
+        f"Warning: trainer.data.train = {str(path)!r}: has 2 problems, and a step samples rollout.prompts_per_step ="
+        " 16, some more than once; give more, or lower that\n"
+    )
+
+
 def test_problems_that_the_model_cannot_read_are_told_and_refused_where_none_is_left(
     make_spec, tmp_path, monkeypatch, shown
 ) -> None:
@@ -62,7 +78,7 @@ def test_problems_that_the_model_cannot_read_are_told_and_refused_where_none_is_
     path = tmp_path / "own.jsonl"
     words = '{"problem": "What is 18 + 46?", "answer": "64"}\n'
     path.write_text(words + '{"problem": "1+1=", "answer": "2"}\n')
-    prepare(make_spec(trainer={"data": {"train": str(path)}}), display)
+    prepare(make_spec(trainer=FEW | {"data": {"train": str(path)}}), display)
     assert text.getvalue() == (
         f"Warning: trainer.data.train = {str(path)!r}: the tokenizer of trainer.model.path = 'embedded' loses"
         " characters in 1 of 2 prompts (the first is 'What is 18 + 46?', of which the model reads '18+46');"
@@ -90,7 +106,7 @@ def test_problems_that_two_sets_share_are_told_once_for_each_pair(make_spec, tmp
 
     def told(train: str, *paths: str) -> list[str]:
         sets = [{"name": f"set{at}", "path": path} for at, path in enumerate(paths)]
-        prepare(make_spec(trainer={"data": {"train": train}, "evaluation": {"sets": sets}}), shown[0])
+        prepare(make_spec(trainer=FEW | {"data": {"train": train}, "evaluation": {"sets": sets}}), shown[0])
         lines = shown[1].getvalue().splitlines()
         shown[1].seek(0)
         shown[1].truncate()

@@ -57,6 +57,7 @@ def test_a_control_that_has_the_value_anyway_keeps_its_label(path):
         ("=3", "write key=value"),
         ("fipo.gama=0.9", "did you mean fipo.gamma?"),
         ("workers=4", "did you mean resources.workers? --set resources.workers=4"),
+        ("trial=3", "did you mean trials? --set trials=3"),
         ("fipo.half_life=-1", "fipo.half_life = -1"),
         ("trials=[1", "not a YAML value"),
     ],

@@ -40,6 +40,7 @@ def test_half_life_and_gamma_are_one_quantity() -> None:
         ({"optimizer": {"learning_rate": float("nan")}}, ["optimizer.learning_rate = nan"]),
         ({"optimizer": {"prompts_per_minibatch": 16}}, ["prompts_per_minibatch = 16", "FutureKL is 0", "1 to 8"]),
         ({"optimizer": {"prompts_per_minibatch": 5}}, ["prompts_per_minibatch = 5", "does not divide"]),
+        ({"rollout": {"vllm": {"max_model_len": 64}}}, ["max_model_len = 64 leaves no room", "response_length = 64"]),
         ({"evaluation": {"sets": []}}, ["evaluation", "sets is empty"]),
         ({"seed": 2**32}, ["seed = 4294967296", "less than 4294967296"]),
         ({"evaluation": {"seed": -1}}, ["evaluation.seed = -1", "greater than or equal to 0"]),
