@@ -53,7 +53,6 @@ def test_a_study_without_trials_says_that_it_has_begun(tmp_path: Path, monkeypat
 def test_that_a_study_waits_for_room_stands_beside_every_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     study = SyntheticStudy(tmp_path / "new")
     study.begin()
-    assert not shown(study.directory, monkeypatch).sidebar.warning
     before = fingerprint(study.directory)
     note_driver(study.directory, waits="no room")
     assert fingerprint(study.directory) != before
