@@ -37,7 +37,9 @@ p, ul { margin: .6rem 0; max-width: 48rem } .story { font-size: 1.1rem } .soft {
 .cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(12.5rem, 1fr)); gap: .8rem; margin: 1.5rem 0 }
 .card { background: var(--card); border-radius: 10px; padding: .8rem 1rem }
 .card b { display: block; font-size: 1.6rem; font-variant-numeric: tabular-nums; line-height: 1.3 }
-.wide { overflow-x: auto } table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .92rem }
+.wide { overflow-x: auto; width: max-content; min-width: 100%; max-width: calc(100vw - 2.5rem); position: relative;
+  left: 50%; transform: translateX(-50%) }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .92rem }
 th, td { padding: .3rem .8rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap }
 th { vertical-align: bottom; color: var(--soft); font-weight: 600; white-space: normal }
 .left { text-align: left } tr.chosen td { font-weight: 650; color: var(--chosen) }
