@@ -214,7 +214,6 @@ def evaluate(
     from study.single import evaluation_table
 
     options: dict[str, object] = {
-        "samples": samples,
         "evaluation.temperature": temperature,
         "evaluation.top_p": top_p,
         "rollout.max_response_length": max_tokens,
@@ -222,7 +221,10 @@ def evaluate(
         "data.chat": chat,
         "model.dtype": dtype,
     }
-    _console().print(evaluation_table(model, data, options, lambda line: typer.echo(line, err=True)))
+    table = evaluation_table(
+        model, data, samples=samples, options=options, tell=lambda line: typer.echo(line, err=True)
+    )
+    _console().print(table)
 
 
 PLACES_HELP = "Studies, directories of studies, or URLs of Optuna storages; several of them. Default: ./studies."

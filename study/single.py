@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import yaml
@@ -49,17 +49,19 @@ def run(path: Path, directory: Path) -> Iterator[str]:
     yield f"Metrics and evaluations: {directory}"
 
 
-def evaluation_table(model: str, data: list[str], options: dict[str, object], tell: Callable[[str], None]) -> Table:
+def evaluation_table(
+    model: str, data: list[str], *, samples: int, options: Mapping[str, object], tell: Callable[[str], None]
+) -> Table:
     """Scores of `model` on the sets `data` (NAME=PATH), laid out as in the paper's Table 1.
 
     Args:
+        samples: k, responses per problem.
         options: dotted trainer keys and their values, for example ``{"evaluation.temperature": 1.0}``.
         tell: is told what has to be fetched, which may take long.
 
     Raises:
         UserError: a set is not NAME=PATH, or model or data cannot be used.
     """
-    samples = options.pop("samples")
     sets = []
     for each in data:
         name, separator, path = each.partition("=")

@@ -178,7 +178,7 @@ class EvaluationSet(Frozen):
     first_look: int | None = Field(default=None, ge=1)
     """Racing, in a study with pruner aime: samples per problem drawn first, then twice as many, and so on up to
     `samples`, while it is open whether the trial is pruned. The base model and the last step get all. Null draws all at
-    once. Only for the first set, which steers."""
+    once. Only for the first set, which selects."""
 
 
 class EvaluationConfig(Frozen):
@@ -186,7 +186,7 @@ class EvaluationConfig(Frozen):
         EvaluationSet(name="sums_select", path="embedded:select"),
         EvaluationSet(name="sums_report", path="embedded:report", every=None),
     )
-    """The first set steers selection and pruning, the others are only reported (AIME 2024, then AIME 2025)."""
+    """The first set selects and prunes, the others are only reported (AIME 2024, then AIME 2025)."""
     temperature: float = Field(default=1.0, gt=0)
     """Sampling temperature in evaluation (paper: 1.0)."""
     top_p: float = Field(default=0.7, gt=0, le=1)
@@ -201,7 +201,7 @@ class EvaluationConfig(Frozen):
     def _distinct_names(self) -> EvaluationConfig:
         names = [each.name for each in self.sets]
         if not names:
-            raise ValueError("sets is empty; give at least one evaluation set, the first steers the study")
+            raise ValueError("sets is empty; give at least one evaluation set, the first selects")
         if len(set(names)) != len(names):
             raise ValueError(f"sets has the names {', '.join(names)}; each name may stand once, rename one")
         for at, each in enumerate(self.sets):

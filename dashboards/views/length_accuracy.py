@@ -18,7 +18,7 @@ from dashboards.views.widgets import IN_URL, choose_parameter, choose_trials, fi
 STATE = "trial state"
 CURVES, NEWEST = "curves", "newest points"
 FITS, FRONT, PAPER = "stage fits", "Pareto front", {"paper: FIPO 32B": "fipo", "paper: DAPO 32B": "dapo"}
-SET_HELP = "The first set steers selection and pruning; report what you choose on another one."
+SET_HELP = "The first set selects and prunes; report what you choose on another one."
 ERROR_HELP = """One standard error. sampling: from drawing k responses of these very problems; compares trials of this
 study. across problems: from drawing these problems too; says what other problems would give."""
 

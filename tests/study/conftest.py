@@ -80,9 +80,7 @@ def full_disk() -> Callable[[], contextlib.AbstractContextManager[None]]:
     return limit
 
 
-def an_evaluation(
-    step: int, accuracy: float, *, length: float = 20.0, sets: tuple[str, ...] = ("sums_select",)
-) -> Evaluation:
+def an_evaluation(step: int, accuracy: float) -> Evaluation:
     """An evaluation of ten problems with eight samples each, as near to `accuracy` as counts allow."""
     solved = tuple(round(8 * accuracy) for _ in range(10))
     return Evaluation(
