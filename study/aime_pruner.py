@@ -39,7 +39,8 @@ import numpy as np
 from optuna.pruners import BasePruner
 from optuna.trial import TrialState
 
-from study.metric import completed_value, solved_key
+from study import attributes
+from study.metric import completed_value
 
 if TYPE_CHECKING:
     import optuna
@@ -52,8 +53,6 @@ _WEIGHT = 4
 _SLOPE_VARIANCE = 0.25
 _FALL = 0.1
 """Accuracy lost since the interim result, from which on a trial counts as fallen."""
-REASON = "pruner"
-"""User attribute of a trial: the pruner's last decision in one line."""
 
 
 @dataclass(frozen=True)
@@ -200,7 +199,7 @@ class AimePruner(BasePruner):
         for step in reversed(steps[-self._patience :]):
             decision = self._decide(step, *_rates(trial, step), completed)
             if step == steps[-1]:
-                study._storage.set_trial_user_attr(trial._trial_id, REASON, decision.reason)
+                study._storage.set_trial_user_attr(trial._trial_id, attributes.PRUNER_REASON, decision.reason)
             if not decision.prune:
                 return False
         return True
@@ -246,7 +245,7 @@ def _steps(trial: optuna.trial.FrozenTrial) -> list[int]:
 def _rates(trial: optuna.trial.FrozenTrial, step: int) -> tuple[Array, int]:
     """Share of correct responses per problem at `step`, and the responses per problem it is counted over."""
     try:
-        record = trial.user_attrs[solved_key(step)]
+        record = trial.user_attrs[attributes.solved(step)]
     except KeyError as error:
         raise ValueError(f"trial {trial.number} has no per-problem results {error}, which this pruner needs") from None
     return np.array(record["solved"]) / record["samples"], record["samples"]

@@ -18,15 +18,14 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from study import pruners
+from study import attributes, pruners
 from study.assignment import Assignment, Report
-from study.budget import USAGE, Account, usage, usage_so_far
+from study.budget import Account, usage, usage_so_far
 from study.directory import say_enough, trial_directory, write_or_refuse
 from study.lock import FITS_AGAIN, note_driver
-from study.metric import solved_key
 from study.notify import Notifier
-from study.replicas import CONFIRMS, Confirmation, confirmations
-from study.running import BY_HAND, LENGTH, Running, taken_up
+from study.replicas import Confirmation, confirmations
+from study.running import BY_HAND, Running, taken_up
 from study.samplers import make_sampler
 from study.spec import StudySpec
 from trainer.errors import UserError
@@ -52,7 +51,9 @@ class Bridge:
         self._sees_problems = pruners.sees_problems(spec.pruner.name, spec.pruner.options)
         self._running: dict[int, Running] = {}
         trials = study.get_trials(deepcopy=False)
-        self._asked = sum(each.state.name != "WAITING" and CONFIRMS not in each.user_attrs for each in trials)
+        self._asked = sum(
+            each.state.name != "WAITING" and attributes.CONFIRMS not in each.user_attrs for each in trials
+        )
         self.account = Account(spec.budget, spec.resources, [each for each in trials if each.state.is_finished()])
         self._left: deque[FrozenTrial] = deque()
         for each in trials:
@@ -68,7 +69,7 @@ class Bridge:
         while self.ending is None and (running := self._next()) is not None:
             trial = running.trial
             try:
-                config = self.spec.config({**trial.params, **trial.user_attrs.get("fixed", {})})
+                config = self.spec.config({**trial.params, **trial.user_attrs.get(attributes.BESIDE, {})})
             except UserError as error:
                 self.fail(trial.number, str(error))
                 self.finish(trial.number)
@@ -77,7 +78,7 @@ class Bridge:
             (running.directory / "stop").unlink(missing_ok=True)
             text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
             write_or_refuse(running.directory / "config.yaml", text)
-            running.starts(True)
+            running.mark_starting(True)
             return Assignment(trial.number, trial.params, running.directory)
         return None
 
@@ -88,7 +89,7 @@ class Bridge:
         the decision is taken anew, since the driver may have died before it.
         """
         running, step = self._running[number], report.step
-        running.starts(False)
+        running.mark_starting(False)
         self.account.trains(number)
         if step < running.last_step:
             return False
@@ -119,8 +120,8 @@ class Bridge:
         from study.aime_pruner import AimePruner
 
         running, pruner = self._running[number], self.study.pruner
-        running.starts(False)
-        if not isinstance(pruner, AimePruner) or CONFIRMS in running.trial.user_attrs:
+        running.mark_starting(False)
+        if not isinstance(pruner, AimePruner) or attributes.CONFIRMS in running.trial.user_attrs:
             return
         if not pruner.is_open(self.study, step, solved, samples):
             say_enough(running.directory, step, samples)
@@ -134,9 +135,9 @@ class Bridge:
     def died(self, number: int) -> None:
         """A process of the trial died. It is counted and told; whether the trial goes on is for others to decide."""
         running = self._running[number]
-        running.starts(True)
+        running.mark_starting(True)
         self.account.rests(number)
-        running.trial.set_user_attr("deaths", times := running.trial.user_attrs.get("deaths", 0) + 1)
+        running.trial.set_user_attr(attributes.DEATHS, times := running.trial.user_attrs.get(attributes.DEATHS, 0) + 1)
         text = f"trial {number} lost a process after step {max(running.last_step, 0)} ({times} so far)"
         self._lost(text, trial=number)
 
@@ -201,13 +202,13 @@ class Bridge:
             return
         self.account.rests(number)
         trial, short = running.trial, running.last_step < self.spec.steps
-        trial.set_user_attr(USAGE, dataclasses.asdict(self.account.usage(number)))
+        trial.set_user_attr(attributes.USAGE, dataclasses.asdict(self.account.usage(number)))
         if running.fail_reason is None and running.pruned_at is None and short:
             if self.ending is not None:
                 return
             running.fail_reason = f"ended after step {max(running.last_step, 0)} of {self.spec.steps}"
         if running.fail_reason is not None:
-            trial.set_user_attr("fail_reason", running.fail_reason)
+            trial.set_user_attr(attributes.FAIL_REASON, running.fail_reason)
             self.study.tell(trial, state=TrialState.FAIL)
             self.notifier.tell("failed", f"trial {number} failed: {running.fail_reason}", trial=number)
         elif running.pruned_at is not None:
@@ -228,16 +229,18 @@ class Bridge:
 
     def _record(self, trial: optuna.Trial, report: Report) -> None:
         if self._sees_problems and report.solved:
-            trial.set_user_attr(solved_key(report.step), {"samples": report.samples, "solved": list(report.solved)})
+            trial.set_user_attr(
+                attributes.solved(report.step), {"samples": report.samples, "solved": list(report.solved)}
+            )
         if self.spec.against:
             # Trial.report refuses several objectives, since none of Optuna's pruners can use them; readers can.
-            trial.set_user_attr(LENGTH, report.length)
+            trial.set_user_attr(attributes.LENGTH, report.length)
             self.study._storage.set_trial_intermediate_value(trial._trial_id, report.step, report.value)
         else:
             trial.report(report.value, report.step)
 
     def _prunes(self, running: Running) -> bool:
-        confirms = CONFIRMS in running.trial.user_attrs
+        confirms = attributes.CONFIRMS in running.trial.user_attrs
         return not confirms and not self.spec.against and running.trial.should_prune()
 
     def _next(self) -> Running | None:
@@ -253,7 +256,7 @@ class Bridge:
             trial = self._reopened(found)
         else:
             trial = self.study.ask()
-            self._asked += CONFIRMS not in trial.user_attrs
+            self._asked += attributes.CONFIRMS not in trial.user_attrs
         for key, distribution in self.spec.space.items():
             trial._suggest(key, distribution.optuna())  # as Study.ask does; what was sampled already stays
         running = self._running[trial.number] = self._taken_up(trial, found)
@@ -290,7 +293,7 @@ class Bridge:
         """Queue a trial that an earlier driver left, or tell its end, if that one died between deciding and telling."""
         running = self._taken_up(self._reopened(left), left)
         if running.pruned_at is None and running.fail_reason is None and running.last_step < self.spec.steps:
-            running.starts(True)
+            running.mark_starting(True)
             self._left.append(left)
             return
         self._running[left.number] = running

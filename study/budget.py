@@ -7,15 +7,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from study import attributes
 from study.metric import completed_value
 from study.spec import Budget, Resources
 from trainer.records import Evaluation
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
-
-USAGE = "usage"
-"""Trial user attribute: ``{"seconds": of training, "gpu_hours": over all GPUs of the trial, "tokens": sampled}``."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,7 @@ def usage_so_far(resources: Resources, evaluations: Sequence[Evaluation]) -> Usa
 
 def usage_of(trial: FrozenTrial) -> Usage:
     """What a trial took, as its driver recorded it at its end; nothing before."""
-    return Usage(**trial.user_attrs.get(USAGE, {}))
+    return Usage(**trial.user_attrs.get(attributes.USAGE, {}))
 
 
 class Account:
@@ -77,7 +75,8 @@ class Account:
         self._started = time.monotonic()
         self._usages: dict[int, Usage] = {}
         self._since: dict[int, float] = {}
-        self._best = float("-inf")
+        self.best = float("-inf")
+        """The highest metric of a completed trial; -inf before the first."""
         for trial in ended:
             self._usages[trial.number] = usage_of(trial)
             if trial.state.name == "COMPLETE":
@@ -101,12 +100,7 @@ class Account:
 
     def completed(self, value: float) -> None:
         """A trial has completed with this metric."""
-        self._best = max(self._best, value)
-
-    @property
-    def best(self) -> float:
-        """The highest metric of a completed trial; -inf before the first."""
-        return self._best
+        self.best = max(self.best, value)
 
     @property
     def gpu_hours(self) -> float:
@@ -122,6 +116,6 @@ class Account:
             return f"budget.gpu_hours = {budget.gpu_hours:g} is spent ({gpu_hours:.3g} GPU-hours with what runs)"
         if budget.hours is not None and time.monotonic() - self._started >= 3600 * budget.hours:
             return f"budget.hours = {budget.hours:g} is over"
-        if budget.accuracy is not None and self._best >= budget.accuracy:
-            return f"budget.accuracy = {budget.accuracy:g} is reached ({self._best:.3f})"
+        if budget.accuracy is not None and self.best >= budget.accuracy:
+            return f"budget.accuracy = {budget.accuracy:g} is reached ({self.best:.3f})"
         return None

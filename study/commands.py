@@ -143,9 +143,9 @@ def _stop(bridge: Bridge, number: int | None) -> str:
 
 
 def _change(bridge: Bridge, values: Mapping[str, Any]) -> str:
+    from study import attributes
     from study.cluster import room
     from study.settings import setting_mistakes
-    from study.storage import LABEL
 
     data = bridge.spec.model_dump(mode="json")
     for key, value in values.items():
@@ -153,7 +153,7 @@ def _change(bridge: Bridge, values: Mapping[str, Any]) -> str:
             raise UserError(f"{key} = {value}: cannot change once a study has begun; allowed: {', '.join(LIVE)}")
         set_dotted(data, key, value)
     spec = validate(StudySpec, data, source="set")
-    enqueued = sum(LABEL in each.user_attrs for each in bridge.study.get_trials(deepcopy=False))
+    enqueued = sum(attributes.LABEL in each.user_attrs for each in bridge.study.get_trials(deepcopy=False))
     for line in setting_mistakes(spec, enqueued=enqueued):
         raise UserError(line)
     bridge.change(spec)

@@ -19,8 +19,3 @@ def completed_value(trial: FrozenTrial) -> float:
     """The metric of a completed trial, its first objective where there are two."""
     assert trial.values is not None, f"trial {trial.number} is {trial.state.name}"
     return trial.values[0]
-
-
-def solved_key(step: int) -> str:
-    """Trial user attribute with the per-problem results at `step`: ``{"samples": k, "solved": [0..k per problem]}``."""
-    return f"solved/{step}"

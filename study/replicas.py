@@ -6,14 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from study import attributes
 from study.metric import completed_value
 from study.spec import Replicas
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
-
-CONFIRMS = "confirms"
-"""Trial user attribute: the number of the trial whose configuration this one trains with another seed."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +20,7 @@ class Confirmation:
 
     params: dict[str, Any]
     attributes: dict[str, Any]
+    """Of the user, see `study.attributes`."""
 
 
 def confirmations(trials: Sequence[FrozenTrial], replicas: Replicas, *, controls: int, seed: int) -> list[Confirmation]:
@@ -34,20 +33,21 @@ def confirmations(trials: Sequence[FrozenTrial], replicas: Replicas, *, controls
         controls: how many the study's file has; they entered the queue first.
         seed: the seed of the study's trials, but of controls with one of their own; fresh ones are the next.
     """
-    there = {(each.user_attrs[CONFIRMS], each.user_attrs["fixed"]["seed"]) for each in trials if _confirms(each)}
+    confirming = [each.user_attrs for each in trials if _confirms(each)]
+    there = {(each[attributes.CONFIRMS], each[attributes.BESIDE]["seed"]) for each in confirming}
     complete = [each for each in trials if each.state.name == "COMPLETE" and not _confirms(each)]
     ranked = sorted(complete, key=lambda each: (-completed_value(each), each.number))
     own = [each for each in ranked if each.number < controls]
     found = []
     for each in [each for each in ranked if each not in own][: replicas.top] + own:
-        fixed = each.user_attrs.get("fixed", {})
+        beside = each.user_attrs.get(attributes.BESIDE, {})
         for fresh in range(1, replicas.seeds + 1):
-            other = fixed.get("seed", seed) + fresh  # a control may have a seed of its own
+            other = beside.get("seed", seed) + fresh  # a control may have a seed of its own
             if (each.number, other) not in there:
-                attributes = {CONFIRMS: each.number, "fixed": {**fixed, "seed": other}}
-                found.append(Confirmation(dict(each.params), attributes))
+                told = {attributes.CONFIRMS: each.number, attributes.BESIDE: {**beside, "seed": other}}
+                found.append(Confirmation(dict(each.params), told))
     return found
 
 
 def _confirms(trial: FrozenTrial) -> bool:
-    return CONFIRMS in trial.user_attrs
+    return attributes.CONFIRMS in trial.user_attrs

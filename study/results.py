@@ -10,16 +10,16 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from study import attributes
 from study.budget import NOTHING, Usage, usage_of, usage_so_far
 from study.directory import DEFAULT_PARENT, trial_directory
 from study.evidence import Evidence, Run, evidence
 from study.lock import Driver, driver
 from study.metric import completed_value
-from study.replicas import CONFIRMS
-from study.running import BY_HAND, STARTING
+from study.running import BY_HAND
 from study.space import Value
 from study.spec import StudySpec
-from study.storage import LABEL, read_trials
+from study.storage import read_trials
 from trainer.errors import UserError
 from trainer.records import Evaluation, SetScore, read_evaluations, read_lines
 
@@ -188,10 +188,8 @@ def read_metrics(trial: TrialResult) -> polars.DataFrame:
 
 
 def _result(spec: StudySpec, directory: Path, trial: FrozenTrial) -> TrialResult:
-    from study.aime_pruner import REASON  # a word, of a file that imports optuna
-
-    attributes = trial.user_attrs
-    name, own_controls = attributes.get(LABEL), trial.number < len(spec.enqueue)  # which enter the queue first
+    known = trial.user_attrs
+    name, own_controls = known.get(attributes.LABEL), trial.number < len(spec.enqueue)  # which enter the queue first
     own = directory / trial_directory(trial.number)
     evaluations = _evaluations(own, _stamp(own / "evaluations.jsonl"))
     return TrialResult(
@@ -201,15 +199,15 @@ def _result(spec: StudySpec, directory: Path, trial: FrozenTrial) -> TrialResult
         control=name if own_controls else None,
         enqueued=None if own_controls else name,
         value=completed_value(trial) if trial.state.name == "COMPLETE" else None,
-        pruned_at=attributes.get("pruned_at") if trial.state.name == "PRUNED" else None,
-        fail_reason=attributes.get("fail_reason"),
-        stop_reason=attributes.get("stop_reason"),
-        pruner_reason=attributes.get(REASON),
-        confirms=attributes.get(CONFIRMS),
+        pruned_at=known.get(attributes.PRUNED_AT) if trial.state.name == "PRUNED" else None,
+        fail_reason=known.get(attributes.FAIL_REASON),
+        stop_reason=known.get(attributes.STOP_REASON),
+        pruner_reason=known.get(attributes.PRUNER_REASON),
+        confirms=known.get(attributes.CONFIRMS),
         usage=_usage(spec, trial, evaluations),
-        deaths=attributes.get("deaths", 0),
-        beside=attributes.get("fixed", {}),
-        starting=trial.state.name == "RUNNING" and attributes.get(STARTING, False),
+        deaths=known.get(attributes.DEATHS, 0),
+        beside=known.get(attributes.BESIDE, {}),
+        starting=trial.state.name == "RUNNING" and known.get(attributes.STARTING, False),
         started=trial.datetime_start,
         ended=trial.datetime_complete,
         directory=own,

@@ -8,16 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from study import attributes
+
 if TYPE_CHECKING:
     import optuna
     from optuna.trial import FrozenTrial
-
-LENGTH = "length"
-"""Trial user attribute of a study with two objectives: the mean response length at the last reported step."""
-
-
-STARTING = "starting"
-"""Trial user attribute: whether it waits for room or loads its model, and has told nothing since it was (re)started."""
 
 BY_HAND = "stopped by hand"
 """The `stop_reason` of a trial that `fipo stop --trial` ended."""
@@ -36,11 +31,11 @@ class Running:
     fail_reason: str | None = None
     starting: bool = False
 
-    def starts(self, starting: bool) -> None:
+    def mark_starting(self, starting: bool) -> None:
         """Note that it waits for room or its model, or that it has told something since."""
         if starting != self.starting:
             self.starting = starting
-            self.trial.set_user_attr(STARTING, starting)
+            self.trial.set_user_attr(attributes.STARTING, starting)
 
     def thin(self) -> None:
         """Keep the newest checkpoint alone: at 32B one is 400 GB."""
@@ -51,17 +46,17 @@ class Running:
         """Have it end as PRUNED where it stands; `reason` is why, when it was not the pruner."""
         self.pruned_at = max(self.last_step, 0)
         if reason is not None:
-            self.trial.set_user_attr("stop_reason", reason)
-        self.trial.set_user_attr("pruned_at", self.pruned_at)
+            self.trial.set_user_attr(attributes.STOP_REASON, reason)
+        self.trial.set_user_attr(attributes.PRUNED_AT, self.pruned_at)
 
 
 def taken_up(trial: optuna.Trial, directory: Path, left: FrozenTrial | None) -> Running:
     """A trial that begins, or goes on where an earlier driver has `left` it."""
     running = Running(trial, directory)
     if left is not None:
-        running.pruned_at = left.user_attrs.get("pruned_at")
-        running.fail_reason = left.user_attrs.get("fail_reason")
-        running.length = left.user_attrs.get(LENGTH, 0.0)
-        running.starting = left.user_attrs.get(STARTING, False)
+        running.pruned_at = left.user_attrs.get(attributes.PRUNED_AT)
+        running.fail_reason = left.user_attrs.get(attributes.FAIL_REASON)
+        running.length = left.user_attrs.get(attributes.LENGTH, 0.0)
+        running.starting = left.user_attrs.get(attributes.STARTING, False)
         running.last_step, running.value = max(left.intermediate_values.items(), default=(-1, math.nan))
     return running

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from study import attributes
 from study.problem_files import digests
 from study.spec import Control, StudySpec
 from trainer.errors import UserError, root_line
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial
 
-LABEL = "control"
-"""User attribute of a trial: under which name it was enqueued, by the study's file or later."""
 _BEGUN = "begun"
 """User attribute of a study: what its spec said when it began, see `StudySpec.comparable`."""
 _FILES = "files"
@@ -75,8 +74,8 @@ def edited_files(study: optuna.Study, spec: StudySpec) -> list[str]:
 def enqueue(study: optuna.Study, spec: StudySpec, control: Control) -> None:
     """Put a trial at the end of the queue, which goes before what is sampled."""
     params = {key: value for key, value in control.values.items() if key in spec.space}
-    fixed = spec.beside_space(control.values)
-    study.enqueue_trial(params, user_attrs={LABEL: control.label, "fixed": fixed})
+    beside = spec.beside_space(control.values)
+    study.enqueue_trial(params, user_attrs={attributes.LABEL: control.label, attributes.BESIDE: beside})
 
 
 def directions(spec: StudySpec) -> list[Literal["maximize", "minimize"]]:

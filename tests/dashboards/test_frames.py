@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from dashboards import frames
-from study.aime_pruner import REASON
+from study.attributes import PRUNER_REASON
 from study.lock import Driver
 from study.paired import common
 from study.results import StudyResults, read_study
@@ -179,7 +179,7 @@ def test_no_trial_left_by_the_filters_is_no_point(finished: StudyResults) -> Non
 def test_what_the_pruner_wrote_into_a_trial_is_read(tmp_path: Path) -> None:
     study = SyntheticStudy(tmp_path / "study", trials=1, steps=5)
     trial = study.begin()
-    trial.set_user_attr(REASON, "worse: P = 0.9")
+    trial.set_user_attr(PRUNER_REASON, "worse: P = 0.9")
     assert frames.trials(read_study(study.directory))["pruner_reason"].to_list() == ["worse: P = 0.9"]
 
 
