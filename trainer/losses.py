@@ -162,7 +162,7 @@ def fipo_loss_sum(
             "influence_weight": (weights * mask).sum(),
             "weights_at_bound": (((weights <= 1.0 - epsilon_f_low) | (weights >= 1.0 + epsilon_f_high)) * mask).sum(),
             "sequences": has_tokens.sum(),
-            "dropped_sequences": ((1.0 - kept) * has_tokens).sum(),
+            "dropped_sequences": (1.0 - kept).sum(),
         }
 
     # Times 0 leaves a token out: ratios and weights are clamped, so there is no inf * 0.

@@ -17,8 +17,8 @@ from trainer.ranks import ALONE
 from trainer.rollout import Request, Response
 
 PROBLEMS = [Problem(f"{number}+1=", str(number + 1)) for number in range(8)]
-TAUGHT = {0: "11", 1: "00", 2: "10", 3: "01", 4: "00", 5: "10", 6: "11", 7: "01"}
-"""Which of the two responses to each problem are right."""
+TAUGHT = {0: "11", 1: "00", 2: "10", 3: "01", 4: "00", 5: "10", 6: "00", 7: "01"}
+"""Which of the two responses to each problem are right; more of them in the one batch of four than in the other."""
 
 
 @pytest.fixture(scope="module")
@@ -49,9 +49,11 @@ class Scripted:
     def __init__(self, policy: Policy) -> None:
         self.numbers = {tuple(policy.tokenizer(each.prompt)["input_ids"]): at for at, each in enumerate(PROBLEMS)}
         self.words = policy.tokenizer
+        self.seeds: list[int] = []
 
     def sample(self, requests: Sequence[Request], **_: object) -> list[Response]:
         drawn, seen = [], dict.fromkeys(self.numbers, 0)
+        self.seeds += [each.seed for each in requests]
         for each in requests:
             number, place = self.numbers[each.prompt], seen[each.prompt] % 2
             seen[each.prompt] += 1
@@ -62,10 +64,13 @@ class Scripted:
         return drawn
 
 
-def batch_of(policy: Policy, batches: int) -> tuple[Batch, ProblemStream, TrainerConfig]:
+def config_of(batches: int, seed: int = 0) -> TrainerConfig:
     rollout = {"prompts_per_step": 4, "group_size": 2, "max_sampled_batches": batches}
-    config = TrainerConfig.model_validate({"rollout": rollout, "optimizer": {"prompts_per_minibatch": 2}})
-    stream = ProblemStream(PROBLEMS, seed=0)
+    return TrainerConfig.model_validate({"seed": seed, "rollout": rollout, "optimizer": {"prompts_per_minibatch": 2}})
+
+
+def batch_of(policy: Policy, batches: int) -> tuple[Batch, ProblemStream, TrainerConfig]:
+    config, stream = config_of(batches), ProblemStream(PROBLEMS, seed=0)
     return sample_batch(Scripted(policy), stream, policy, ALONE, config, step=1), stream, config
 
 
@@ -88,6 +93,7 @@ def test_groups_of_equal_rewards_are_replaced_as_long_as_the_bound_allows(batche
 
 def test_what_was_sampled_is_counted_whole_and_what_is_trained_on_apart(policy: Policy) -> None:
     batch, _, _ = batch_of(policy, 2)
+    assert batch_of(policy, 1)[0].sampled_accuracy != batch.sampled_accuracy  # so that it is not one batch's alone
     right = sum(each.count("1") for each in TAUGHT.values())
     assert batch.sampled_accuracy == right / 16
     assert batch.sampled_tokens == 16 * 3 + right and batch.sampled_length == batch.sampled_tokens / 16
@@ -96,6 +102,15 @@ def test_what_was_sampled_is_counted_whole_and_what_is_trained_on_apart(policy: 
     assert metrics["reward/mean"] == 0.0 and metrics["response_length/truncated"] == 0.5
     names = ("min", "q25", "median", "q75", "max", "mean")
     assert [metrics[f"response_length/{name}"] for name in names] == [3, 3, 3.5, 4, 4, 3.5]
+
+
+def test_every_response_of_every_batch_step_and_run_has_a_seed_of_its_own(policy: Policy) -> None:
+    sampler = Scripted(policy)
+    for seed in (0, 1):
+        for step in (1, 2):
+            stream = ProblemStream(PROBLEMS, seed=0)
+            sample_batch(sampler, stream, policy, ALONE, config_of(2, seed), step=step)
+    assert len(sampler.seeds) == len(set(sampler.seeds)) == 2 * 2 * 2 * 4 * 2
 
 
 def test_a_batch_that_teaches_nothing_is_empty(policy: Policy, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from trainer.config import Aggregation
 from trainer.losses import LossSum, fipo_loss_sum, future_kl, influence_weights, reference_kl_sum
 
 CASES = json.loads((Path(__file__).parent / "data" / "fipo_policy_loss.json").read_text())["cases"]
@@ -155,20 +157,33 @@ def test_no_gradient_flows_through_the_weights() -> None:
     torch.testing.assert_close(new.grad, constant.grad)
 
 
-def test_a_token_past_the_safety_threshold_is_never_amplified() -> None:
-    high = torch.full((1, 3), 2.0)
+@pytest.mark.parametrize(("future", "clipped", "safe"), [(2.0, 1.5, 1.0), (-2.0, 0.25, 0.8)])
+def test_a_token_past_the_safety_threshold_has_a_weight_from_0_8_to_1(
+    future: float, clipped: float, safe: float
+) -> None:
     weights = influence_weights(
-        high, torch.tensor([[1.0, 4.0, 4.0]]), torch.tensor([[-1.0, -1.0, 1.0]]),
-        epsilon_f_low=0.2, epsilon_f_high=0.5, safety_threshold=3.0,
+        torch.full((1, 3), future), torch.tensor([[1.0, 4.0, 4.0]]), torch.tensor([[-1.0, -1.0, 1.0]]),
+        epsilon_f_low=0.75, epsilon_f_high=0.5, safety_threshold=3.0,
     )  # fmt: skip
-    assert weights.tolist() == [[1.5, 1.0, 1.5]]
+    torch.testing.assert_close(weights, torch.tensor([[clipped, safe, clipped]]))
+
+
+def test_log_ratios_are_cut_at_20() -> None:
+    log_ratio = torch.tensor([[15.0, 25.0], [-15.0, -25.0]], dtype=torch.float64)
+    zeros, ones = torch.zeros_like(log_ratio), torch.ones_like(log_ratio)
+    settings = FIPO | {"gamma": 0.0, "filtering": False, "epsilon_f_low": 1.0, "epsilon_f_high": 1e9}
+    weights = fipo_loss_sum(log_ratio, zeros, ones, ones, **settings).weights
+    cut = torch.tensor([[15.0, 20.0], [-15.0, -20.0]], dtype=torch.float64)
+    torch.testing.assert_close(weights, cut.exp(), rtol=1e-9, atol=0.0)
+    divergence = reference_kl_sum(zeros, log_ratio, ones, aggregation="token-mean").item()
+    assert divergence == pytest.approx((cut.exp() - 1 - cut).sum().item(), rel=1e-9)
 
 
 @settings(deadline=None, max_examples=30)
 @given(
     seed=st.integers(0, 999),
     cut=st.integers(1, 5),
-    aggregation=st.sampled_from(["token-mean", "seq-mean-token-sum", "seq-mean-token-mean"]),
+    aggregation=st.sampled_from(get_args(Aggregation)),
 )
 def test_sums_over_micro_batches_add_up(seed: int, cut: int, aggregation: str) -> None:
     batch = random_batch(6, 25, seed, spread=1.0)
@@ -187,12 +202,21 @@ def numbers(result: LossSum) -> dict[str, float]:
 
 
 @settings(deadline=None, max_examples=30)
-@given(seed=st.integers(0, 999), extra=st.integers(1, 200))
-def test_padding_changes_nothing(seed: int, extra: int) -> None:
+@given(
+    seed=st.integers(0, 999),
+    tokens=st.integers(0, 200),
+    rows=st.integers(1, 2),
+    aggregation=st.sampled_from(get_args(Aggregation)),
+)
+def test_padding_changes_nothing(seed: int, tokens: int, rows: int, aggregation: str) -> None:
+    """Neither behind the tokens of a sequence, nor as whole sequences, which a rank without work runs along with."""
     batch = random_batch(3, 20, seed)
-    junk = [torch.randn(3, extra, dtype=torch.float64) for _ in range(3)] + [torch.zeros(3, extra, dtype=torch.float64)]
-    padded = [torch.cat([x, more], 1) for x, more in zip(batch, junk, strict=True)]
-    before, after = (numbers(fipo_loss_sum(*each, **FIPO)) for each in (batch, padded))
+    *padded, mask = (torch.randn(3 + rows, 20 + tokens, dtype=torch.float64) for _ in batch)
+    padded.append(torch.zeros_like(mask))
+    for whole, part in zip(padded, batch, strict=True):
+        whole[:3, :20] = part
+    settings = FIPO | {"aggregation": aggregation}
+    before, after = (numbers(fipo_loss_sum(*each, **settings)) for each in (batch, padded))
     assert after == pytest.approx(before, rel=1e-9, abs=1e-12)
 
 

@@ -1,7 +1,9 @@
-"""The update: ratio == 1 before anything moves, every field at work, and a stop at what is not finite."""
+"""The update: ratio == 1 before anything moves, every field at work, metrics by hand, a stop at what is not finite."""
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import pickle
 from pathlib import Path
 
@@ -13,8 +15,8 @@ from hypothesis import strategies as st
 from transformers import get_cosine_schedule_with_warmup
 
 from tests.integration.test_knobs import CHANGES_THE_NUMBERS
-from tests.trainer.batches import changed, run_update, sampled_batch
-from trainer.config import ModelConfig, TrainerConfig
+from tests.trainer.batches import Recorder, changed, drifted, run_update, sampled_batch
+from trainer.config import FipoConfig, ModelConfig, TrainerConfig
 from trainer.errors import TrainingDiverged
 from trainer.groups import minibatches
 from trainer.policy import Policy, load_policy, micro_batches
@@ -41,6 +43,97 @@ def test_every_fipo_field_reaches_the_weights(policy: Policy, small_config: Trai
     base = changed(base, "optimizer", learning_rate=1.0)
     other = changed(base, "fipo", **{key.removeprefix("fipo."): CHANGES_THE_NUMBERS[key]})
     assert not torch.equal(run_update(policy, batch, base)[1], run_update(policy, batch, other)[1])
+
+
+def token_by_token(log_ratios: list[float], advantage: float, fipo: FipoConfig) -> list[dict[str, float]]:
+    """What the metrics are made of for each token of a response, the last one first, as the paper writes it."""
+    tokens, future = [], 0.0
+    for log_ratio in reversed(log_ratios):
+        ratio = math.exp(log_ratio)
+        future = fipo.discount * future + (log_ratio if ratio <= fipo.dual_clip else 0.0)
+        weight = min(max(math.exp(future), 1 - fipo.epsilon_f_low), 1 + fipo.epsilon_f_high)
+        if advantage < 0 and ratio > fipo.safety_threshold:
+            weight = min(max(weight, 0.8), 1.0)
+        weighted = advantage * weight
+        unclipped, clipped = -weighted * ratio, -weighted * min(max(ratio, 1 - fipo.clip_low), 1 + fipo.clip_high)
+        loss, bound = max(unclipped, clipped), -weighted * fipo.dual_clip
+        beyond = advantage < 0 and loss > bound
+        tokens.append({
+            "loss": bound if beyond else loss, "log_ratio": log_ratio, "future": future, "weight": weight,
+            "clipped": clipped > unclipped, "dual_clipped": beyond,
+            "at_bound": weight in (1 - fipo.epsilon_f_low, 1 + fipo.epsilon_f_high),
+        })  # fmt: skip
+    return tokens
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.4, 9.0), (1.0, 0.7)], ids=["least at a bound", "largest at a bound"])
+def test_every_metric_is_its_number_by_hand(
+    policy: Policy, small_config: TrainerConfig, low: float, high: float
+) -> None:
+    """Over two minibatches of several micro-batches each, in float64; nothing moves in between."""
+    policy.model.double()
+    fipo = {"dual_clip": 2.0, "epsilon_f_low": low, "epsilon_f_high": high, "safety_threshold": 1.3, "half_life": 4.0}
+    config = changed(changed(small_config, "fipo", **fipo), "optimizer", micro_batch_tokens=100)
+    old = score_old(policy, None, ALONE, sampled_batch(policy), config, step=1)
+    moved, steps = [], []  # what is updated on; its tokens, minibatch by minibatch and response by response
+    for parts in old.minibatches:
+        moved.append([])
+        steps.append([])
+        for part in parts:
+            before = drifted(part.old_log_probs, part.responses, seed=0)
+            moved[-1].append(dataclasses.replace(part, old_log_probs=before))
+            for response, row, advantage in zip(
+                part.responses, part.old_log_probs - before, part.advantages, strict=True
+            ):
+                log_ratios = row[: len(response.tokens)].tolist()
+                steps[-1].append(token_by_token(log_ratios, advantage.item(), config.fipo))
+    responses = [response for step in steps for response in step]
+    tokens = [token for response in responses for token in response]
+
+    def dropped(response: list[dict[str, float]]) -> bool:
+        return sum(token["dual_clipped"] for token in response) > 1
+
+    def mean(name: str) -> float:
+        return float(np.mean([token[name] for token in tokens]))
+
+    def told(grad_clip: float) -> tuple[dict[str, float], list[float]]:
+        recorder, limit = Recorder(policy), changed(config, "optimizer", grad_clip=grad_clip)
+        metrics = update(policy, ALONE, recorder, dataclasses.replace(old, minibatches=moved), limit, step=1)
+        return metrics, [each.norm().item() for each in recorder.gradients]
+
+    kept = [[token["loss"] for response in step if not dropped(response) for token in response] for step in steps]
+    _, norms = told(grad_clip=1e9)
+    metrics, clipped_norms = told(grad_clip=0.01)
+    assert clipped_norms == pytest.approx([0.01, 0.01], rel=1e-3)
+    expected = {
+        "loss": np.mean([np.mean(losses) for losses in kept]),
+        "grad_norm": np.mean(norms),
+        "clip_fraction": mean("clipped"),
+        "dual_clip_fraction": mean("dual_clipped"),
+        "policy_kl": -mean("log_ratio"),
+        "influence_weight/mean": mean("weight"),
+        "influence_weight/min": min(token["weight"] for token in tokens),
+        "influence_weight/max": max(token["weight"] for token in tokens),
+        "influence_weight/clip_fraction": mean("at_bound"),
+        "future_kl/mean": mean("future"),
+        "dropped_sequence_fraction": np.mean([dropped(response) for response in responses]),
+        "first_minibatch_log_ratio_max": max(abs(token["log_ratio"]) for response in steps[0] for token in response),
+    }
+    assert metrics == pytest.approx(expected, rel=1e-9)
+    assert len(set(expected.values()) | {0.0, 1.0}) == len(expected) + 2  # none at rest, and none like another
+
+
+def test_the_entropy_is_that_of_the_distributions_at_the_temperature(
+    policy: Policy, small_config: TrainerConfig
+) -> None:
+    batch, entropies = sampled_batch(policy), []
+    for response in (one for group in batch.groups for one in group):
+        tokens = torch.tensor([[*response.prompt, *response.tokens.tolist()]])
+        logits = policy.model(tokens).logits[0, len(response.prompt) - 1 : -1] / 0.7
+        entropies += torch.distributions.Categorical(logits=logits).entropy().tolist()
+    config = changed(small_config, "rollout", temperature=0.7)
+    metrics = score_old(policy, None, ALONE, batch, config, step=1).metrics
+    assert metrics["entropy"] == pytest.approx(np.mean(entropies), rel=1e-5)
 
 
 def stopped_by(policy: Policy, config: TrainerConfig, term: str, *, advantage: float = 1.0) -> None:
