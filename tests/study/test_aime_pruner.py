@@ -54,20 +54,13 @@ SWING = np.tile([-0.2, 0.1, 0.1], PROBLEMS // 3)
 @pytest.mark.parametrize(
     ("accuracy", "interim", "finals", "changes"),
     [
-        (
-            0.36,
-            [*INTERIM, 0.5],
-            [0.38, 0.45, 0.43, 0.57, 0.52, 0.39],
-            {"information_level": 0.2},
-        ),  # two rose above the line, the last fell
+        # Two rose above the line, the last fell.
+        (0.36, [*INTERIM, 0.5], [0.38, 0.45, 0.43, 0.57, 0.52, 0.39], {"information_level": 0.2}),
         (0.4, INTERIM, [0.21, *INTERIM[1:]], {"margin": 0.0, "remaining": 0.9}),
-        (0.33, INTERIM, [0.33, 0.34, 0.4, 0.41, 0.5], {"samples": 2, "remaining": 0.2}),  # its responses are the noise
-        (
-            0.33,
-            [0.3, 0.4, 0.5, 0.5],
-            [0.32, 0.45, 0.3, 0.3],
-            {"information_level": 0.5},
-        ),  # two did not fall: just enough
+        # Its own few responses are the noise.
+        (0.33, INTERIM, [0.33, 0.34, 0.4, 0.41, 0.5], {"samples": 2, "remaining": 0.2}),
+        # Two did not fall: just enough.
+        (0.33, [0.3, 0.4, 0.5, 0.5], [0.32, 0.45, 0.3, 0.3], {"information_level": 0.5}),
     ],
 )
 def test_the_probability_is_that_of_least_squares_and_students_t(accuracy, interim, finals, changes):
