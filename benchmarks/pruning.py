@@ -23,6 +23,7 @@ import numpy as np
 from benchmarks.contestants import Asha, contestant
 from benchmarks.worlds import FAMILIES, PROBLEMS, SAMPLES, Array, World, paper, world
 from study.assignment import Report
+from study.pruners import OWN
 from study.spec import Plugin
 
 CONCURRENCY = 4
@@ -42,7 +43,7 @@ def pruners(horizon: int, every: int) -> dict[str, Plugin | Asha]:
         "hyperband": Plugin(name="hyperband", min_resource=every, max_resource=horizon),
         "wilcoxon": Plugin(name="wilcoxon"),
         "tune-asha": Asha(),
-        "aime": Plugin(name="aime"),
+        **{name: Plugin(name=name) for name in OWN},
         RACING: Plugin(name="aime"),
     }
 

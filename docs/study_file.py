@@ -16,7 +16,6 @@ import optuna
 import yaml
 
 from study import check, plugins, pruners, samplers
-from study.aime_pruner import AimePruner
 from study.commands import LIVE
 from study.spec import StudySpec
 from trainer import data, problems
@@ -103,12 +102,15 @@ def page() -> str:
     parts += ["## Samplers\n", "`sampler: {name: NAME, OPTION: VALUE, ...}`. They and their options are Optuna's.\n"]
     parts.append(_plugins({name: getattr(optuna.samplers, each) for name, each in samplers.NAMES.items()}))
     parts.append("## Pruners\n")
+    ours = " and ".join(f"`{name}`, see `{each.replace('.', '/')}.py`" for name, (each, _) in pruners.OWN.items())
     parts.append(
-        "`pruner: {name: NAME, OPTION: VALUE, ...}`, Optuna's but for `aime`, see `study/aime_pruner.py`. Steps are\n"
+        f"`pruner: {{name: NAME, OPTION: VALUE, ...}}`, Optuna's but for {ours}. Steps are\n"
         "training steps. `patient` also takes `wrapped_pruner: {name: NAME, OPTION: VALUE, ...}`.\n"
     )
-    classes = {name: getattr(optuna.pruners, each, AimePruner) for name, each in pruners.NAMES.items()}
-    parts += [_plugins(classes), "### pruner: aime\n", _explained(AimePruner)]
+    classes = {name: pruners.pruner_class(name) for name in (*pruners.NAMES, *pruners.OWN)}
+    parts.append(_plugins(classes))
+    for name in pruners.OWN:
+        parts += [f"### pruner: {name}\n", _explained(classes[name])]
     parts += ["## Trainer\n", f"{trainer['description']} A file of these keys alone is run by `fipo train FILE`.\n"]
     parts += [*_tables(trainer, trainer["$defs"]), PROBLEM_FILES]
     return "\n".join(parts)

@@ -83,7 +83,7 @@ def decide(
         completed: [trials, problems] rates of completed trials at the same step.
         finals: [trials] their accuracy at the end.
         samples: responses per problem that each rate of `trial` was counted over.
-        remaining: share 0..1 of the training steps still to come.
+        remaining: share of the training steps still to come, above 0: at the end there is nothing to forecast.
         margin: accuracy (0..1) by which a trial may end below the reference and still be kept.
         level: probability above which it is pruned.
         information_level: largest p of Kendall's test at which interim results count as informative.
@@ -228,7 +228,7 @@ class AimePruner(BasePruner):
             np.stack([_rates(each, step)[0] for each in peers]),
             finals,
             samples=samples,
-            remaining=max(1 - step / end, 0.0),
+            remaining=1 - step / end,
             **self._options,
         )
         if decision.probability is None:  # it was compared with none

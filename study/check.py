@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from study import pruners, samplers
+from study import attributes, pruners, samplers
 from study.keys import TWINS, check_key, is_whole
 from study.mistakes import Mistakes, explained
 from study.overrides import apply_set
@@ -163,6 +163,8 @@ def _rehearse(spec: StudySpec) -> None:
         for _ in range(2):
             trial = study.ask({key: each.optuna() for key, each in spec.space.items()})
             if spec.against is None:
+                if pruners.sees_problems(spec.pruner.name, spec.pruner.options):  # as the bridge records them
+                    trial.set_user_attr(attributes.solved(1), {"samples": 1, "solved": [0]})
                 trial.report(0.0, 1)
                 trial.should_prune()
             study.tell(trial, [0.0] * len(study.directions))

@@ -1,7 +1,8 @@
-"""Pruners by name: Optuna's, which see the metric at training steps, and `aime`, which sees single problems."""
+"""Pruners by name: Optuna's, which see the metric at training steps, and our own, which may see single problems."""
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from study import plugins
@@ -19,8 +20,12 @@ NAMES = {
     "patient": "PatientPruner",
     "wilcoxon": "WilcoxonPruner",
     "none": "NopPruner",
-    "aime": "AimePruner",
 }
+"""Optuna's, with the class of each."""
+OWN = {"aime": ("study.aime_pruner", "AimePruner")}
+"""Ours, with the module and class of each."""
+SEE_PROBLEMS = ("aime",)
+"""Those of ours that need per-problem results beside the metric."""
 
 
 def complete(name: str, options: dict[str, Any]) -> dict[str, Any]:
@@ -28,22 +33,24 @@ def complete(name: str, options: dict[str, Any]) -> dict[str, Any]:
 
     `patient` takes a pruner of its own: ``{name: patient, patience: 3, wrapped_pruner: {name: median}}``.
     """
-    plugins.check_name("pruner", name, NAMES)
+    known = (*NAMES, *OWN)
+    plugins.check_name("pruner", name, known)
     if name != "patient":
-        return plugins.complete_options("pruner", name, _optuna_class(name), options)
+        return plugins.complete_options("pruner", name, pruner_class(name), options)
     inner = options.get("wrapped_pruner", {"name": "median"})
     if not isinstance(inner, dict) or inner.get("name") in (None, "patient"):
-        allowed = ", ".join(known for known in NAMES if known != "patient")
+        allowed = ", ".join(each for each in known if each != "patient")
         raise UserError(f"pruner.wrapped_pruner = {inner!r}: give a mapping whose name is one of {allowed}")
     plain = {key: value for key, value in options.items() if key != "wrapped_pruner"}
-    completed = plugins.complete_options("pruner", name, _optuna_class(name), plain)
+    completed = plugins.complete_options("pruner", name, pruner_class(name), plain)
     wrapped = {key: value for key, value in inner.items() if key != "name"}
     return {**completed, "wrapped_pruner": {"name": inner["name"], **complete(inner["name"], wrapped)}}
 
 
-def sees_problems(name: str, options: dict[str, Any]) -> bool:
-    """Whether this pruner, or the one it wraps, needs per-problem results beside the metric."""
-    return "aime" in (name, options.get("wrapped_pruner", {}).get("name"))
+def sees_problems(name: str, options: dict[str, Any]) -> str | None:
+    """The one of `SEE_PROBLEMS` that this pruner is or wraps; None where it is none."""
+    inner = options.get("wrapped_pruner", {}).get("name")
+    return next((each for each in (name, inner) if each in SEE_PROBLEMS), None)
 
 
 def make_pruner(name: str, options: dict[str, Any]) -> BasePruner:
@@ -51,14 +58,10 @@ def make_pruner(name: str, options: dict[str, Any]) -> BasePruner:
     if "wrapped_pruner" in options:
         inner = dict(options["wrapped_pruner"])
         options = {**options, "wrapped_pruner": make_pruner(inner.pop("name"), inner)}
-    return plugins.build("pruner", name, _optuna_class(name), options)
+    return plugins.build("pruner", name, pruner_class(name), options)
 
 
-def _optuna_class(name: str) -> type:
-    import optuna.pruners
-
-    if name == "aime":
-        from study.aime_pruner import AimePruner
-
-        return AimePruner
-    return getattr(optuna.pruners, NAMES[name])
+def pruner_class(name: str) -> type[BasePruner]:
+    """The class of a known pruner, imported here: Optuna takes its time."""
+    module, cls = OWN[name] if name in OWN else ("optuna.pruners", NAMES[name])
+    return getattr(import_module(module), cls)

@@ -23,8 +23,8 @@ def plugin_mistakes(spec: StudySpec) -> Iterator[str]:
             f"trainer.evaluation.sets[0].first_look = {first_look}: pruner {pruner.name} cannot say when samples are"
             " enough; set pruner.name to aime, or remove first_look"
         )
-    if pruners.sees_problems(pruner.name, pruner.options) and spec.metric != "avg@k":
-        yield f"metric = {spec.metric!r}: pruner aime compares avg@k; set metric to avg@k, or another pruner"
+    if (seer := pruners.sees_problems(pruner.name, pruner.options)) and spec.metric != "avg@k":
+        yield f"metric = {spec.metric!r}: pruner {seer} compares avg@k; set metric to avg@k, or another pruner"
     grid = _lists_values(spec)
     for key, distribution in spec.space.items():
         if grid and grid_values(distribution) is None:

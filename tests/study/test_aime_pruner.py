@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import optuna
 import pytest
+from scipy import stats
 
+from study import attributes
 from study.aime_pruner import AimePruner, decide
 from study.assignment import Report
 from study.directory import is_enough
@@ -24,6 +26,50 @@ def rates(accuracy: float) -> np.ndarray:
 
 def peers(interim: list[float] = INTERIM) -> np.ndarray:
     return np.stack([rates(each) for each in interim])
+
+
+def forecast(
+    trial: np.ndarray, completed: np.ndarray, finals: np.ndarray, *, samples: int, remaining: float, margin: float
+) -> float:
+    """P(final gap < -margin) by the four steps of the module: least squares, the prior being one more observation."""
+    stayed = completed.mean(axis=1) - finals < 0.1
+    best = np.argsort(finals)[::-1][: min(3, len(finals) // 2)]
+    now = completed.mean(axis=1)[stayed] - completed[best].mean()
+    end = finals[stayed] - finals[best].mean()
+    guess = 0.04 * np.sqrt(remaining)  # of the drift, worth four trials; the slope is 1 +- 1/2
+    (slope,), *_ = np.linalg.lstsq(np.append(now / guess, 2)[:, None], np.append(end / guess, 2))
+    rises = [max(y - slope * x, 0) for x, y in zip(now, end, strict=True)]
+    freedom = 4 + stayed.sum() - 1
+    drift = (4 * guess**2 + 2 * np.dot(rises, rises)) / freedom
+    gaps = trial - completed[best].mean(axis=0)
+    smooth = (trial * samples + 1 / 2) / (samples + 1)
+    noise = max(stats.sem(gaps) ** 2, np.mean(smooth * (1 - smooth)) / samples / len(trial))
+    variance = drift + gaps.mean() ** 2 / (np.dot(now, now) / drift + 4) + slope**2 * noise
+    return stats.t(freedom, loc=slope * gaps.mean(), scale=np.sqrt(variance)).cdf(-margin)
+
+
+SWING = np.tile([-0.2, 0.1, 0.1], PROBLEMS // 3)
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "interim", "finals", "changes"),
+    [
+        # Two rose above the line, the last fell.
+        (0.36, [*INTERIM, 0.5], [0.38, 0.45, 0.43, 0.57, 0.52, 0.39], {"information_level": 0.2}),
+        (0.4, INTERIM, [0.21, *INTERIM[1:]], {"margin": 0.0, "remaining": 0.9}),
+        # Its own few responses are the noise.
+        (0.33, INTERIM, [0.33, 0.34, 0.4, 0.41, 0.5], {"samples": 2, "remaining": 0.2}),
+        # Two did not fall: just enough.
+        (0.33, [0.3, 0.4, 0.5, 0.5], [0.32, 0.45, 0.3, 0.3], {"information_level": 0.5}),
+    ],
+)
+def test_the_probability_is_that_of_least_squares_and_students_t(accuracy, interim, finals, changes):
+    options = OPTIONS | changes
+    trial, completed, finals = rates(accuracy) + SWING, peers(interim), np.array(finals)
+    given = {key: options[key] for key in ("samples", "remaining", "margin")}
+    found = decide(trial, completed, finals, **options).probability
+    assert found == pytest.approx(forecast(trial, completed, finals, **given), abs=1e-9)
+    assert 0.05 < found < 0.95  # where the tail is, any forecast would do
 
 
 def test_a_trial_far_below_the_best_is_pruned():
@@ -114,9 +160,11 @@ def test_a_collapsed_trial_does_not_hide_what_the_others_tell():
 
 
 def test_where_all_trials_fell_nothing_is_known_of_those_that_rise():
-    decision = decide(rates(0.05), peers(), np.array(INTERIM) - 0.2, **OPTIONS)
-    assert decision.probability is None
-    assert "0 did not fall" in decision.reason
+    for stayed in (0, 1):
+        fall = np.array([0.0] * stayed + [0.2] * (5 - stayed))
+        decision = decide(rates(0.05), peers(), np.array(INTERIM) - fall, **OPTIONS)
+        assert decision.probability is None
+        assert f"{stayed} did not fall" in decision.reason
 
 
 @pytest.mark.parametrize(
@@ -149,11 +197,11 @@ def test_a_trial_without_per_problem_results_is_refused():
             study.tell(trial, accuracy)
 
 
-def run(bridge, accuracy: float) -> int:
-    """A trial at `accuracy` on steps 5, 10, 15, 20 until it is stopped; the base model (step 0) is the same for all."""
+def run(bridge, accuracy: float, *, base: float = 0.4) -> int:
+    """A trial at `accuracy` on steps 5, 10, 15, 20 until it is stopped, from a base model (step 0) at `base`."""
     number = bridge.ask().number
     for step in range(0, 21, 5):
-        solved = np.rint(rates(accuracy if step else 0.4).clip(0, 1) * K).astype(int).tolist()
+        solved = np.rint(rates(accuracy if step else base).clip(0, 1) * K).astype(int).tolist()
         if bridge.report(number, Report(step, sum(solved) / K / PROBLEMS, samples=K, solved=solved)):
             break
     bridge.finish(number)
@@ -163,12 +211,12 @@ def run(bridge, accuracy: float) -> int:
 def test_through_the_bridge_the_hopeless_trial_is_pruned_and_the_good_ones_end(make_bridge):
     bridge = make_bridge(pruner={"name": "aime"}, trials=7)
     for accuracy in INTERIM:
-        run(bridge, accuracy)
-    run(bridge, 0.1)
+        run(bridge, accuracy, base=accuracy)
+    run(bridge, 0.1, base=0.1)
     run(bridge, 0.47)
     trials = bridge.study.trials
     assert [trial.state.name for trial in trials] == ["COMPLETE"] * 5 + ["PRUNED", "COMPLETE"]
-    # patience 2, and the base model does not count: the second evaluation after it is the first chance
+    # patience 2, and the base model does not count, though it is as hopeless: the second after it is the first chance
     assert trials[5].user_attrs["pruned_at"] == 10
     assert "P(worse by more than 0)" in trials[5].user_attrs["pruner_reason"]
     assert trials[5].user_attrs["solved/10"]["samples"] == K
@@ -190,6 +238,32 @@ def test_nothing_is_pruned_before_enough_trials_completed(make_bridge):
     for accuracy in (*INTERIM[:4], 0.05):
         run(bridge, accuracy)
     assert {trial.state.name for trial in bridge.study.trials} == {"COMPLETE"}
+
+
+def test_the_fewest_trials_that_have_to_complete_are_enough(make_bridge):
+    bridge = make_bridge(pruner={"name": "aime", "n_startup_trials": 5}, trials=6)
+    for accuracy in (*INTERIM, 0.1):
+        run(bridge, accuracy)
+    assert bridge.study.trials[5].user_attrs["pruned_at"] == 10
+
+
+def test_how_much_is_still_to_come_is_counted_from_this_step_to_the_last_of_any_trial():
+    study, interim = optuna.create_study(direction="maximize"), dict(zip(INTERIM, (20, 15, 20, 20, 20), strict=True))
+    for accuracy, last in interim.items():
+        record = {"samples": K, "solved": (rates(accuracy) * K).tolist()}
+        values = dict.fromkeys((0, 5, last), accuracy)
+        study.add_trial(
+            optuna.create_trial(value=accuracy, intermediate_values=values, user_attrs={attributes.solved(5): record})
+        )
+    trial = study.ask()
+    trial.report(0.4, 5)
+    trial.set_user_attr(attributes.solved(5), {"samples": K, "solved": (rates(0.4) * K).tolist()})
+    AimePruner(patience=1, margin=0.01).prune(study, study.trials[5])
+    said = [decide(rates(0.4), peers(), np.array(INTERIM), **OPTIONS | {"remaining": r}).reason for r in (0.75, 2 / 3)]
+    assert (
+        study.trials[5].user_attrs[attributes.PRUNER_REASON] == f"{said[0]}; reference: trials 4, 3"
+        and said[0] != said[1]
+    )
 
 
 def test_other_pruners_store_no_per_problem_results(make_bridge):
@@ -226,9 +300,16 @@ def raced(bridge, accuracy: float, *, samples: int = 8) -> bool:
     return is_enough(assignment.directory, 5, samples)
 
 
-@pytest.mark.parametrize(("accuracy", "enough"), [(0.05, True), (0.42, False), (0.6, True)])
-def test_a_race_goes_on_only_while_the_decision_is_open(make_bridge, accuracy, enough):
-    bridge = make_bridge(pruner={"name": "aime"}, trials=6)
+@pytest.mark.parametrize(
+    ("margin", "accuracy", "enough"),
+    [
+        (0, 0.05, True), (0, 0.42, False), (0, 0.6, True),
+        # P(worse by more than the margin) is 0.89, 0.78, 0.23 and 0.13, at a level of 0.8.
+        (0.05, 0.34, True), (0.05, 0.36, False), (0.05, 0.42, False), (0.05, 0.44, True),
+    ],
+)  # fmt: skip
+def test_a_race_goes_on_only_while_the_decision_is_open(make_bridge, margin, accuracy, enough):
+    bridge = make_bridge(pruner={"name": "aime", "margin": margin}, trials=6)
     for each in INTERIM:
         run(bridge, each)
     assert raced(bridge, accuracy) is enough
@@ -239,6 +320,8 @@ def test_before_anything_can_be_decided_all_samples_are_drawn(make_bridge):
     for each in INTERIM[:3]:
         run(bridge, each)
     assert not raced(bridge, 0.05)
+    run(bridge, INTERIM[3])
+    assert raced(bridge, 0.05)
 
 
 def test_without_information_a_first_look_is_enough(make_bridge):

@@ -165,6 +165,23 @@ def test_controls_come_first_with_their_label_and_their_values(make_bridge):
     assert written_config(bridge.ask()).fipo.epsilon_f_high == TrainerConfig().fipo.epsilon_f_high
 
 
+def test_controls_and_the_first_trial_are_each_sampled_for_themselves(make_bridge):
+    controls = [{"label": label, "values": {"fipo.half_life": 32}} for label in ("a", "b")]
+    bridge = make_bridge(enqueue=controls)
+    assert len({bridge.ask().params["optimizer.learning_rate"] for _ in range(3)}) == 3
+
+
+def test_a_trial_that_is_stopped_by_hand_is_told_so_at_whatever_it_reports(make_bridge):
+    bridge = make_bridge(pruner={"name": "none"})
+    number = bridge.ask().number
+    assert not bridge.report(number, Report(5, 0.5))
+    bridge.stop(number)
+    assert bridge.report(number, Report(10, 0.5))
+    bridge.finish(number)
+    (trial,) = reopened(bridge.directory)
+    assert (trial.state, trial.user_attrs["pruned_at"]) == (TrialState.PRUNED, 5)
+
+
 def test_the_grid_is_covered_once_beside_its_controls(make_bridge):
     bridge = make_bridge(
         trials=7,

@@ -77,7 +77,7 @@ def test_every_trial_says_what_it_took_however_it_ended(make_bridge):
 
 
 def test_a_trial_that_waits_for_room_spends_nothing(make_bridge, monkeypatch):
-    """Before it has told anything, and after it has lost a process: the GPUs may be others' for a night."""
+    """Before it has told anything, after it has lost a process and at its end: the GPUs may be others' for a night."""
     now = 1000.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
     bridge = make_bridge(resources={"gpus_per_worker": 1}, budget={"gpu_hours": 1.0})
@@ -93,6 +93,9 @@ def test_a_trial_that_waits_for_room_spends_nothing(make_bridge, monkeypatch):
     bridge.report(0, Report(5, 0.2, seconds=360.0))  # it goes on from its checkpoint
     now += 720.0
     assert bridge.account.gpu_hours == pytest.approx(0.3)
+    bridge.finish(0)
+    now += 36_000.0
+    assert bridge.account.gpu_hours == pytest.approx(0.1)
 
 
 def test_a_spent_budget_stops_what_runs_and_begins_nothing(make_bridge):

@@ -237,12 +237,17 @@ def test_csv_has_one_row_per_trial_and_no_formula(results, tmp_path):
         assert "split halves" in row["selection_method"] and "torch 2." in row["exported_with"]
 
 
-def test_without_spread_the_table_and_the_report_tell_a_bound_and_no_error_of_0(tmp_path):
-    results = make_results(tmp_path / "study", [PAPER])
+def solved_alike(directory: Path, solved: int) -> StudyResults:
+    """A study of one trial that solved every problem `solved` times of 32 at its end."""
+    results = make_results(directory, [PAPER])
     (trial,) = results.trials
-    scores = tuple(score(each.name, [32] * 30, 32) for each in trial.evaluations[-1].scores)
+    scores = tuple(score(each.name, [solved] * 30, 32) for each in trial.evaluations[-1].scores)
     evaluations = (trial.evaluations[0], trial.evaluations[-1].model_copy(update={"scores": scores}))
-    results = replace(results, trials=(replace(trial, evaluations=evaluations),))
+    return replace(results, trials=(replace(trial, evaluations=evaluations),))
+
+
+def test_without_spread_the_table_and_the_report_tell_a_bound_and_no_error_of_0(tmp_path):
+    results = solved_alike(tmp_path / "study", 32)
     (one,) = prepare(results, "csv", out=tmp_path / "trials.csv")
     (row,) = csv.DictReader(io.StringIO(one.text))
     assert (row["aime_2024.sampling_error"], row["aime_2024.problem_error"], row["aime_2024.high_95"]) == (
@@ -259,5 +264,16 @@ def test_without_spread_the_table_and_the_report_tell_a_bound_and_no_error_of_0(
         assert told["low_95"] == pytest.approx(0.025 ** (1 / 960))
     (one,) = prepare(results, "report", out=tmp_path / "report.html")
     assert escape(">= 0.9962, 95 %") in one.text and ">0.0000<" not in one.text
-    (one,) = prepare(results, out=tmp_path / "best.yaml")
-    assert "avg@32 1.0000 >= 0.9962, 95 % (sampling) >= 0.8843, 95 % (across 30 problems)" in one.text
+
+
+@pytest.mark.parametrize(
+    ("solved", "words"),
+    [
+        (32, "avg@32 1.0000 >= 0.9962, 95 % (sampling) >= 0.8843, 95 % (across 30 problems), mean"),
+        (0, "avg@32 0.0000 <= 0.0038, 95 % (sampling) <= 0.1157, 95 % (across 30 problems), mean"),
+        (16, "avg@32 0.5000 +- 0.0164 (sampling), mean"),  # equally hard: neither an error over problems nor a bound
+    ],
+)
+def test_the_header_tells_a_bound_only_where_every_response_was_alike(tmp_path, solved, words):
+    (one,) = prepare(solved_alike(tmp_path / "study", solved), out=tmp_path / "best.yaml")
+    assert words in one.text

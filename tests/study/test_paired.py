@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from study.paired import Paired, paired
-from tests.study.exported import score
+from study.paired import Paired, last_pair, paired
+from tests.study.exported import PAPER, make_results, score
 
 
 def test_a_trial_minus_itself_is_zero_and_shows_no_error() -> None:
@@ -37,6 +40,16 @@ def test_few_problems_that_differ_are_counted_in_place_of_an_error(changed: int)
 def test_a_gap_that_is_the_same_on_every_problem_is_no_spread_though_floats_would_be_one() -> None:
     gap = paired(score("sums", [2, 3, 8] * 10, 10), score("sums", [1, 2, 7] * 10, 10))
     assert (gap.difference, gap.error) == (pytest.approx(0.1), None)
+
+
+def test_trials_that_end_on_different_problems_have_no_last_pair(tmp_path: Path) -> None:
+    results = make_results(tmp_path, [PAPER, PAPER])
+    name, (first, second) = results.spec.selecting.name, results.trials
+    found = last_pair(results, name, 1, 0)
+    assert found is not None and found[0] == second.evaluations[-1].step and found[1].problems == 30
+    fewer = second.evaluations[-1].model_copy(update={"scores": (score(name, [1] * 29, 32),)})
+    other = replace(second, evaluations=(*second.evaluations[:-1], fewer))
+    assert last_pair(replace(results, trials=(first, other)), name, 1, 0) is None
 
 
 def test_scores_over_different_problems_are_refused() -> None:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import inspect
+import runpy
+from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
 
-from study import plugins, pruners, samplers
+import benchmarks.pruning
+from study import attributes, plugins, pruners, samplers
 from study.assignment import Report
+from study.check import load_spec
 from study.results import read_study
+from study.spec import Plugin
 from trainer.errors import UserError
 
 LEFT_OUT = {
@@ -54,7 +59,7 @@ def run(bridge, values: list[float]) -> None:
 def test_all_that_optuna_has_are_known(module, names, base):
     found = (getattr(module, each) for each in module.__all__)
     classes = {each.__name__ for each in found if inspect.isclass(each) and issubclass(each, base)}
-    assert classes - NEITHER - LEFT_OUT.keys() == set(names.values()) - {"AimePruner"}
+    assert classes - NEITHER - LEFT_OUT.keys() == set(names.values())
 
 
 @pytest.mark.parametrize("name", samplers.NAMES)
@@ -69,7 +74,7 @@ def test_a_sampler_is_optunas_and_samples_after_it_has_seen_results(make_bridge,
     assert len({tuple(trial.params.items()) for trial in trials}) == 4
 
 
-@pytest.mark.parametrize("name", [each for each in pruners.NAMES if each != "aime"])
+@pytest.mark.parametrize("name", pruners.NAMES)
 def test_a_pruner_is_optunas_and_stops_bad_trials_but_not_the_best(make_bridge, name):
     bridge = make_bridge(pruner={"name": name} | OPTIONS.get(name, {}), trials=7)
     assert isinstance(bridge.study.pruner, getattr(optuna.pruners, pruners.NAMES[name]))
@@ -93,11 +98,43 @@ def test_accuracy_against_length_keeps_both_numbers_of_every_trial(make_bridge):
 
 
 @pytest.mark.parametrize("kind", [samplers, pruners])
-def test_an_unknown_option_is_answered_with_all_that_optuna_takes(kind):
-    for name in kind.NAMES:
-        options = plugins.known_options(kind._optuna_class(name))
+def test_an_unknown_option_is_answered_with_all_that_the_class_takes(kind):
+    for name in samplers.NAMES if kind is samplers else (*pruners.NAMES, *pruners.OWN):
+        cls = samplers._optuna_class(name) if kind is samplers else pruners.pruner_class(name)
         arguments = (name, {"no_such": 1} | OPTIONS.get(name, {}))
         with pytest.raises(UserError, match=rf"no_such is not an option of {name}") as refused:
             kind.complete(*arguments, 0) if kind is samplers else kind.complete(*arguments)
-        for option in options:
+        for option in plugins.known_options(cls):
             assert option in str(refused.value)
+
+
+class FewestSolved(optuna.pruners.BasePruner):
+    """A pruner as a newcomer would write it.
+
+    Args:
+        fewest: problems that a trial must have solved at least once.
+    """
+
+    def __init__(self, *, fewest: int = 3) -> None:
+        self._fewest = fewest
+
+    def prune(self, study: optuna.Study, trial: optuna.trial.FrozenTrial) -> bool:
+        record = trial.user_attrs[attributes.solved(max(trial.intermediate_values))]
+        return sum(count > 0 for count in record["solved"]) < self._fewest
+
+
+def test_another_pruner_of_our_own_takes_its_lines_in_one_file(make_bridge, spec_file, monkeypatch):
+    """As CONTRIBUTING.md says: checked, also wrapped, at work in a study, in the docs and in the benchmark."""
+    monkeypatch.setitem(pruners.OWN, "fewest-solved", (__name__, "FewestSolved"))
+    monkeypatch.setattr(pruners, "SEE_PROBLEMS", (*pruners.SEE_PROBLEMS, "fewest-solved"))
+    own = {"name": "fewest-solved", "fewest": 2}
+    for pruner in (own, {"name": "patient", "patience": 0, "wrapped_pruner": own}):
+        with pytest.raises(UserError, match="pruner fewest-solved compares avg@k"):
+            load_spec(spec_file(pruner=pruner, metric="cons@k"))
+    bridge = make_bridge(pruner=own)
+    for solved, stops in (([1, 1, 0], False), ([3, 0, 0], True)):
+        assert bridge.report(bridge.ask().number, Report(5, 0.3, samples=3, solved=solved)) is stops
+    page = runpy.run_path(str(Path(__file__).parents[2] / "docs" / "study_file.py"))["page"]()
+    assert "| `fewest` | `3` | problems that a trial must have solved at least once. |" in page
+    assert "see `study/aime_pruner.py` and `fewest-solved`, see" in page
+    assert benchmarks.pruning.pruners(20, 5)["fewest-solved"] == Plugin(name="fewest-solved")

@@ -40,9 +40,10 @@ def test_the_best_configurations_are_trained_again_with_other_seeds(make_bridge)
     bridge = make_bridge(replicas=REPLICAS, pruner={"name": "none"}, trainer={"steps": 20, "seed": 5})
     for end in ENDS:
         run(bridge, end)
+    assert not bridge.done  # no confirmation is there yet
     for end in (0.6, 0.6, 0.8, 0.8):
         run(bridge, end)
-    assert run(bridge, 0.5) is None and bridge.done
+    assert run(bridge, 0.5) is None and bridge.done and bridge.begun == 4
     trials = read_study(bridge.directory).trials
     assert [trial.confirms for trial in trials] == [None] * 4 + [1, 1, 2, 2]
     assert one_line(read_study(bridge.directory), trials[4]).endswith("  seed 6")

@@ -15,6 +15,7 @@ from study.bridge import Bridge
 from study.results import find_study, read_metrics, read_study
 from study.tables import as_json, state
 from trainer.errors import UserError
+from trainer.records import Journal
 
 GOOD = [0.2, 0.3, 0.4, 0.5, 0.6]
 
@@ -31,7 +32,7 @@ def test_every_state_is_read_with_what_belongs_to_it(make_bridge, run_trial):
     failing = run_trial(bridge, [0.2], finish=False)
     bridge.fail(failing, "loss is not finite at step 3")
     bridge.finish(failing)
-    run_trial(bridge, [0.2, 0.3], finish=False)
+    run_trial(bridge, [0.2, 0.1], finish=False)  # the pruner has stopped it, and it has not ended yet
 
     results = read_study(bridge.directory)
     assert [trial.state for trial in results.trials] == ["COMPLETE", "COMPLETE", "PRUNED", "FAIL", "RUNNING"]
@@ -39,7 +40,8 @@ def test_every_state_is_read_with_what_belongs_to_it(make_bridge, run_trial):
     assert results.best == best
     assert (control.control, best.control) == ("control", None)
     assert (best.value, pruned.value, failed.value, running.value) == (0.7, None, None, None)
-    assert (pruned.pruned_at, failed.pruned_at) == (5, None)
+    assert (pruned.pruned_at, failed.pruned_at, running.pruned_at) == (5, None, None)
+    assert bridge.study.trials[running.number].user_attrs["pruned_at"] == 5
     assert failed.fail_reason == "loss is not finite at step 3"
     assert [each.step for each in running.evaluations] == [0, 5]
     assert (running.steps_done, best.steps_done) == (5, 20)
@@ -80,6 +82,9 @@ def test_a_running_trial_is_seen_to_grow(make_bridge, run_trial):
     evaluations = bridge.directory / f"trials/{number:04d}/evaluations.jsonl"
     evaluations.write_text(evaluations.read_text() * 2)
     assert len(read_study(bridge.directory).trials[0].evaluations) == 2
+    metrics = {"step": 3} | {f"training/metric_{index}": 0.123456789 for index in range(100)}
+    Journal(bridge.directory / f"trials/{number:04d}", writes=True).write_metrics(metrics)
+    assert read_study(bridge.directory).trials[0].steps_done == 3
 
 
 def test_a_torn_last_line_is_left_out(make_bridge, run_trial):

@@ -124,6 +124,20 @@ def test_the_end_is_told_when_the_driver_died_between_deciding_and_telling(begin
     assert bridge.report(3, Report(5, float("nan")))
 
 
+def test_a_failure_that_the_driver_died_in_telling_stays_one(begin, monkeypatch):
+    life = begin(trials=1)
+    bridge = life.bridge()
+    bridge.ask()
+    bridge.fail(0, "loss is not finite")
+    monkeypatch.setattr(bridge.study, "tell", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        bridge.finish(0)
+    bridge = life.bridge()
+    assert bridge.ask() is None
+    assert [trial.state.name for trial in life.trials()] == ["FAIL"]
+    assert life.trials()[0].user_attrs["fail_reason"] == "loss is not finite"
+
+
 def test_what_a_trial_took_is_known_when_its_end_is_told_by_another_driver(begin):
     life = begin(trials=1, resources={"gpus_per_worker": 1})
     bridge = life.bridge()
