@@ -9,7 +9,6 @@ import polars as pl
 
 from dashboards import frames
 from study.results import ENDED, RAN
-from study.running import BY_HAND
 
 PRUNED_SCHEMA = {
     "trial": pl.Int64, "label": pl.String, "pruned_at": pl.Int64, "samples": pl.Int64,
@@ -45,7 +44,7 @@ def pruned(trials: pl.DataFrame, evaluations: pl.DataFrame, *, set_name: str, st
         others: the median at that very step of the `compared` trials that had been completed by then, of whole
             evaluations (see `frames.FEW`).
         seconds, spared_seconds: what it took, and what it would have taken more, at its own pace.
-        spared_steps, spared_seconds: null of a trial stopped by hand, see `study.tables.spared_by_pruning`.
+        spared_steps, spared_seconds: null of what the pruner did not stop, see `study.tables.spared_by_pruning`.
     """
     stopped = trials.filter((pl.col("state") == "PRUNED") & (pl.col("pruned_at") > 0))
     scores = evaluations.filter(pl.col("set") == set_name).select("trial", "step", "samples", "accuracy")
@@ -54,7 +53,7 @@ def pruned(trials: pl.DataFrame, evaluations: pl.DataFrame, *, set_name: str, st
     whole = evaluations.filter(pl.col("set") == set_name, ~frames.FEW)
     table = table.join(_peers(stopped, trials, whole), on="trial", how="left")
     table = table.join(pace(evaluations), on="trial", how="left")
-    spared = pl.when(pl.col("stop_reason").ne_missing(BY_HAND)).then(steps - pl.col("pruned_at"))
+    spared = pl.when(pl.col("stop_reason").is_null()).then(steps - pl.col("pruned_at"))
     taken = pl.coalesce("used_seconds", "seconds")
     rate = pl.coalesce("pace", taken / pl.col("pruned_at"))
     table = table.with_columns(

@@ -154,7 +154,7 @@ def _rehearse(spec: StudySpec) -> None:
     """Two trials without training: some samplers and pruners refuse their options only at work."""
     import optuna
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # what it warns of, it warns of again at work
     sampler, pruner = samplers.make_sampler(spec, 0), pruners.make_pruner(spec.pruner.name, spec.pruner.options)
     study = optuna.create_study(
         storage=optuna.storages.InMemoryStorage(), sampler=sampler, pruner=pruner, directions=directions(spec)

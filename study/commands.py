@@ -136,8 +136,9 @@ def _stop(bridge: Bridge, number: int | None) -> str:
         bridge.end("stopped by hand")
         return f"the study stops; go on with: fipo resume {bridge.directory}"
     if number not in bridge.running:
-        running = ", ".join(map(str, bridge.running)) or "none"
-        raise UserError(f"--trial {number}: is not running; running are {running}; choose one of them")
+        running = ", ".join(map(str, bridge.running))
+        which = f"running are {running}; choose one of them" if running else "no trial is"
+        raise UserError(f"--trial {number}: is not running; {which}")
     bridge.stop(number)
     return f"trial {number} stops, and counts as PRUNED"
 

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -20,6 +21,15 @@ from study.verdict import verdict
 _PERIOD = 1.0
 _LONG_SECONDS = 10.0
 """What takes longer than this is told when it begins."""
+
+
+class Start(NamedTuple):
+    """When a driver began, and what it found done: its pace is its own."""
+
+    moment: float
+    """By the monotonic clock."""
+    steps: int = 0
+    """Of all trials."""
 
 
 class Display:
@@ -67,7 +77,8 @@ class Display:
         before = {trial.number: (trial.state, trial.deaths) for trial in first.trials if trial.state in ENDED}
         if before:
             self._say(f"{_trials(len(before))} {'has' if len(before) == 1 else 'have'} ended before")
-        self._thread = threading.Thread(target=self._watch, args=(snapshot, before, time.monotonic()), daemon=True)
+        start = Start(time.monotonic(), sum(trial.steps_done for trial in first.trials))
+        self._thread = threading.Thread(target=self._watch, args=(snapshot, before, start), daemon=True)
         self._thread.start()
 
     def ended(self, reason: str | None) -> None:
@@ -91,22 +102,22 @@ class Display:
         if self._bar.live.is_started:
             self._bar.stop()
 
-    def _watch(self, snapshot: Callable[[], StudyResults], shown: dict[int, tuple[str, int]], started: float) -> None:
+    def _watch(self, snapshot: Callable[[], StudyResults], shown: dict[int, tuple[str, int]], start: Start) -> None:
         if not self._console.is_terminal:
             while not self._stop.wait(_PERIOD):
-                self._print_changes(snapshot(), shown, started)
-            self._print_changes(snapshot().at_rest(), shown, started)
+                self._print_changes(snapshot(), shown, start)
+            self._print_changes(snapshot().at_rest(), shown, start)
             return
         # Not redirecting: what others print belongs in driver.log, not between the rows.
         with Live(console=self._console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False) as live:
             while True:
                 stopping = self._stop.wait(_PERIOD)
                 results = snapshot().at_rest() if stopping else snapshot()
-                live.update(_screen(results, started, self._console), refresh=True)
+                live.update(_screen(results, start, self._console), refresh=True)
                 if stopping:
                     return
 
-    def _print_changes(self, results: StudyResults, shown: dict[int, tuple[str, int]], started: float) -> None:
+    def _print_changes(self, results: StudyResults, shown: dict[int, tuple[str, int]], start: Start) -> None:
         for trial in results.trials:
             sampled = len(trial.params) == len(results.spec.space)  # not yet in the moment it is asked for
             news = trial.state, trial.deaths
@@ -115,7 +126,7 @@ class Display:
             shown[trial.number] = news
             line = one_line(results, trial)
             if trial.state in ENDED:
-                line += f"  [{counts(results)}{_left(results, started)}]"
+                line += f"  [{counts(results)}{_left(results, start)}]"
             self._say(line)
         for number, seconds in last_evaluations(results).items():
             if number not in self._closing:
@@ -153,11 +164,15 @@ def _trials(number: int) -> str:
     return "1 trial" if number == 1 else f"{number} trials"
 
 
-def time_left(results: StudyResults, elapsed: float) -> float | None:
-    """Seconds until the study ends at the pace so far, None before any step is done.
+def time_left(results: StudyResults, elapsed: float, *, before: int = 0) -> float | None:
+    """Seconds until the study ends at the pace of this driver, None before it has done a step.
 
     Trials still to come are taken to run as far as those that completed or were pruned. One that failed is not run
     again, and how soon it failed says nothing of the others.
+
+    Args:
+        elapsed: seconds since the driver began.
+        before: steps that were done then.
     """
     total = results.spec.steps
     done = {trial.number: trial.steps_done for trial in results.trials}
@@ -165,9 +180,8 @@ def time_left(results: StudyResults, elapsed: float) -> float | None:
     usual = sum(ran) / len(ran) if ran else total
     running = [max(0.0, usual - done[trial.number]) for trial in results.trials if trial.state == "RUNNING"]
     to_come = results.planned - results.ended - len(running)
-    if sum(done.values()) == 0:
-        return None
-    return (sum(running) + to_come * usual) * elapsed / sum(done.values())
+    taken = sum(done.values()) - before
+    return (sum(running) + to_come * usual) * elapsed / taken if taken > 0 else None
 
 
 def conclusion(results: StudyResults, directory: Path) -> list[str]:
@@ -184,25 +198,25 @@ def conclusion(results: StudyResults, directory: Path) -> list[str]:
         *verdict(results),
         f"Everything lies in {directory}",
         f"Next: fipo dashboard {directory}",
-        f"      fipo export {directory} --out {directory.name}.yaml",
+        f"      fipo export {directory} --out {directory.name}-best.yaml",
     ]
 
 
-def _left(results: StudyResults, started: float) -> str:
-    left = time_left(results, time.monotonic() - started)
+def _left(results: StudyResults, start: Start) -> str:
+    left = time_left(results, time.monotonic() - start.moment, before=start.steps)
     if left is None or results.ended >= results.planned:
         return ""
     left = max(left, *last_evaluations(results).values(), 0.0)
     return f", about {left / 60:.0f} min left" if left >= 90 else f", about {left:.0f} s left"
 
 
-def _screen(results: StudyResults, started: float, console: Console) -> RenderableType:
+def _screen(results: StudyResults, start: Start, console: Console) -> RenderableType:
     trials = _fitting(results, max(4, console.height - 8))
     hidden = len(results.trials) - len(trials)
     more = f", {hidden} not shown" if hidden else ""
     closing = "".join(f"; {_closing(*each)}" for each in last_evaluations(results).items())
     waits = f"; {results.waits}" if results.waits else ""
-    last = Text(f"{counts(results)}{more}{_left(results, started)}{closing}{waits}", style="bold")
+    last = Text(f"{counts(results)}{more}{_left(results, start)}{closing}{waits}", style="bold")
     return Group(trial_table(results, trials, console), last)
 
 

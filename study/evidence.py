@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
+
+from study.running import BY_HAND
 
 _LEVEL = 0.05
 """Of the test: as often equal configurations are said to differ."""
@@ -57,11 +60,13 @@ class Evidence:
         return f"{len(self.fresh)} of {len(self.fresh) + len(self.lost)} fresh seeds ({lost})"
 
     @property
-    def _standing(self) -> int:
-        """Smaller is better, whatever the mean: one over the seeds that survived is not that of all."""
-        if self.lost:
-            return 1 if self.fresh else 3
-        return 0 if self.fresh else 2
+    def worth(self) -> float:
+        """What it is ranked by: its mean, in which a seed that collapsed or failed counts 0.
+
+        The mean of those that survived is not that of all. One that was stopped by hand says nothing.
+        """
+        runs = [*self.fresh.values(), *(0.0 for how in self.lost if how != BY_HAND)]
+        return statistics.fmean(runs) if runs else self.first
 
 
 class Run(NamedTuple):
@@ -79,10 +84,11 @@ class Run(NamedTuple):
 
 
 def evidence(runs: Iterable[Run]) -> list[Evidence]:
-    """Every completed configuration with its confirmations, the best mean first.
+    """Every completed configuration with its confirmations, the best first, by `Evidence.worth`.
 
-    Confirmed ones come before all others, and those whose seeds all have a metric before those that lost some; the ones
-    that lost every seed are the last.
+    A single run that was not chosen to be confirmed may be higher than the mean of one that was, by luck alone: they
+    were compared by a single run each. So a configuration that was confirmed, and lost no seed, comes before all that
+    had no better first run than it. That leaves a control, which is confirmed whatever its rank, where it belongs.
     """
     found = []
     fresh, lost = defaultdict[int, dict[int, float]](dict), defaultdict[int, list[str]](list)
@@ -94,10 +100,13 @@ def evidence(runs: Iterable[Run]) -> list[Evidence]:
             lost[run.confirms].append(run.lost)
         else:
             fresh[run.confirms][run.seed] = run.value
-    return sorted(
-        (Evidence(number, value, fresh[number], tuple(lost[number])) for number, value in found),
-        key=lambda each: (each._standing, -each.mean, each.number),
-    )
+    known = [Evidence(number, value, fresh[number], tuple(lost[number])) for number, value in found]
+    bar = max((each.first for each in known if not each.fresh and not each.lost), default=-math.inf)
+
+    def chosen(each: Evidence) -> bool:
+        return bool(each.fresh) and each.first >= bar and all(how == BY_HAND for how in each.lost)
+
+    return sorted(known, key=lambda each: (not chosen(each), -each.worth, each.number))
 
 
 @dataclass(frozen=True)
@@ -170,7 +179,10 @@ def seeds_against_settings(found: Sequence[Evidence]) -> str | None:
     groups = test.settings
     if not test.measured:
         if test.between < _NOTHING:
-            return f"{groups} confirmed configurations gave the same with every seed: what was swept changed nothing"
+            return (
+                f"{groups} confirmed configurations gave the same with every seed: they differ in nothing that this"
+                " evaluation can see"
+            )
         return (
             f"differences between the {groups} confirmed configurations are the same with every seed; with so few"
             " responses this is no measure of their noise"

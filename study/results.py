@@ -124,9 +124,21 @@ class StudyResults:
 
     @property
     def planned(self) -> int:
-        """Trials that the study will have: those of its spec, and the confirmations known so far."""
+        """Trials that the study will have, confirmations among them, if all that have not ended complete."""
         confirming = sum(trial.confirms is not None for trial in self.trials)
-        return max(self.spec.trials + confirming, len(self.trials))
+        return max(self.spec.trials + max(confirming, self._to_confirm), len(self.trials))
+
+    @property
+    def _to_confirm(self) -> int:
+        """Runs of confirmed configurations and controls; see `study.replicas.confirmations`."""
+        replicas = self.spec.replicas
+        if replicas is None:
+            return 0
+        own = [trial for trial in self.trials if trial.confirms is None]
+        alive = [trial.number for trial in own if trial.state not in ("PRUNED", "FAIL")]
+        controls = sum(number < len(self.spec.enqueue) for number in alive)
+        sampled = len(alive) - controls + max(self.spec.trials - len(own), 0)
+        return replicas.seeds * (controls + min(sampled, replicas.top or sampled))
 
     @property
     def evidence(self) -> list[Evidence]:

@@ -15,7 +15,6 @@ from rich.table import Table
 from study.budget import devices
 from study.metric import metric_value
 from study.results import RAN, StudyResults, TrialResult
-from study.running import BY_HAND
 from study.spec import StudySpec
 from trainer import saturation
 from trainer.records import Evaluation, SetScore
@@ -168,11 +167,12 @@ def costs(results: StudyResults) -> str | None:
 def spared_by_pruning(results: StudyResults) -> float | None:
     """Share of the steps of complete and pruned trials that were not trained; None before a first one is.
 
-    Trials that were stopped by hand do not count: it was not the pruner that spared their steps.
+    Trials that collapsed or were stopped by hand do not count, for it was not the pruner that spared their steps, nor
+    those that confirm others, which it never sees.
     """
     total = results.spec.steps
-    ran = (trial for trial in results.trials if trial.state in RAN)
-    finished = [trial for trial in ran if trial.stop_reason != BY_HAND]
+    ran = (trial for trial in results.trials if trial.state in RAN and trial.confirms is None)
+    finished = [trial for trial in ran if trial.stop_reason is None]
     spared = sum(total - trial.pruned_at for trial in finished if trial.pruned_at is not None)
     return spared / (total * len(finished)) if finished else None
 
@@ -201,23 +201,21 @@ def as_json(results: StudyResults) -> str:
         data = dataclasses.asdict(trial) | {
             "steps_done": trial.steps_done,
             "directory": str(trial.directory.absolute()),
-            "started": _with_zone(trial.started),
-            "ended": _with_zone(trial.ended),
-            "newest_step_at": _with_zone(_newest_step_at(trial)),
+            "started": with_zone(trial.started),
+            "ended": with_zone(trial.ended),
+            "newest_step_at": with_zone(_newest_step_at(trial)),
         }
         del data["evaluations"]
         data["evaluation"] = evaluation_row(trial.evaluations[-1]) if trial.evaluations else None
         trials.append(data)
     best, drawn = results.best, drawn_by_racing(results)
-    # They are added together, when all others have ended.
-    to_confirm = results.spec.replicas and best and not any(trial.confirms is not None for trial in results.trials)
     whole = {
         "name": results.spec.name,
         "directory": str(results.directory.absolute()),
         "metric": results.metric_name,
         "trials_planned": results.planned,
         "trials_ended": results.ended,
-        "finished": results.ended == results.planned and not to_confirm,
+        "finished": results.ended == results.planned,
         "best": best.number if best else None,
         "confirmed": [
             {
@@ -261,5 +259,6 @@ def _newest_step_at(trial: TrialResult) -> datetime | None:
         return None
 
 
-def _with_zone(moment: datetime | None) -> str | None:
+def with_zone(moment: datetime | None) -> str | None:
+    """A time of this machine's clock, with its zone."""
     return None if moment is None else moment.astimezone().isoformat(timespec="seconds")

@@ -143,7 +143,7 @@ def _configuration(study: Study) -> None:
     gamma = study.trials.filter(pl.col("trial") == best.number).to_dict(as_series=False).get("fipo.gamma", [None])[0]
     if gamma is not None and "fipo.gamma" not in best.params:
         values.insert(1, f"{text.label('fipo.gamma')} **{gamma:.4g}**")
-    left, right = st.columns([4, 1], vertical_alignment="center")
+    left, right = st.columns([3, 1], vertical_alignment="center")
     left.markdown(f"Best configuration (#{best.number}): " + " · ".join(values))
     if right.button("Export it", icon=":material/download:", type="primary", width="stretch"):
         st.switch_page(st.session_state[PAGES]["export"])

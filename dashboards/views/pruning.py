@@ -58,7 +58,7 @@ def _summary(study: Study, pruned: pl.DataFrame) -> None:
         used = devices(study.results.spec.resources)
         hours = text.number(used.hours(pruned["spared_seconds"].sum()))
         said = f"{who}."
-        if saved is not None:  # None where all that has ended was stopped by hand
+        if saved is not None:  # None where nothing has ended but by hand or by collapse
             share = f"**{text.number(100 * saved)} %** of the finished trials' steps"
             said += f" That spared {share}, about {hours} {used.name}-hours."
         st.markdown(said)

@@ -14,7 +14,7 @@ from study.export.recipe import trial_config
 from study.export.selection import no_estimate, split_half
 from study.results import StudyResults, TrialResult
 from study.spec import StudySpec
-from study.tables import bounds, evaluation_row
+from study.tables import bounds, evaluation_row, with_zone
 
 
 def as_json(results: StudyResults) -> str:
@@ -110,8 +110,8 @@ def _row(trial: TrialResult, seeds: dict[int, Evidence]) -> dict:
         "pruned_at": trial.pruned_at,
         "fail_reason": trial.fail_reason,
         "stop_reason": trial.stop_reason,
-        "started": trial.started.isoformat() if trial.started else None,
-        "ended": trial.ended.isoformat() if trial.ended else None,
+        "started": with_zone(trial.started),
+        "ended": with_zone(trial.ended),
         **dataclasses.asdict(trial.usage),
         "directory": trial.directory.name,
         "params": dict(trial.params),

@@ -259,7 +259,7 @@ def test_seeds_that_a_configuration_lost_are_told_wherever_its_mean_is(finished:
                                  evaluations=best.evaluations if value else (), beside={"seed": 1 + i})
              for i, (state, value) in enumerate(ends)]  # fmt: skip
     results = dataclasses.replace(finished, trials=(*finished.trials, *again))
-    app = page(results, "overview")
+    app = page(dataclasses.replace(results, trials=(best, *again)), "overview")
     assert (app.metric[0].value, app.metric[0].delta) == ("90.0 %", "1 of 3 fresh seeds (1 collapsed, 1 failed)")
     (table,) = [each.value for each in app.dataframe if "seeds" in each.value.columns]
     assert table.iloc[0][["seeds", "mean", "error"]].to_list() == ["1 of 3 (1 collapsed, 1 failed)", 90.0, None]

@@ -122,7 +122,7 @@ def test_a_gamma_where_the_space_has_the_half_life_is_told_to_be_given_as_that(m
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        (Stop(trial=9), "--trial 9: is not running; running are none"),
+        (Stop(trial=9), "--trial 9: is not running; no trial is"),
         (Change(values={"sampler.name": "random"}), "cannot change once a study has begun; allowed: trials"),
         (Change(values={"concurrency": 0}), "concurrency = 0: input should be greater than or equal to 1"),
         (Change(values={"budget.gpu_hours": 5}), "gpus_per_worker is 0"),

@@ -11,7 +11,8 @@ from datetime import datetime
 import pytest
 from rich.console import Console
 
-from study.display import Display, conclusion, last_evaluations, time_left
+from study.assignment import Report
+from study.display import Display, Start, conclusion, last_evaluations, time_left
 from study.lock import FITS_AGAIN, Driver
 from study.results import collect, read_study
 from study.spec import Resources
@@ -95,7 +96,7 @@ def test_that_the_study_waits_is_told_once_and_the_end_of_a_launch_is_no_news_of
     waiting = replace(results, driver=Driver("here", 1, waits="no room"))
     shown = dict.fromkeys(range(3), ("", 0))
     for each in (results, waiting, waiting, results, waiting, replace(waiting, driver=None)):
-        display._print_changes(each, shown, 0.0)
+        display._print_changes(each, shown, Start(0.0))
     told = [line for line in console.file.getvalue().splitlines() if not line.startswith("trial")]
     assert told == ["no room", FITS_AGAIN, "no room"]
 
@@ -128,6 +129,12 @@ def test_a_last_evaluation_that_takes_a_while_is_told_once_when_it_begins(make_b
 def test_time_left_counts_what_is_still_to_do(bridge):
     # Done: 20 + 5 + 5 steps. Ended trials ran 12.5 steps on average: 7.5 are left of the third and 12.5 of the fourth.
     assert time_left(read_study(bridge.directory), elapsed=60.0) == pytest.approx(20 * 60 / 30)
+
+
+def test_a_driver_that_goes_on_measures_its_own_pace(bridge):
+    # 20 steps are left, as above; this driver has done 10 of the 30 in a minute.
+    assert time_left(read_study(bridge.directory), elapsed=60.0, before=20) == pytest.approx(20 * 60 / 10)
+    assert time_left(read_study(bridge.directory), elapsed=60.0, before=30) is None
 
 
 def test_how_soon_a_trial_failed_says_nothing_of_those_to_come(make_bridge, run_trial):
@@ -186,10 +193,13 @@ def test_what_was_spent_counts_running_trials_and_pruning_what_the_finished_ones
     assert costs(replace(results, trials=())) is None
 
 
-def test_the_pruner_has_spared_nothing_of_a_trial_that_was_stopped_by_hand(make_bridge, run_trial):
+def test_the_pruner_has_spared_nothing_of_a_trial_that_collapsed_or_was_stopped_by_hand(make_bridge, run_trial):
     bridge = make_bridge()
     bridge.stop(run_trial(bridge, [0.2], finish=False))
     bridge.finish(0)
+    number = bridge.ask().number
+    assert bridge.report(number, Report(5, 0.2, collapsed="collapsed: it fell"))
+    bridge.finish(number)
     assert spared_by_pruning(read_study(bridge.directory)) is None
     run_trial(bridge, GOOD)
     assert spared_by_pruning(read_study(bridge.directory)) == 0.0

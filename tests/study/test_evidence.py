@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from study.evidence import Evidence, difference, error_in_words, seeds_against_settings
+from study.evidence import Evidence, Run, difference, error_in_words, evidence, seeds_against_settings
+from study.running import BY_HAND
 
 
 def confirmed(number: int, runs: Sequence[float], *, first_seed: int = 1) -> Evidence:
@@ -31,6 +32,36 @@ def test_the_test_of_configurations_is_the_textbooks():
     """Montgomery, Design and Analysis of Experiments, chapter 4: four tips on four pieces of metal, F = 14.44."""
     tips = [[9.3, 9.4, 9.6, 10.0], [9.4, 9.3, 9.8, 9.9], [9.2, 9.4, 9.5, 9.7], [9.7, 9.6, 10.0, 10.2]]
     assert "F(3, 9) = 14.44, p < 0.01" in seeds_against_settings([confirmed(n, tip) for n, tip in enumerate(tips)])
+
+
+def run(number: int, value: float | None, confirms: int | None = None, *, lost: str = "collapsed") -> Run:
+    return Run(number, value, confirms, seed=number, lost=lost)
+
+
+@pytest.mark.parametrize(
+    ("runs", "ranking"),
+    [
+        ([run(0, 0.9), run(1, 0.7)], [0, 1]),
+        # Chosen before the other by a single run of each; that its mean is lower than that single run is no news.
+        ([run(0, 0.9), run(1, 0.7), run(2, 0.6, 0), run(3, 0.6, 0)], [0, 1]),
+        # A control, which is confirmed though others were better.
+        ([run(0, 0.1), run(1, 0.9), run(2, 0.7), run(3, 0.2, 0), run(4, 0.2, 0), run(5, 0.8, 1)], [1, 2, 0]),
+        # A seed that is lost counts 0: 0.53 is less than 0.7, and more than 0.5.
+        ([run(0, 0.9), run(1, 0.7), run(2, 0.8, 0), run(3, 0.8, 0), run(4, None, 0)], [1, 0]),
+        ([run(0, 0.9), run(1, 0.5), run(2, 0.8, 0), run(3, 0.8, 0), run(4, None, 0, lost="failed")], [0, 1]),
+        ([run(0, 0.9), run(1, 0.7), run(2, 0.6, 0), run(3, 0.6, 0), run(4, None, 0, lost=BY_HAND)], [0, 1]),
+        ([run(0, 0.9), run(1, 0.1), run(2, None, 0), run(3, None, 0)], [1, 0]),
+    ],
+    ids=["single runs", "chosen", "control", "lost", "lost and better", "by hand", "all lost"],
+)
+def test_configurations_are_ranked_by_what_their_runs_are_worth(runs, ranking):
+    assert [each.number for each in evidence(runs)] == ranking
+
+
+def test_confirmed_configurations_that_are_all_alike_are_not_told_apart_by_this_evaluation():
+    said = seeds_against_settings([confirmed(0, (1.0, 1.0)), confirmed(1, (1.0, 1.0))])
+    assert said.startswith("2 confirmed configurations gave the same with every seed")
+    assert said.endswith("they differ in nothing that this evaluation can see")
 
 
 def test_without_two_configurations_with_seeds_in_common_there_is_no_verdict():

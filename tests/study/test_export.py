@@ -104,11 +104,11 @@ def test_a_study_of_two_objectives_says_that_the_best_is_so_by_one(tmp_path):
 
 
 def test_a_configuration_confirmed_with_other_seeds_goes_before_a_lucky_single_run(tmp_path):
-    results = with_scores(tmp_path / "study", [(0.9, 900), (0.7, 900), (0.6, 900), (0.8, 900)], confirms={2: 1, 3: 1})
+    results = with_scores(tmp_path / "study", [(0.9, 900), (0.92, 900), (0.6, 900), (0.8, 900)], confirms={2: 1, 3: 1})
     exports = prepare(results, top=2, out=tmp_path / "best")
     assert [each.trial.number for each in exports] == [1, 0]
     assert exports[0].trial.number == results.best.number
-    assert "aime_2024/avg@32 over 2 fresh seeds 0.7000 +- 0.1000 (seeds); the run that was selected, 0.7000," in (
+    assert "aime_2024/avg@32 over 2 fresh seeds 0.7000 +- 0.1000 (seeds); the run that was selected, 0.9200," in (
         exports[0].text
     )
     with pytest.raises(UserError, match="has 2 COMPLETE configurations"):

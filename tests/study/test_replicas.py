@@ -198,3 +198,16 @@ def end_with(bridge: Bridge, end: float | str) -> None:
     if end == "stopped":
         bridge.stop(number)
     bridge.finish(number)
+
+
+def test_confirmations_are_planned_as_soon_as_it_is_known_that_they_will_come(make_bridge):
+    control = {"label": "slow", "values": {RATE: 1e-5}}
+    bridge = make_bridge(trials=3, enqueue=[control], replicas={"seeds": 2, "top": 1}, pruner={"name": "none"})
+    planned = [read_study(bridge.directory).planned]
+    for end in ("fails", "collapses", 0.5, 0.5, 0.5):
+        end_with(bridge, end)
+        planned.append(read_study(bridge.directory).planned)
+        told = json.loads(as_json(read_study(bridge.directory)))
+        assert told["finished"] == (len(planned) == 6)
+    # Of three trials one is confirmed and the control, each twice; the control fails; of the others one is left.
+    assert planned == [7, 5, 5, 5, 5, 5] and bridge.done

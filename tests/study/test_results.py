@@ -66,7 +66,7 @@ def test_a_study_is_finished_when_all_that_it_plans_has_ended(make_bridge, run_t
     bridge = make_bridge(trials=2, replicas={"seeds": 2, "top": 1})
     run_trial(bridge, GOOD)
     cut = json.loads(as_json(read_study(bridge.directory)))
-    assert (cut["finished"], cut["trials_ended"], cut["trials_planned"]) == (False, 1, 2)
+    assert (cut["finished"], cut["trials_ended"], cut["trials_planned"]) == (False, 1, 4)
     run_trial(bridge, GOOD)
     assert not json.loads(as_json(read_study(bridge.directory)))["finished"]  # the best is still to be confirmed
     run_trial(bridge, GOOD)
