@@ -125,6 +125,8 @@ def _walk(model: type[BaseModel], location: tuple[Any, ...]) -> tuple[list[str],
             annotation = inner = tagged[0]
             continue
         keys.append(str(part))
+        optional = [each for each in members if each is not type(None)]
+        annotation = optional[0] if len(optional) == 1 else annotation
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
             inner = annotation
             field = annotation.model_fields.get(str(part))

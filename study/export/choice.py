@@ -11,8 +11,8 @@ def choose_trials(
 ) -> list[TrialResult]:
     """The best configuration's trial, or trial `number`, or the `top` best, or those of the Pareto front, best first.
 
-    Configurations are ranked as the study ranks them: confirmed ones by their mean over seeds, before all others. A
-    configuration's own trial stands for it, not those that confirm it.
+    Configurations are ranked as the study ranks them, see `study.evidence.evidence`. A configuration's own trial stands
+    for it, not those that confirm it.
 
     Raises:
         UserError: there is no such trial, or more than one way to choose was given.
