@@ -53,7 +53,7 @@ SHIPPED = sorted((Path(__file__).parents[2] / "search_spaces").glob("*.yaml"))
         ({"space": {"fipo.epsilon_f_low": UNIT | {"high": 1.5}}}, ["epsilon_f_low = 1.5", "less than or equal to 1"]),
         ({"space": {"fipo.gamma": UNIT | {"low": 0.5}}}, ["space.fipo.gamma", "low = 0.5", "high = 0.5"]),
         ({"space": {"fipo.gamma": {"type": "uniform", "low": 0}}}, ["space.fipo.gamma.high is missing"]),
-        ({"replicas": {"sed": 2}}, ["replicas.sed", "known here: seeds, top", "did you mean seeds?"]),
+        ({"replicas": {"seeds": 2, "tops": 2}}, ["replicas.tops", "known here: seeds, top", "did you mean top?"]),
         ({"space": {"fipo.gamma": UNIT | {"step": 1}}}, ["space.fipo.gamma.step", "known here: high, low, type"]),
         ({"space": {"fipo.gamma": UNIT | {"type": "normal"}}}, ["'normal'", "'log-uniform'"]),
         ({"space": {"fipo.half_life": UNIT | {"type": "log-uniform"}}}, ["half_life.low = 0", "greater than 0"]),
