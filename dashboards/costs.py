@@ -79,11 +79,25 @@ def _peers(stopped: pl.DataFrame, trials: pl.DataFrame, whole: pl.DataFrame) -> 
     )
 
 
+def at_a_time(trials: pl.DataFrame) -> int:
+    """The most trials that have run at a time: what fits, which may be fewer than the study file asks for."""
+    began = trials.drop_nulls("started").select(
+        pl.col("started"), ended=pl.col("started") + pl.duration(microseconds=pl.col("seconds") * 1e6)
+    )
+    changes = [(at, 1) for at in began["started"]] + [(at, -1) for at in began["ended"].drop_nulls()]
+    running, most = 0, 0
+    for _, change in sorted(changes):  # an end before a begin of the same moment
+        running += change
+        most = max(most, running)
+    return most
+
+
 def seconds_left(trials: pl.DataFrame, evaluations: pl.DataFrame, *, planned: int, concurrency: int) -> float | None:
     """Expected seconds until `planned` trials have finished; None before any has.
 
-    Each is expected to take the mean of those that completed or were pruned; what running ones have done counts. A
-    failed one is not run again, so it is not left to do, but how soon it failed says nothing of the others.
+    As many run at a time as have so far (`at_a_time`), `concurrency` at most. Each is expected to take the mean of
+    those that completed or were pruned; what running ones have done counts. A failed one is not run again, so it is not
+    left to do, but how soon it failed says nothing of the others.
     """
     taken = run_seconds(trials, evaluations)
     durations = taken.filter(pl.col("state").is_in(RAN))["run_seconds"]
@@ -93,4 +107,5 @@ def seconds_left(trials: pl.DataFrame, evaluations: pl.DataFrame, *, planned: in
     begun = taken.filter(pl.col("state").is_in(("RUNNING", "STOPPED")))["run_seconds"]
     running = [max(mean - done, 0.0) for done in begun]
     unbegun = max(planned - trials.filter(pl.col("state").is_in(ENDED)).height - len(running), 0)
-    return (sum(running) + unbegun * mean) / max(concurrency, 1)
+    lanes = max(min(concurrency, at_a_time(trials)), 1)
+    return max([(sum(running) + unbegun * mean) / lanes, *running])

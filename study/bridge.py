@@ -51,9 +51,8 @@ class Bridge:
         self._sees_problems = pruners.sees_problems(spec.pruner.name, spec.pruner.options)
         self._running: dict[int, Running] = {}
         trials = study.get_trials(deepcopy=False)
-        self._asked = sum(
-            each.state.name != "WAITING" and attributes.CONFIRMS not in each.user_attrs for each in trials
-        )
+        begun = [each for each in trials if each.state.name != "WAITING"]
+        self._asked = sum(attributes.CONFIRMS not in each.user_attrs for each in begun)
         self.account = Account(spec.budget, spec.resources, [each for each in trials if each.state.is_finished()])
         self._left: deque[FrozenTrial] = deque()
         for each in trials:
@@ -190,7 +189,7 @@ class Bridge:
         return not any(each.state.name == "WAITING" for each in trials) and not self._due(trials)
 
     def finish(self, number: int) -> None:
-        """Tell Optuna how trial `number` ended; a pruned one loses its checkpoints, a complete one all but the newest.
+        """Tell Optuna how trial `number` ended; a pruned one loses its checkpoints, any other all but the newest.
 
         One that stopped short of its last step without a reason failed, unless the study is ending: then it stays
         RUNNING, for a driver to come.
@@ -210,6 +209,7 @@ class Bridge:
         if running.fail_reason is not None:
             trial.set_user_attr(attributes.FAIL_REASON, running.fail_reason)
             self.study.tell(trial, state=TrialState.FAIL)
+            running.thin()
             self.notifier.tell("failed", f"trial {number} failed: {running.fail_reason}", trial=number)
         elif running.pruned_at is not None:
             self.study.tell(trial, state=TrialState.PRUNED)
@@ -229,9 +229,8 @@ class Bridge:
 
     def _record(self, trial: optuna.Trial, report: Report) -> None:
         if self._sees_problems and report.solved:
-            trial.set_user_attr(
-                attributes.solved(report.step), {"samples": report.samples, "solved": list(report.solved)}
-            )
+            record = {"samples": report.samples, "solved": list(report.solved)}
+            trial.set_user_attr(attributes.solved(report.step), record)
         if self.spec.against:
             # Trial.report refuses several objectives, since none of Optuna's pruners can use them; readers can.
             trial.set_user_attr(attributes.LENGTH, report.length)

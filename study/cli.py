@@ -197,7 +197,8 @@ def train(
 
 
 @app.command(
-    name="eval", epilog="Example: fipo eval Qwen/Qwen2.5-Math-7B --data aime_2024=aime_2024.jsonl --template answer"
+    name="eval",
+    epilog="Example: fipo eval Qwen/Qwen2.5-Math-7B --data aime=aime_2024.jsonl --template answer --max-tokens 3072",
 )
 def evaluate(
     model: Annotated[str, typer.Argument(help="Directory or hub name; embedded is the tiny base model.")],

@@ -52,7 +52,8 @@ def enqueue(
 
 
 def set_(directory: Of, values: Values) -> None:
-    """Change what may change while a study runs: trials, concurrency, budget, notify, replicas."""
+    """Change what may change: trials, concurrency, budget, notify, replicas; for the next resume resources.ray_address
+    and resources.retries."""
     from study.commands import Change
 
     _send(directory, Change(values=_parsed(values)))

@@ -9,6 +9,7 @@ import shutil
 import socket
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -115,6 +116,25 @@ def taken(resources: Resources) -> str:
     return " and ".join(f"{used:g} of {have[name]:g} {name}s" for name, used in held.items() if used > 0)
 
 
+def head_answers(patience: float = 0.0) -> bool:
+    """Whether the head of the connected Ray can be reached, within `patience` seconds.
+
+    It is asked past Ray, whose own calls block until, a minute later, it ends the process without a word.
+    """
+    import ray
+
+    host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_SECONDS).close()
+            return True
+        except OSError:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(1)
+
+
 def own_groups() -> dict[str, str]:
     """The state of each placement group that this process has made, by its id; without those that are removed."""
     import ray
@@ -130,6 +150,8 @@ def remove_groups() -> None:
 
     Ray does so when a driver leaves, but not once it has taken the driver for dead: what it makes after that stays.
     """
+    if not head_answers():  # with it go the groups
+        return
     import ray
     from ray.util.placement_group import PlacementGroup, remove_placement_group
 

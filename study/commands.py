@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -95,7 +96,26 @@ def _left_for_driver(directory: Path, command: Stop | Change | Add | Enqueue) ->
         if driver(directory) is None and _taken_back(path):  # it ended just now, or died
             return _at_once(directory, command)
         time.sleep(0.1)
-    return f"the driver has not answered in {_PATIENCE_SECONDS:.0f} s; it takes the command up when it can"
+    return (
+        f"the driver has not answered in {_PATIENCE_SECONDS:.0f} s; it takes the command up when it can, and if it ends"
+        " before, the command is dropped"
+    )
+
+
+def drop_unanswered(directory: Path) -> list[str]:
+    """Forget the commands that an earlier driver has left lying, each told in a line: much may be otherwise by now."""
+    lines = []
+    for path in sorted((directory / "commands").glob("*.json")):
+        given = datetime.fromtimestamp(path.stat().st_mtime).astimezone()
+        text = path.read_text(encoding="utf-8")
+        path.unlink()
+        lines.append(
+            f"the command {text}, given at {given:%Y-%m-%d %H:%M:%S}, was answered by no driver and is dropped; give it"
+            " again if it is still meant"
+        )
+    for answer in (directory / "commands").glob("*.answer"):  # whoever asked has not waited for it
+        answer.unlink()
+    return lines
 
 
 def answer_all(bridge: Bridge) -> None:
@@ -180,8 +200,9 @@ def _at_once(directory: Path, command: Stop | Change | Add | Enqueue) -> str:
         raise UserError(f"{directory}: no one drives it, so nothing runs; go on with: fipo resume {directory}")
     spec = StudySpec.from_file(directory / "study.yaml")
     with driver_lock(directory), driving(spec, directory) as study:
+        dropped = drop_unanswered(directory)
         said = carry_out(Bridge(study, spec, directory), command)
-    return f"{said}; no one drives the study, go on with: fipo resume {directory}"
+    return "\n".join([*dropped, f"{said}; no one drives the study, go on with: fipo resume {directory}"])
 
 
 def _taken_back(path: Path) -> bool:

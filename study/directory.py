@@ -17,7 +17,7 @@ from pathlib import Path
 from study.spec import StudySpec
 from study.storage import create_study, require_free
 from trainer.errors import UserError
-from trainer.records import write_atomic
+from trainer.records import usual_mode, write_atomic
 
 DEFAULT_PARENT = Path("studies")
 
@@ -74,7 +74,7 @@ class Staging:
         try:
             self.final.parent.mkdir(parents=True, exist_ok=True)
             self.path = Path(tempfile.mkdtemp(dir=self.final.parent, prefix=f".{self.final.name}."))
-            self.path.chmod(0o755)
+            self.path.chmod(usual_mode())
             (self.path / "trials").mkdir()
             self.log = (self.path / "driver.log").open("a", encoding="utf-8")
         except OSError as error:

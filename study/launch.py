@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from study.bridge import Bridge, StudyAborted
 from study.check import trainer_configs
 from study.cluster import engines_apart, places, ray_session, require_place
+from study.commands import drop_unanswered
 from study.directory import Staging
 from study.environment import note_environment
 from study.files import relative_paths
@@ -76,6 +77,8 @@ def resume(directory: Path, watcher: Watcher) -> StudyResults:
     spec = StudySpec.from_file(directory / "study.yaml")
     watcher.doing(f"Taking up {directory}: reading its trials, problems and model")
     with _resumable(directory), driver_lock(directory), driving(spec, directory) as study:
+        for line in drop_unanswered(directory):
+            watcher.warn(line)
         if keys := edited(study, spec):
             watcher.warn(
                 f"{directory / 'study.yaml'} was edited since the study began: {', '.join(keys)}. Trials"

@@ -84,6 +84,14 @@ def setting_mistakes(spec: StudySpec, *, enqueued: int) -> Iterator[str]:
         yield f"replicas: with two objectives (against = {spec.against}) no trial is the best; remove one"
 
 
+def _shared_sqlite(spec: StudySpec) -> Iterator[str]:
+    if spec.resources.ray_address is not None and spec.storage == "sqlite":
+        yield (
+            "storage = 'sqlite' is not made for the file system that the nodes of a cluster share, and may lock up"
+            " there or be damaged; set storage: journal, or the URL of a database"
+        )
+
+
 def _lists_values(spec: StudySpec) -> bool:
     return spec.sampler.name in ("grid", "brute-force")
 
@@ -91,7 +99,7 @@ def _lists_values(spec: StudySpec) -> bool:
 def hardly_meant(spec: StudySpec) -> list[str]:
     """What a checked spec says that is allowed and does nothing, each in one line with what to change."""
     warmup = spec.trainer.get("optimizer", {}).get("warmup_steps", 0)
-    lines = [*idle_pruner(spec), *_deaf_notify(spec)]
+    lines = [*idle_pruner(spec), *_deaf_notify(spec), *_shared_sqlite(spec)]
     if warmup >= spec.steps:
         lines.append(
             f"trainer.optimizer.warmup_steps = {warmup}: the learning rate rises through all {spec.steps} steps of"

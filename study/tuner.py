@@ -23,7 +23,7 @@ from ray.tune.search import Searcher
 
 from study.assignment import Report
 from study.bridge import Bridge, StudyAborted
-from study.cluster import own_groups, remove_groups, strategy, taken
+from study.cluster import head_answers, own_groups, remove_groups, strategy, taken
 from study.commands import answer_all
 from study.spec import Resources
 from study.trackers import trackers
@@ -31,6 +31,8 @@ from trainer.errors import root_line
 
 REPORTED = tuple(field.name for field in dataclasses.fields(Report))
 DIED = "a process of the trial died (killed, out of memory, or its node was lost)"
+_HEAD_PATIENCE = 20.0
+"""Seconds that the head of the cluster may be silent. After 60 Ray ends the driver's process itself."""
 
 
 def _aborts(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -63,6 +65,7 @@ class BridgeSearcher(_NotSaved, Searcher):
 
     @_aborts
     def suggest(self, trial_id: str) -> Any:
+        require_head()
         if not self._numbers:  # while there is no trial Tune asks here, and takes no step for up to ten minutes
             self._supervisor.look([])
         if self._bridge.ending is None and len(self._numbers) >= self._concurrency():
@@ -188,9 +191,16 @@ class Supervisor(_NotSaved, tune.Callback, tune.Stopper):
         self._bridge.waits(why)
 
 
+def require_head() -> None:
+    """Raise StudyAborted when the head of the cluster is gone. Before a call to Ray, which would wait for it."""
+    if not head_answers(_HEAD_PATIENCE):
+        raise StudyAborted("the head of the Ray cluster does not answer any more (stopped or killed)")
+
+
 def require_own_node() -> None:
     """Raise StudyAborted when the node of this process is dead: with it Ray ends all that the process has started, also
     on other nodes."""
+    require_head()
     alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
     if ray.get_runtime_context().get_node_id() not in alive:
         what = "the node of the driver" if alive else "Ray"

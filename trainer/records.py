@@ -162,6 +162,12 @@ class Journal:
                 file.write(json.dumps(clean, allow_nan=False) + "\n")
 
 
+def usual_mode() -> int:
+    """The permissions that a new directory has; a temporary one is made for its owner alone."""
+    os.umask(mask := os.umask(0))
+    return 0o777 & ~mask
+
+
 def write_atomic(path: Path, text: str) -> None:
     """Replace `path` by `text` in one go: temporary file, fsync, rename. When that fails, nothing is left of it."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
@@ -182,7 +188,7 @@ def appearing(directory: Path) -> Iterator[Path]:
     partial = Path(tempfile.mkdtemp(dir=directory.absolute().parent, prefix=f".{directory.name}."))
     try:
         yield partial
-        partial.chmod(0o755)
+        partial.chmod(usual_mode())
         partial.rename(directory)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)

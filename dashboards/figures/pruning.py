@@ -92,14 +92,13 @@ def _told(points: pl.DataFrame) -> list[tuple[int, str]]:
     return [(trial, f", k = {samples} of {planned}" if is_few else "") for trial, samples, planned, is_few in few]
 
 
-def timeline(trials: pl.DataFrame, spans: pl.DataFrame, *, concurrency: int) -> go.Figure:
+def timeline(trials: pl.DataFrame, spans: pl.DataFrame) -> go.Figure:
     """One bar for each time that a trial of `frames.trials` ran, and a dotted line where it stood still between two.
 
-    A trial takes the first lane that is free when it starts, so there are as many lanes as trials ran at once.
+    A trial takes the first lane that is free when it starts, so there are as many lanes as trials ran at a time.
 
     Args:
         spans: of `spans.spans`.
-        concurrency: how many the study runs at once.
     """
     figure = go.Figure()
     whole = spans.group_by("trial").agg(
@@ -131,7 +130,7 @@ def timeline(trials: pl.DataFrame, spans: pl.DataFrame, *, concurrency: int) -> 
         height=130 + 34 * lanes,
         margin=MARGIN,
         xaxis={"title": "time of day on the driver's clock", "type": "date"},
-        yaxis={"title": f"{concurrency} at a time", "tickvals": list(range(1, lanes + 1)), "autorange": "reversed",
+        yaxis={"title": f"{lanes} at a time", "tickvals": list(range(1, lanes + 1)), "autorange": "reversed",
                "zeroline": False, "showgrid": False},
         legend=LEGEND,
         barmode="overlay",

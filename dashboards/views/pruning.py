@@ -40,7 +40,7 @@ def render(study: Study) -> None:
     if study.trials["started"].drop_nulls().len():
         st.subheader("Timeline")
         ran = spans.spans(study.results, now=datetime.now())
-        figure = timeline(study.trials, ran, concurrency=study.results.spec.concurrency)
+        figure = timeline(study.trials, ran)
         st.plotly_chart(figure, key="timeline", config={"displaylogo": False}, alt="When each trial ran")
 
 

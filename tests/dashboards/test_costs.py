@@ -83,10 +83,17 @@ def test_with_one_evaluation_the_pace_is_that_of_the_whole_trial() -> None:
 
 
 def test_time_left_counts_what_running_trials_have_done() -> None:
-    table = trials([{"state": "COMPLETE", "seconds": 10.0}, {"state": "PRUNED", "seconds": 30.0}, {"state": "RUNNING"}])
+    noon = datetime(2026, 1, 1, 12)
+    rows = [("COMPLETE", 0, 10.0), ("PRUNED", 5, 30.0), ("RUNNING", 10, None)]
+    table = trials(
+        [{"state": state, "started": noon + timedelta(seconds=at), "seconds": took} for state, at, took in rows]
+    )
+    assert costs.at_a_time(table) == 2  # the first ends as the third begins
     clock = evaluations([(2, 5, 0.5, 15.0)])
-    options = {"planned": 6, "concurrency": 2}
+    options = {"planned": 6, "concurrency": 64}  # of which two fit
     assert costs.seconds_left(table, clock, **options) == pytest.approx((5 + 3 * 20) / 2)
+    assert costs.seconds_left(table, clock, planned=3, concurrency=2) == pytest.approx(5)  # the other lane idles
+    assert costs.seconds_left(table, clock, planned=6, concurrency=1) == pytest.approx(5 + 3 * 20)
     late = evaluations([(2, 5, 0.5, 500.0)])
     assert costs.seconds_left(table, late, **options) == pytest.approx(3 * 20 / 2)
     assert costs.seconds_left(table.clear(), clock, **options) is None

@@ -32,6 +32,12 @@ def test_the_map_repeats_a_smooth_truth_within_its_error() -> None:
     assert (miss < 3 * found.error[known]).mean() > 0.95
 
 
+def test_the_error_is_of_the_mean_and_not_of_one_more_trial() -> None:
+    found = surface.surface(trials(slope, noise=0.1, error=0.001), "tau", "eps")
+    assert found is not None
+    assert 0.01 < np.nanmedian(found.error) < 0.06  # a trial scatters by 0.1, and some ten tell of each place
+
+
 def test_the_error_grows_away_from_the_trials() -> None:
     frame = trials(slope, noise=0.01).filter((pl.col("eps") < 0.2) | (pl.col("tau") < 32))
     found = surface.surface(frame, "tau", "eps")

@@ -22,6 +22,7 @@ pytestmark = pytest.mark.slow
 FIPO = [sys.executable, "-c", "from study.cli import main; main()"]
 SPEC = {
     "name": "cluster",
+    "storage": "journal",
     "trials": 1,
     "sampler": {"name": "random"},
     "pruner": {"name": "none"},

@@ -57,17 +57,19 @@ def test_the_written_config_is_complete_and_holds_the_sampled_value(make_bridge)
     assert set(written) == set(TrainerConfig.model_fields)
 
 
-def test_only_a_pruned_trial_loses_its_checkpoints(make_bridge):
+def test_a_pruned_trial_loses_its_checkpoints_and_any_other_all_but_the_newest(make_bridge):
     bridge = make_bridge(pruner=MEDIAN)
-    for values in ([0.5] * 5, [0.5] * 5, [0.1] * 5):
+    for values in ([0.5] * 5, [0.5] * 5, [0.1] * 5, [0.5] * 2):  # the last one fails
         assignment = bridge.ask()
-        (assignment.directory / "checkpoints" / "step-000005").mkdir(parents=True)
+        for step in (5, 10):
+            (assignment.directory / "checkpoints" / f"step-{step:06d}").mkdir(parents=True)
         for index, value in enumerate(values):
             if bridge.report(assignment.number, Report(index * 5, value)):
                 break
         bridge.finish(assignment.number)
-    kept = [(bridge.directory / f"trials/{number:04d}/checkpoints").exists() for number in range(3)]
-    assert kept == [True, True, False]
+    kept = [(bridge.directory / f"trials/{number:04d}/checkpoints").glob("*") for number in range(4)]
+    newest = ["step-000010"]
+    assert [[each.name for each in paths] for paths in kept] == [newest, newest, [], newest]
     assert (bridge.directory / "trials/0002/config.yaml").exists()
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from study.assignment import Report
 from study.bridge import Bridge
-from study.commands import Add, Change, Enqueue, Stop, answer_all, carry_out, send
+from study.commands import Add, Change, Enqueue, Stop, answer_all, carry_out, drop_unanswered, send
 from study.directory import Staging
 from study.lock import driver_lock
 from study.results import read_study
@@ -104,6 +104,20 @@ def test_the_cluster_and_the_retries_can_be_changed_for_the_next_driver(driven):
     assert (resources.ray_address, resources.retries) == ("auto", 9)
     with pytest.raises(UserError, match=r"resources\.workers = 2: cannot change"):
         send(driven.directory, Change(values={"resources.workers": 2}))
+
+
+def test_what_no_driver_has_answered_is_dropped_and_told(make_bridge):
+    bridge = make_bridge(trials=2)
+    folder = bridge.directory / "commands"
+    folder.mkdir()
+    (folder / "1.json").write_text(Stop().model_dump_json())
+    (folder / "2.json").write_text(Change(values={"concurrency": 3}).model_dump_json())
+    (folder / "0.answer").write_text('{"done": "long ago"}')
+    stop, change = drop_unanswered(bridge.directory)
+    assert '"kind":"stop"' in stop and "was answered by no driver and is dropped; give it again" in stop
+    assert '"concurrency":3' in change and list(folder.iterdir()) == []
+    answer_all(bridge)
+    assert bridge.ending is None and written(bridge).concurrency == 2 and drop_unanswered(bridge.directory) == []
 
 
 def test_a_stopped_study_begins_nothing(driven):

@@ -57,6 +57,15 @@ def solving(skill: np.ndarray, generator: np.random.Generator, problems: int) ->
     return 1 / (1 + np.exp(-(skill + difficulty + liking)))
 
 
+def test_a_trial_that_confirms_another_was_not_chosen_among(tmp_path):
+    solved = np.random.default_rng(0).integers(0, 33, (3, 30))
+    results = with_solved(tmp_path, solved)
+    first, second, third = results.trials
+    again = replace(results, trials=(first, second, replace(third, confirms=0)))
+    assert split_half(results).candidates == 3
+    assert split_half(again) == split_half(replace(results, trials=(first, second)))
+
+
 def test_among_equal_trials_the_corrected_accuracy_has_no_bias_and_the_highest_has():
     highest, corrected, _ = biases(spread=0.0)
     assert highest.mean() > 0.04

@@ -209,3 +209,21 @@ def test_what_is_no_script_is_one_line(tmp_path):
     ):
         with pytest.raises(UserError, match=message):
             import_verl_script(path)
+
+
+@pytest.mark.parametrize(
+    ("said", "key", "value"),
+    [
+        ("trainer.total_training_steps=600 actor_rollout_ref.actor.optim.lr_warmup_steps_ratio=0.05",
+         "optimizer.warmup_steps", 30),
+        ("trainer.total_training_steps=9 actor_rollout_ref.actor.optim.lr_warmup_steps_ratio=0.5",
+         "optimizer.warmup_steps", 4),
+        ("data.gen_batch_size=12 algorithm.filter_groups.enable=True algorithm.filter_groups.max_num_gen_batches=3",
+         "rollout.max_sampled_batches", 5),  # 36 prompts by eights
+        ("actor_rollout_ref.actor.use_kl_loss=True", "fipo.kl_coef", 0.001),
+        ("actor_rollout_ref.actor.use_kl_loss=True actor_rollout_ref.actor.kl_loss_coef=0.02", "fipo.kl_coef", 0.02),
+        ("actor_rollout_ref.actor.kl_loss_coef=0.02", "fipo.kl_coef", 0.0),
+    ],
+)  # fmt: skip
+def test_what_verl_reckons_from_other_numbers_is_reckoned_as_there(tmp_path, said, key, value):
+    assert get_dotted(read(tmp_path, f"{MINIMAL} {said}\n").config, key) == value

@@ -152,6 +152,16 @@ def test_a_control_with_a_seed_of_its_own_is_confirmed_with_others(make_bridge):
     assert [seed_of(bridge, number) for number in range(3)] == [1, 2, 3]
 
 
+def test_what_a_control_has_beside_the_space_is_confirmed_with_it(make_bridge):
+    control = {"label": "no clip-higher", "values": {"fipo.clip_high": 0.2}}
+    bridge = make_bridge(trials=1, enqueue=[control], replicas={"seeds": 2, "top": 1}, sampler={"name": "random"})
+    for _ in range(3):
+        number = run(bridge, 0.9)
+        config = yaml.safe_load((bridge.directory / f"trials/{number:04d}/config.yaml").read_text())
+        assert config["fipo"]["clip_high"] == 0.2
+    assert bridge.done and read_study(bridge.directory).trials[2].confirms == 0
+
+
 def test_a_configuration_that_lost_seeds_says_so_and_stands_behind_whole_ones(make_bridge):
     """The mean of those that survived is no mean of all: here the highest survives alone."""
     bridge = make_bridge(replicas={"seeds": 3, "top": 3}, pruner={"name": "none"})

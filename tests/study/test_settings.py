@@ -102,6 +102,13 @@ def test_who_could_not_be_told_is_said_before_it_matters(make_spec, monkeypatch)
     assert hardly_meant(make_spec(pruner={"name": "none"}, notify=heard)) == []
 
 
+def test_sqlite_on_the_file_system_of_a_cluster_is_warned_of(make_spec):
+    cluster = {"resources": {"ray_address": "auto"}, "pruner": {"name": "none"}}
+    (line,) = hardly_meant(make_spec(**cluster))
+    assert line.startswith("storage = 'sqlite' is not made for the file system") and "storage: journal" in line
+    assert hardly_meant(make_spec(storage="journal", **cluster)) == []
+
+
 @pytest.mark.parametrize(("workers", "width", "refused"), [(4, 3, True), (4, 8, True), (4, 2, False), (1, 1, False)])
 def test_an_engine_takes_whole_groups_of_a_trials_ranks(spec_file, workers, width, refused):
     trainer = {"rollout": {"vllm": {"tensor_parallel_size": width}}}

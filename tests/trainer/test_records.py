@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 
 import polars
@@ -10,7 +11,7 @@ import pytest
 
 from trainer import saturation
 from trainer.errors import UserError
-from trainer.records import Evaluation, Journal, SetScore, read_evaluations, read_lines
+from trainer.records import Evaluation, Journal, SetScore, appearing, read_evaluations, read_lines, usual_mode
 
 
 def evaluation(step: int) -> Evaluation:
@@ -108,3 +109,14 @@ def test_an_error_without_spread_is_a_bound() -> None:
 def test_an_error_that_cannot_be_known_is_left_out() -> None:
     score = evaluation(0).scores[0].model_copy(update={"samples": 1, "sampling_error": None})
     assert "avg@1 0.750 ±0.250 (problems)" in str(score)
+
+
+@pytest.mark.parametrize(("mask", "mode"), [(0o077, 0o700), (0o022, 0o755), (0o002, 0o775)])
+def test_a_directory_that_appears_has_the_permissions_of_any_other(tmp_path: Path, mask: int, mode: int) -> None:
+    before = os.umask(mask)
+    try:
+        with appearing(tmp_path / "new"):
+            pass
+        assert (tmp_path / "new").stat().st_mode & 0o777 == mode and usual_mode() == mode
+    finally:
+        os.umask(before)

@@ -26,7 +26,6 @@ def drawn(*runs: list[tuple[float, float]]) -> tuple[go.Bar | go.Scatter, ...]:
     ran = [(i, at(begun), at(ended)) for i, own in enumerate(runs) for begun, ended in own]
     return timeline(
         pl.DataFrame(rows, schema=frames.TRIAL_SCHEMA), pl.DataFrame(ran, schema=spans.SCHEMA, orient="row"),
-        concurrency=2,
     ).data  # fmt: skip
 
 
@@ -64,7 +63,7 @@ def test_every_point_tells_a_click_its_trial(points: pl.DataFrame) -> None:
 
 def test_every_trial_that_began_has_a_bar_as_long_as_it_ran(finished: StudyResults) -> None:
     trials = frames.trials(finished)
-    traces = timeline(trials, spans.spans(finished, now=datetime.now()), concurrency=2).data
+    traces = timeline(trials, spans.spans(finished, now=datetime.now())).data
     bars = {label: length for trace in traces for label, length in zip(trace.text, trace.x, strict=True)}
     assert set(bars) == set(trials["label"])
     for label, seconds in trials.select("label", "seconds").iter_rows():
