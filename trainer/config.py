@@ -195,7 +195,7 @@ class EvaluationConfig(Frozen):
     """Training responses kept for reading at each evaluated step, of its last minibatch, with their tokens' influence
     weights; 0 is none."""
     seed: int = Field(default=20240, ge=0)
-    """Evaluation samples depend on this and the step only, so that trials are compared on the same draws."""
+    """Evaluation samples depend on this, the set and the step only, so that trials are compared on the same draws."""
 
     @model_validator(mode="after")
     def _distinct_names(self) -> EvaluationConfig:

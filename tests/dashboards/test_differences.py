@@ -51,6 +51,10 @@ def test_problems_on_which_scores_differ_are_counted(finished: StudyResults, cha
     score = finished.trials[0].evaluations[0].scores[0].model_copy(update={"solved": (1,) * 30})
     other = score.model_copy(update={"solved": (2,) * changed + (1,) * (30 - changed)})
     assert differences.telling([score, other, score]) == changed
+    # Rates are compared, not counts; and the commonest number of problems counts.
+    twice = score.model_copy(update={"solved": (2,) * 30, "samples": 2 * score.samples})
+    more = score.model_copy(update={"solved": (3,) * 60})
+    assert differences.telling([score, twice]) == 0 and differences.telling([score, other, more]) == changed
 
 
 def test_each_trial_is_paired_with_the_reference_at_one_step_of_all(finished: StudyResults) -> None:

@@ -41,6 +41,11 @@ def test_rising_policy_kl_and_falling_accuracy_are_a_collapse_that_says_its_numb
     )
 
 
+def test_policy_kl_is_held_against_what_it_was_until_the_best_evaluation():
+    """However long the run goes on after it: most steps are of the collapse here."""
+    assert judge([*GOOD, 0.4, 0.38, 0.36, 0.34, 0.2, 0.1], 1e-3) is not None
+
+
 def test_rising_policy_kl_with_growing_accuracy_is_none():
     assert judge([*GOOD, 0.5, 0.55], 1e-3) is None
 

@@ -106,6 +106,16 @@ def test_the_cluster_and_the_retries_can_be_changed_for_the_next_driver(driven):
         send(driven.directory, Change(values={"resources.workers": 2}))
 
 
+def test_of_two_commands_the_newer_is_the_last_word(make_bridge):
+    bridge = make_bridge()
+    folder = bridge.directory / "commands"
+    folder.mkdir()
+    for name, trials in (("1", 5), ("2", 4), ("3", 6)):
+        (folder / f"{name}.json").write_text(Change(values={"trials": trials}).model_dump_json())
+    answer_all(bridge)
+    assert written(bridge).trials == bridge.spec.trials == 6
+
+
 def test_what_no_driver_has_answered_is_dropped_and_told(make_bridge):
     bridge = make_bridge(trials=2)
     folder = bridge.directory / "commands"
@@ -137,6 +147,7 @@ def test_a_gamma_where_the_space_has_the_half_life_is_told_to_be_given_as_that(m
     ("command", "words"),
     [
         (Stop(trial=9), "--trial 9: is not running; no trial is"),
+        (Change(values={"pruner.name": "none"}), "cannot change once a study has begun; allowed: trials"),
         (Change(values={"sampler.name": "random"}), "cannot change once a study has begun; allowed: trials"),
         (Change(values={"concurrency": 0}), "concurrency = 0: input should be greater than or equal to 1"),
         (Change(values={"budget.gpu_hours": 5}), "gpus_per_worker is 0"),

@@ -193,6 +193,13 @@ def test_several_trials_are_no_one_file(tmp_path, options):
         prepare(results, out=tmp_path / "x.yaml", **options)
 
 
+def test_the_seed_is_the_trials_at_any_scale(tmp_path):
+    results = make_results(tmp_path / "study", [PAPER | {"seed": 7}])
+    for preset in (None, "qwen2.5_32b"):
+        (one,) = prepare(results, out=tmp_path / "x.yaml", preset=preset)
+        assert yaml.safe_load(one.text)["seed"] == 7
+
+
 def test_the_scale_of_several_gpus_is_trained_with_torchrun(tmp_path):
     results = with_scores(tmp_path / "study", [(0.6, 900)])
     for preset, words in (

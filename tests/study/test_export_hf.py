@@ -58,11 +58,17 @@ def policy(base: Path) -> Policy:
 
 @pytest.fixture
 def trained(base: Path, policy: Policy, tmp_path: Path) -> StudyResults:
-    """A study whose first trial has a checkpoint of `policy`; the second kept none."""
+    """A study whose first trial has a checkpoint of `policy` and an older one of others; the second kept none."""
     results = make_results(tmp_path / "study", [{"model.path": str(base)}, {}], embedded=True)
     optimizer = torch.optim.AdamW(policy.model.parameters())
-    position = Position(step=24, problems_taken=0, tokens=0, seconds=0.0)
-    save(results.trials[0].directory / "checkpoints", policy, optimizer, position, ALONE, keep=1)
+    checkpoints = results.trials[0].directory / "checkpoints"
+    weights = {name: value.clone() for name, value in policy.model.state_dict().items()}
+    with torch.no_grad():
+        for parameter in policy.model.parameters():
+            parameter.add_(1)
+    save(checkpoints, policy, optimizer, Position(step=12, problems_taken=0, tokens=0, seconds=0.0), ALONE, keep=2)
+    policy.model.load_state_dict(weights)
+    save(checkpoints, policy, optimizer, Position(step=24, problems_taken=0, tokens=0, seconds=0.0), ALONE, keep=2)
     return results
 
 
@@ -125,7 +131,7 @@ def test_without_a_checkpoint_nothing_is_written(trained, tmp_path):
 
 
 def test_a_damaged_checkpoint_is_one_line_and_leaves_nothing(trained, tmp_path):
-    (shard,) = (trained.trials[0].directory / "checkpoints").glob("*/*.distcp")
+    *_, shard = sorted((trained.trials[0].directory / "checkpoints").glob("*/*.distcp"))  # the newest
     shard.write_bytes(shard.read_bytes()[:100])
     before = set(tmp_path.iterdir())
     with pytest.raises(UserError, match=r"cannot be read into model\.path") as error:

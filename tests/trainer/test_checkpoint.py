@@ -84,12 +84,19 @@ def cut(path: Path) -> None:
     ids=["data cut", "data gone", "index cut", "index gone", "index junk", "marker cut", "marker gone"],
 )
 def test_a_torn_newest_is_passed_over(
-    tear: Callable[[Path], None], three: list, random_model: Path, tmp_path: Path
+    tear: Callable[[Path], None], three: list, policy: Policy, random_model: Path, tmp_path: Path
 ) -> None:
+    """And is written over when the run comes to its step again."""
     tear(tmp_path / "step-000003")
     position, loaded = reloaded(tmp_path, random_model)
     assert position.step == 2
     expect_same(loaded, three[1])
+    optimizer = torch.optim.AdamW(policy.model.parameters())
+    train_a_step(policy, optimizer, 4)
+    save(tmp_path, policy, optimizer, Position(3, 30, 300, 9.0), ALONE, keep=3)
+    position, loaded = reloaded(tmp_path, random_model)
+    assert position == Position(3, 30, 300, 9.0)
+    expect_same(loaded, state(policy, optimizer))
 
 
 def test_checkpoints_of_which_none_can_be_read_are_an_error(three: list, random_model: Path, tmp_path: Path) -> None:

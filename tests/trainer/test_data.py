@@ -107,6 +107,16 @@ def test_problems_with_several_answers_are_counted(tmp_path: Path, caplog: pytes
     assert "problems with several answers, of which the first is taken: 1" in caplog.text
 
 
+def test_problems_with_several_answers_are_counted_in_a_table_too(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "data.csv"
+    path.write_text("problem,answer\na,25\na,26\n")
+    with caplog.at_level(logging.WARNING):
+        assert load_problems(str(path)) == [Problem("a", "25")]
+    assert "problems with several answers, of which the first is taken: 1" in caplog.text
+
+
 def test_a_file_is_read_as_it_is_written(tmp_path: Path) -> None:
     """A byte order mark, an empty line, a line separator within a string, numbers beside text, leading zeros."""
     path = tmp_path / "p.jsonl"

@@ -64,8 +64,9 @@ def test_large_numbers_may_have_thousands_separators() -> None:
 
 @pytest.mark.parametrize(
     ("prediction", "answer", "correct"),
-    [(r"\sqrt{625}", "25", True), ("1+x", "x+1", True), (r"\frac{1}{2}", "0.5", True), ("x+2", "x+1", False)],
-)
+    [(r"\sqrt{625}", "25", True), ("1+x", "x+1", True), (r"\frac{1}{2}", "0.5", True), ("x+2", "x+1", False),
+     ("(1,2)", "1<x<2", True), ("1<x<2", "(1,2)", False)],  # math-verify asks more of an answer that is a pair
+)  # fmt: skip
 def test_expressions_are_compared_by_math_verify(prediction: str, answer: str, correct: bool) -> None:
     assert grade(rf"\boxed{{{prediction}}}", answer).correct is correct
 
