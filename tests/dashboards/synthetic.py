@@ -84,7 +84,7 @@ class SyntheticStudy:
     def confirm(self, number: int, *, seed: int) -> None:
         """Train the configuration of trial `number` again with another seed, to its end."""
         params = self.study.trials[number].params
-        self.study.enqueue_trial(params, user_attrs={"confirms": number, "beside": {"seed": seed}})
+        self.study.enqueue_trial(params, user_attrs={"confirms": number, "fixed": {"seed": seed}})
         trial = self.begin()
         self.study.pruner = optuna.pruners.NopPruner()
         self.run(trial)

@@ -218,7 +218,7 @@ def test_through_the_bridge_the_hopeless_trial_is_pruned_and_the_good_ones_end(m
     assert [trial.state.name for trial in trials] == ["COMPLETE"] * 5 + ["PRUNED", "COMPLETE"]
     # patience 2, and the base model does not count, though it is as hopeless: the second after it is the first chance
     assert trials[5].user_attrs["pruned_at"] == 10
-    assert "P(worse by more than 0)" in trials[5].user_attrs["pruner_reason"]
+    assert "P(worse by more than 0)" in trials[5].user_attrs["pruner"]
     assert trials[5].user_attrs["solved/10"]["samples"] == K
 
 

@@ -163,7 +163,7 @@ def test_controls_come_first_with_their_label_and_their_values(make_bridge):
     config = written_config(bridge.ask())
     assert (config.fipo.epsilon_f_low, config.fipo.epsilon_f_high) == (0, 0)
     (trial,) = reopened(bridge.directory)
-    assert trial.user_attrs["label"] == "DAPO"
+    assert trial.user_attrs["control"] == "DAPO"
     assert written_config(bridge.ask()).fipo.epsilon_f_high == TrainerConfig().fipo.epsilon_f_high
 
 
