@@ -5,9 +5,12 @@ Steps are training steps; times are seconds of one trial's wall time, which occu
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import polars as pl
 
 from dashboards import frames
+from dashboards.spans import lanes
 from study.results import ENDED, RAN
 
 PRUNED_SCHEMA = {
@@ -81,15 +84,9 @@ def _peers(stopped: pl.DataFrame, trials: pl.DataFrame, whole: pl.DataFrame) -> 
 
 def at_a_time(trials: pl.DataFrame) -> int:
     """The most trials that have run at a time: what fits, which may be fewer than the study file asks for."""
-    began = trials.drop_nulls("started").select(
-        pl.col("started"), ended=pl.col("started") + pl.duration(microseconds=pl.col("seconds") * 1e6)
-    )
-    changes = [(at, 1) for at in began["started"]] + [(at, -1) for at in began["ended"].drop_nulls()]
-    running, most = 0, 0
-    for _, change in sorted(changes):  # an end before a begin of the same moment
-        running += change
-        most = max(most, running)
-    return most
+    began = trials.drop_nulls("started").sort("started")
+    ended = pl.col("started") + pl.duration(microseconds=pl.col("seconds") * 1e6)
+    return max(lanes(began.select("started", ended=ended.fill_null(datetime.max)).iter_rows()), default=0)
 
 
 def seconds_left(trials: pl.DataFrame, evaluations: pl.DataFrame, *, planned: int, concurrency: int) -> float | None:

@@ -8,6 +8,7 @@ up again gets its `config.yaml` written anew. Where files were copied without th
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,6 +33,17 @@ def spans(results: StudyResults, *, now: datetime) -> pl.DataFrame:
         for began, ended in _of(trial, trial.started, None if results.driver is None else now)
     ]
     return pl.DataFrame(rows, schema=SCHEMA, orient="row")
+
+
+def lanes(times: Iterable[tuple[datetime, datetime]]) -> list[int]:
+    """The lane (from 1) of each time between a start and an end, in the order of the starts: the first that is free."""
+    free_from: list[datetime] = []
+    taken = []
+    for started, ended in times:
+        lane = next((i for i, since in enumerate(free_from) if since <= started), len(free_from))
+        free_from[lane : lane + 1] = [ended]
+        taken.append(lane + 1)
+    return taken
 
 
 def _of(trial: TrialResult, started: datetime, now: datetime | None) -> list[tuple[datetime, datetime]]:

@@ -118,6 +118,7 @@ def validate(specs: Annotated[list[Path], typer.Argument(help="Study specs (YAML
     from study.check import load_with_files
     from study.mistakes import SpecRefused
     from study.settings import hardly_meant
+    from study.tables import counted
 
     refused = False
     for path in specs:
@@ -129,10 +130,9 @@ def validate(specs: Annotated[list[Path], typer.Argument(help="Study specs (YAML
             refused = True
             continue
         aim = f"maximizing {checked.metric_name()}" + (" and minimizing its length" if checked.against else "")
-        trials = "1 trial" if checked.trials == 1 else f"{checked.trials} trials"
         used = devices(checked.resources)
-        each = f"{used.count:g} {used.name}{'' if used.count == 1 else 's'} a trial, {checked.concurrency} at a time"
-        typer.echo(f"{path}: {trials} over {', '.join(checked.space)}, {aim}; {each}")
+        each = f"{counted(used.count, used.name)} a trial, {checked.concurrency} at a time"
+        typer.echo(f"{path}: {counted(checked.trials, 'trial')} over {', '.join(checked.space)}, {aim}; {each}")
         for line in (*hardly_meant(checked), *odd_files):
             _warn(f"{path}: {line}")
     if refused:

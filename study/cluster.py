@@ -58,7 +58,6 @@ def ray_session(resources: Resources) -> Iterator[Path]:
 
 def places(resources: Resources) -> int:
     """How many trials fit on the connected Ray at a time: 0 while a node that they need is lost."""
-
     nodes, needs = _nodes(), _needs(resources)
     return sum(_fit(node, needs) for node in nodes) or _workers(nodes, resources) // resources.workers
 
@@ -76,7 +75,7 @@ def require_place(resources: Resources) -> None:
                 " larger cluster"
             )
     if (found := _workers(_nodes(), resources)) < resources.workers:
-        each = " and ".join(f"{need:g} {name}" for name, need in _needs(_one(resources)).items())
+        each = " and ".join(f"{need:g} {name}" for name, need in _each(resources).items())
         raise UserError(
             f"resources.workers = {resources.workers} with {each} each: a worker stands on one node, and the nodes here"
             f" hold {found} such workers; lower them, or set resources.ray_address to another cluster"
@@ -85,8 +84,7 @@ def require_place(resources: Resources) -> None:
 
 def engines_apart(resources: Resources, width: int) -> str | None:
     """Why vLLM engines of `width` ranks lie on several nodes of the connected Ray, in a line; None if none has to."""
-    each = _needs(_one(resources))
-    share = max((_fit(node, each) for node in _nodes()), default=0)
+    share = max((_fit(node, _each(resources)) for node in _nodes()), default=0)
     if resources.workers <= share or share % width == 0:
         return None
     return (
@@ -127,7 +125,7 @@ def head_answers(patience: float = 0.0) -> bool:
     deadline = time.monotonic() + patience
     while True:
         try:
-            socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_SECONDS).close()
+            _knock(host, port)
             return True
         except OSError:
             if time.monotonic() >= deadline:
@@ -167,18 +165,18 @@ def strategy(resources: Resources) -> str:
 
 def _needs(resources: Resources) -> dict[str, float]:
     """What all workers of a trial take together."""
+    return {name: amount * resources.workers for name, amount in _each(resources).items()}
+
+
+def _each(resources: Resources) -> dict[str, float]:
+    """What one worker takes."""
     each = {"CPU": resources.cpus_per_worker, "GPU": resources.gpus_per_worker}
-    return {name: amount * resources.workers for name, amount in each.items() if amount}
-
-
-def _one(resources: Resources) -> Resources:
-    return resources.model_copy(update={"workers": 1})
+    return {name: amount for name, amount in each.items() if amount}
 
 
 def _workers(nodes: list[dict[str, float]], resources: Resources) -> int:
     """How many workers of a trial the nodes hold, each on one of them."""
-    needs = _needs(_one(resources))
-    return sum(_fit(node, needs) for node in nodes)
+    return sum(_fit(node, _each(resources)) for node in nodes)
 
 
 def _nodes() -> list[dict[str, float]]:
@@ -191,13 +189,18 @@ def _fit(have: dict[str, float], needs: dict[str, float]) -> int:
     return min(int(have.get(name, 0) // need) for name, need in needs.items())
 
 
+def _knock(host: str, port: str) -> None:
+    """Raise OSError when nothing listens there."""
+    socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_SECONDS).close()
+
+
 def _require_answer(address: str) -> None:
     """Raise UserError when nothing listens at host:port. Ray itself would knock for many minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdigit():
         return  # auto: Ray looks for a cluster on this machine
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_SECONDS).close()
+        _knock(host, port)
     except (OSError, OverflowError) as error:
         raise UserError(
             f"resources.ray_address = {address!r}: nothing answers there ({error}); start it: ray start --head, or"

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from study.lock import FITS_AGAIN
 from study.results import ENDED, RAN, StudyResults, TrialResult
-from study.tables import costs, counts, one_line, trial_table
+from study.tables import costs, counted, counts, one_line, trial_table
 from study.verdict import verdict
 
 _PERIOD = 1.0
@@ -73,10 +73,10 @@ class Display:
         first = snapshot()
         wanted = first.spec.concurrency
         why = f" (concurrency is {wanted}, and no more fit)" if wanted > concurrency else ""
-        self._say(f"Study {directory}, {_trials(concurrency)} at a time{why}; each loads its model first")
+        self._say(f"Study {directory}, {counted(concurrency, 'trial')} at a time{why}; each loads its model first")
         before = {trial.number: (trial.state, trial.deaths) for trial in first.trials if trial.state in ENDED}
         if before:
-            self._say(f"{_trials(len(before))} {'has' if len(before) == 1 else 'have'} ended before")
+            self._say(f"{counted(len(before), 'trial')} {'has' if len(before) == 1 else 'have'} ended before")
         start = Start(time.monotonic(), sum(trial.steps_done for trial in first.trials))
         self._thread = threading.Thread(target=self._watch, args=(snapshot, before, start), daemon=True)
         self._thread.start()
@@ -158,10 +158,6 @@ def last_evaluations(results: StudyResults) -> dict[int, float]:
 
 def _closing(number: int, seconds: float) -> str:
     return f"trial {number} is at its last step and evaluation, about {seconds:.0f} s"
-
-
-def _trials(number: int) -> str:
-    return "1 trial" if number == 1 else f"{number} trials"
 
 
 def time_left(results: StudyResults, elapsed: float, *, before: int = 0) -> float | None:

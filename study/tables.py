@@ -142,6 +142,11 @@ def beside_space(values: Mapping[str, object]) -> str:
     return f"not in space: {given}" if given else ""
 
 
+def counted(number: float, thing: str) -> str:
+    """For example ``1 trial``, ``14 trials``."""
+    return f"{number:g} {thing}" + ("" if number == 1 else "s")
+
+
 def counts(results: StudyResults) -> str:
     """For example ``5 of 14 trials: 3 COMPLETE, 2 PRUNED, 2 RUNNING``."""
     states = [state(results, trial).split()[0] for trial in results.trials]

@@ -11,6 +11,7 @@ import polars as pl
 from dashboards import frames, palette, text
 from dashboards.figures import axes
 from dashboards.figures.parameters import LEGEND, MARGIN
+from dashboards.spans import lanes
 
 END, HOLLOW = 10, 7
 """Sizes of newest points and of those with few responses; a smaller one would not look hollow."""
@@ -105,7 +106,7 @@ def timeline(trials: pl.DataFrame, spans: pl.DataFrame) -> go.Figure:
         pl.col("began").min(), pl.col("ended").max(), (pl.col("ended") - pl.col("began")).sum().alias("ran")
     )
     begun = trials.join(whole, on="trial").sort("began", "trial")
-    begun = begun.with_columns(pl.Series("lane", _lanes(begun.select("began", "ended").rows()), dtype=pl.Int64))
+    begun = begun.with_columns(pl.Series("lane", lanes(begun.select("began", "ended").rows()), dtype=pl.Int64))
     names = {trial: text.in_plotly(label) for trial, label in begun.select("trial", "label").rows()}
     said = {row["trial"]: _ran(row) for row in begun.iter_rows(named=True)}
     bars = spans.join(begun.select("trial", "state", "lane"), on="trial", maintain_order="left")
@@ -125,13 +126,13 @@ def timeline(trials: pl.DataFrame, spans: pl.DataFrame) -> go.Figure:
                    text=labels, textposition="inside", insidetextanchor="start", textangle=0,
                    customdata=[said[trial] for trial in own["trial"]], hovertemplate="%{customdata}<extra></extra>")
         )  # fmt: skip
-    lanes = begun["lane"].n_unique() or 1
+    at_a_time = begun["lane"].n_unique() or 1
     figure.update_layout(
-        height=130 + 34 * lanes,
+        height=130 + 34 * at_a_time,
         margin=MARGIN,
         xaxis={"title": "time of day on the driver's clock", "type": "date"},
-        yaxis={"title": f"{lanes} at a time", "tickvals": list(range(1, lanes + 1)), "autorange": "reversed",
-               "zeroline": False, "showgrid": False},
+        yaxis={"title": f"{at_a_time} at a time", "tickvals": list(range(1, at_a_time + 1)),
+               "autorange": "reversed", "zeroline": False, "showgrid": False},
         legend=LEGEND,
         barmode="overlay",
         uniformtext={"mode": "hide", "minsize": 9},
@@ -162,14 +163,3 @@ def _breaks(figure: go.Figure, bars: pl.DataFrame) -> None:
             go.Scatter(x=x, y=y, mode="lines", line={"color": palette.NEUTRAL, "width": 2, "dash": "dot"},
                        name="stood still (study stopped, or a process died)", hoverinfo="skip")
         )  # fmt: skip
-
-
-def _lanes(spans: list[tuple[datetime, datetime]]) -> list[int]:
-    """The lane (from 1) of each span of time, in the order of their starts."""
-    free_from: list[datetime] = []
-    lanes = []
-    for started, ended in spans:
-        lane = next((i for i, since in enumerate(free_from) if since <= started), len(free_from))
-        free_from[lane : lane + 1] = [ended]
-        lanes.append(lane + 1)
-    return lanes

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,12 +13,12 @@ import yaml
 from study.cluster import places, require_place, strategy
 from study.results import read_study
 from study.spec import Resources
+from tests.integration.launching import driven, fipo, wait_for
 from trainer.base_model import ensure_base_model
 from trainer.errors import UserError
 
 pytestmark = pytest.mark.slow
 
-FIPO = [sys.executable, "-c", "from study.cli import main; main()"]
 SPEC = {
     "name": "cluster",
     "storage": "journal",
@@ -75,11 +74,7 @@ def test_a_trial_over_two_nodes_goes_on_after_one_of_them_died(tmp_path: Path, c
     def evaluated() -> int:
         return len(read_study(directory).trials[0].evaluations) if directory.exists() else 0
 
-    driver = subprocess.Popen(
-        [*FIPO, "launch", "spec.yaml", "--out", "study"], cwd=tmp_path, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
-    try:
+    with driven(tmp_path, "launch", "spec.yaml", "--out", "study") as driver:
         until(lambda: directory.exists() and read_study(directory).trials and evaluated() >= 3, driver)
         before = evaluated()
         cluster.remove_node(cluster.list_all_nodes()[-1], allow_graceful=False)
@@ -89,8 +84,6 @@ def test_a_trial_over_two_nodes_goes_on_after_one_of_them_died(tmp_path: Path, c
         assert driver.poll() is None
         cluster.add_node(num_cpus=1)
         said, complaint = driver.communicate(timeout=300)
-    finally:
-        driver.kill()
     assert driver.returncode == 0, complaint
     (trial,) = read_study(directory).trials
     assert trial.state == "COMPLETE"
@@ -116,9 +109,7 @@ def test_a_trial_is_kept_on_one_node_where_it_fits_and_spread_where_it_does_not(
 def test_a_trial_that_fits_nowhere_is_refused_with_what_there_is(tmp_path: Path, cluster) -> None:
     resources = {"workers": 3, "ray_address": cluster.address}
     (tmp_path / "spec.yaml").write_text(yaml.safe_dump(SPEC | {"resources": resources}))
-    launched = subprocess.run(
-        [*FIPO, "launch", "spec.yaml", "--out", "study"], cwd=tmp_path, text=True, capture_output=True, timeout=200
-    )
+    launched = fipo("launch", "spec.yaml", "--out", "study", cwd=tmp_path)
     assert launched.returncode == 2
     assert "there are 2 here; lower them" in launched.stderr
     assert not (tmp_path / "study").exists()
@@ -138,16 +129,10 @@ def test_a_study_tells_that_others_take_the_room_and_goes_on_when_they_leave(tmp
     with ray.init(address=cluster.address, logging_level="error", log_to_driver=False):
         held = placement_group([{"CPU": 1}, {"CPU": 1}])
         ray.get(held.ready())
-        driver = subprocess.Popen(
-            [*FIPO, "launch", "spec.yaml", "--out", "study"], cwd=tmp_path, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
-        try:
+        with driven(tmp_path, "launch", "spec.yaml", "--out", "study") as driver:
             until(waits, driver)
             remove_placement_group(held)
             said, complaint = driver.communicate(timeout=300)
-        finally:
-            driver.kill()
     assert driver.returncode == 0, complaint
     assert "the cluster has room for no trial: 2 of 2 CPUs are taken by others; the study waits" in said
     assert "a trial fits again, and the study goes on" in said and "1 of 1 trials: 1 COMPLETE" in said
@@ -163,16 +148,10 @@ def test_a_study_whose_drivers_own_node_dies_ends_at_once_and_can_be_resumed(tmp
 
     (tmp_path / "spec.yaml").write_text(yaml.safe_dump(SPEC | {"resources": {"ray_address": cluster.address}}))
     directory = tmp_path / "study"
-    driver = subprocess.Popen(
-        [*FIPO, "launch", "spec.yaml", "--out", "study"], cwd=tmp_path, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
-    try:
-        until(lambda: directory.exists() and any(each.evaluations for each in read_study(directory).trials), driver)
+    with driven(tmp_path, "launch", "spec.yaml", "--out", "study") as driver:
+        wait_for(lambda trials: any(each.evaluations for each in trials), directory, driver)
         cluster.head_node.kill_raylet(check_alive=False)  # the driver's; the other nodes and Ray's records live on
         _, complaint = driver.communicate(timeout=120)
-    finally:
-        driver.kill()
     assert driver.returncode == 2
     (line,) = complaint.strip().splitlines()
     assert "the node of the driver has died" in line and "fipo resume" in line

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
 
 from study.results import read_study
-from tests.integration.test_cluster import FIPO, SPEC, until
+from tests.integration.launching import driven, events, notify, wait_for
+from tests.integration.test_cluster import SPEC
 
 pytestmark = pytest.mark.slow
 
@@ -18,25 +18,19 @@ def test_a_study_whose_head_is_killed_says_so_and_tells_it(tmp_path: Path) -> No
     """Ray itself waits for a minute, and ends the process without a word."""
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
-    notify = {"command": ["sh", "-c", "cat >> notes"], "on": ["failed"]}
-    (tmp_path / "spec.yaml").write_text(
-        yaml.safe_dump(SPEC | {"resources": {"ray_address": cluster.address}, "notify": notify})
-    )
-    directory = tmp_path / "study"
-    driver = subprocess.Popen(
-        [*FIPO, "launch", "spec.yaml", "--out", "study"], cwd=tmp_path, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
+    cluster, directory = Cluster(initialize_head=True, head_node_args={"num_cpus": 1}), tmp_path / "study"
+    resources = {"ray_address": cluster.address}
+    (tmp_path / "spec.yaml").write_text(yaml.safe_dump(SPEC | {"resources": resources, "notify": notify(tmp_path)}))
     try:
-        until(lambda: directory.exists() and any(each.evaluations for each in read_study(directory).trials), driver)
-        cluster.head_node.kill_gcs_server(check_alive=False)
-        _, complaint = driver.communicate(timeout=120)
+        with driven(tmp_path, "launch", "spec.yaml", "--out", "study") as driver:
+            wait_for(lambda trials: any(each.evaluations for each in trials), directory, driver)
+            cluster.head_node.kill_gcs_server(check_alive=False)
+            _, complaint = driver.communicate(timeout=120)
     finally:
-        driver.kill()
         cluster.shutdown()
     assert driver.returncode == 2
     (line,) = complaint.strip().splitlines()
     assert "the head of the Ray cluster does not answer any more" in line and "fipo resume" in line
-    assert "the head of the Ray cluster does not answer" in (tmp_path / "notes").read_text()
+    (told,) = [each["text"] for each in events(tmp_path) if each["event"] == "failed"]
+    assert "the head of the Ray cluster does not answer" in told
     assert [each.state for each in read_study(directory).trials] == ["RUNNING"]
