@@ -1,17 +1,13 @@
-"""What a study cost, what pruning spared, and how long it will still take. Pure functions.
+"""What a study cost and what pruning spared. Pure functions.
 
 Steps are training steps; times are seconds of one trial's wall time, which occupies all of that trial's devices.
 """
 
 from __future__ import annotations
 
-from datetime import datetime
-
 import polars as pl
 
 from dashboards import frames
-from dashboards.spans import lanes
-from study.results import ENDED, RAN
 
 PRUNED_SCHEMA = {
     "trial": pl.Int64, "label": pl.String, "pruned_at": pl.Int64, "samples": pl.Int64,
@@ -80,29 +76,3 @@ def _peers(stopped: pl.DataFrame, trials: pl.DataFrame, whole: pl.DataFrame) -> 
     return pairs.group_by("trial").agg(
         pl.col("theirs").median().alias("others"), pl.len().cast(pl.Int64).alias("compared")
     )
-
-
-def at_a_time(trials: pl.DataFrame) -> int:
-    """The most trials that have run at a time: what fits, which may be fewer than the study file asks for."""
-    began = trials.drop_nulls("started").sort("started")
-    ended = pl.col("started") + pl.duration(microseconds=pl.col("seconds") * 1e6)
-    return max(lanes(began.select("started", ended=ended.fill_null(datetime.max)).iter_rows()), default=0)
-
-
-def seconds_left(trials: pl.DataFrame, evaluations: pl.DataFrame, *, planned: int, concurrency: int) -> float | None:
-    """Expected seconds until `planned` trials have finished; None before any has.
-
-    As many run at a time as have so far (`at_a_time`), `concurrency` at most. Each is expected to take the mean of
-    those that completed or were pruned; what running ones have done counts. A failed one is not run again, so it is not
-    left to do, but how soon it failed says nothing of the others.
-    """
-    taken = run_seconds(trials, evaluations)
-    durations = taken.filter(pl.col("state").is_in(RAN))["run_seconds"]
-    if durations.is_empty():
-        return None
-    mean = float(durations.mean())
-    begun = taken.filter(pl.col("state").is_in(("RUNNING", "STOPPED")))["run_seconds"]
-    running = [max(mean - done, 0.0) for done in begun]
-    unbegun = max(planned - trials.filter(pl.col("state").is_in(ENDED)).height - len(running), 0)
-    lanes = max(min(concurrency, at_a_time(trials)), 1)
-    return max([(sum(running) + unbegun * mean) / lanes, *running])

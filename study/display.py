@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -14,22 +12,12 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from study.lock import FITS_AGAIN
-from study.results import ENDED, RAN, StudyResults, TrialResult
+from study.results import ENDED, StudyResults, TrialResult
 from study.tables import costs, counted, counts, one_line, trial_table
+from study.time_left import last_evaluations, seconds_left
 from study.verdict import verdict
 
 _PERIOD = 1.0
-_LONG_SECONDS = 10.0
-"""What takes longer than this is told when it begins."""
-
-
-class Start(NamedTuple):
-    """When a driver began, and what it found done: its pace is its own."""
-
-    moment: float
-    """By the monotonic clock."""
-    steps: int = 0
-    """Of all trials."""
 
 
 class Display:
@@ -77,8 +65,7 @@ class Display:
         before = {trial.number: (trial.state, trial.deaths) for trial in first.trials if trial.state in ENDED}
         if before:
             self._say(f"{counted(len(before), 'trial')} {'has' if len(before) == 1 else 'have'} ended before")
-        start = Start(time.monotonic(), sum(trial.steps_done for trial in first.trials))
-        self._thread = threading.Thread(target=self._watch, args=(snapshot, before, start), daemon=True)
+        self._thread = threading.Thread(target=self._watch, args=(snapshot, before), daemon=True)
         self._thread.start()
 
     def ended(self, reason: str | None) -> None:
@@ -102,22 +89,22 @@ class Display:
         if self._bar.live.is_started:
             self._bar.stop()
 
-    def _watch(self, snapshot: Callable[[], StudyResults], shown: dict[int, tuple[str, int]], start: Start) -> None:
+    def _watch(self, snapshot: Callable[[], StudyResults], shown: dict[int, tuple[str, int]]) -> None:
         if not self._console.is_terminal:
             while not self._stop.wait(_PERIOD):
-                self._print_changes(snapshot(), shown, start)
-            self._print_changes(snapshot().at_rest(), shown, start)
+                self._print_changes(snapshot(), shown)
+            self._print_changes(snapshot().at_rest(), shown)
             return
         # Not redirecting: what others print belongs in driver.log, not between the rows.
         with Live(console=self._console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False) as live:
             while True:
                 stopping = self._stop.wait(_PERIOD)
                 results = snapshot().at_rest() if stopping else snapshot()
-                live.update(_screen(results, start, self._console), refresh=True)
+                live.update(_screen(results, self._console), refresh=True)
                 if stopping:
                     return
 
-    def _print_changes(self, results: StudyResults, shown: dict[int, tuple[str, int]], start: Start) -> None:
+    def _print_changes(self, results: StudyResults, shown: dict[int, tuple[str, int]]) -> None:
         for trial in results.trials:
             sampled = len(trial.params) == len(results.spec.space)  # not yet in the moment it is asked for
             news = trial.state, trial.deaths
@@ -126,7 +113,7 @@ class Display:
             shown[trial.number] = news
             line = one_line(results, trial)
             if trial.state in ENDED:
-                line += f"  [{counts(results)}{_left(results, start)}]"
+                line += f"  [{counts(results)}{_left(results)}]"
             self._say(line)
         for number, seconds in last_evaluations(results).items():
             if number not in self._closing:
@@ -140,44 +127,8 @@ class Display:
         self._console.print(line, style=style, highlight=False, markup=False, soft_wrap=True)
 
 
-def last_evaluations(results: StudyResults) -> dict[int, float]:
-    """Running trials at their last step, whose evaluation draws everything, and its seconds where they are many."""
-    found = {}
-    for trial in results.trials:
-        if trial.state != "RUNNING" or not trial.evaluations or trial.steps_done < results.spec.steps - 1:
-            continue
-        first, last = trial.evaluations[0], trial.evaluations[-1]
-        lengths = [score.mean_length for score in trial.scores(results.spec.selecting.name).values()]
-        # The base model's is whole too, and all that had been done then. Time grows with the length of responses.
-        seconds = first.seconds * (lengths[-1] / lengths[0] if lengths and lengths[0] else 1.0)
-        seconds += (last.seconds - first.seconds) / max(last.step, 1)
-        if seconds >= _LONG_SECONDS:
-            found[trial.number] = seconds
-    return found
-
-
 def _closing(number: int, seconds: float) -> str:
     return f"trial {number} is at its last step and evaluation, about {seconds:.0f} s"
-
-
-def time_left(results: StudyResults, elapsed: float, *, before: int = 0) -> float | None:
-    """Seconds until the study ends at the pace of this driver, None before it has done a step.
-
-    Trials still to come are taken to run as far as those that completed or were pruned. One that failed is not run
-    again, and how soon it failed says nothing of the others.
-
-    Args:
-        elapsed: seconds since the driver began.
-        before: steps that were done then.
-    """
-    total = results.spec.steps
-    done = {trial.number: trial.steps_done for trial in results.trials}
-    ran = [done[trial.number] for trial in results.trials if trial.state in RAN]
-    usual = sum(ran) / len(ran) if ran else total
-    running = [max(0.0, usual - done[trial.number]) for trial in results.trials if trial.state == "RUNNING"]
-    to_come = results.planned - results.ended - len(running)
-    taken = sum(done.values()) - before
-    return (sum(running) + to_come * usual) * elapsed / taken if taken > 0 else None
 
 
 def conclusion(results: StudyResults, directory: Path) -> list[str]:
@@ -198,21 +149,20 @@ def conclusion(results: StudyResults, directory: Path) -> list[str]:
     ]
 
 
-def _left(results: StudyResults, start: Start) -> str:
-    left = time_left(results, time.monotonic() - start.moment, before=start.steps)
+def _left(results: StudyResults) -> str:
+    left = seconds_left(results)
     if left is None or results.ended >= results.planned:
         return ""
-    left = max(left, *last_evaluations(results).values(), 0.0)
     return f", about {left / 60:.0f} min left" if left >= 90 else f", about {left:.0f} s left"
 
 
-def _screen(results: StudyResults, start: Start, console: Console) -> RenderableType:
+def _screen(results: StudyResults, console: Console) -> RenderableType:
     trials = _fitting(results, max(4, console.height - 8))
     hidden = len(results.trials) - len(trials)
     more = f", {hidden} not shown" if hidden else ""
     closing = "".join(f"; {_closing(*each)}" for each in last_evaluations(results).items())
     waits = f"; {results.waits}" if results.waits else ""
-    last = Text(f"{counts(results)}{more}{_left(results, start)}{closing}{waits}", style="bold")
+    last = Text(f"{counts(results)}{more}{_left(results)}{closing}{waits}", style="bold")
     return Group(trial_table(results, trials, console), last)
 
 

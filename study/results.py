@@ -75,7 +75,12 @@ class TrialResult:
     @property
     def steps_done(self) -> int:
         """Training steps finished so far."""
-        return _last_step(self.directory / "metrics.jsonl")
+        return int(_last_row(self.directory / "metrics.jsonl").get("step", 0))
+
+    @property
+    def step_seconds(self) -> float:
+        """What the newest step took; 0 before the first."""
+        return float(_last_row(self.directory / "metrics.jsonl").get("seconds/step", 0.0))
 
     def scores(self, set_name: str) -> dict[int, SetScore]:
         """What its evaluations of a set gave, by training step in ascending order."""
@@ -247,13 +252,13 @@ def _evaluations(directory: Path, stamp: tuple[int, int]) -> tuple[Evaluation, .
     return tuple(read_evaluations(directory)) if stamp != (0, 0) else ()
 
 
-def _last_step(path: Path) -> int:
-    """The step of the last whole line, read from the end of the file."""
+def _last_row(path: Path) -> dict[str, Any]:
+    """The last whole line, read from the end of the file; empty before the first."""
     try:
         with path.open("rb") as file:
             size = file.seek(0, 2)
             file.seek(max(0, size - 16384))
             lines = file.read().split(b"\n")[:-1]
     except OSError:
-        return 0
-    return int(json.loads(lines[-1])["step"]) if lines else 0
+        return {}
+    return json.loads(lines[-1]) if lines else {}

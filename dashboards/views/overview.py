@@ -21,6 +21,7 @@ from study.budget import devices
 from study.evidence import Evidence, error_in_words, seeds_against_settings
 from study.results import StudyResults
 from study.tables import chosen_among, spared_by_pruning
+from study.time_left import seconds_left
 
 
 def render(study: Study) -> None:
@@ -108,9 +109,7 @@ def _progress(study: Study) -> None:
     planned = study.results.planned
     counts = dict(study.trials.group_by("state").len().iter_rows())
     finished = study.results.ended
-    left = costs.seconds_left(
-        study.trials, study.evaluations, planned=planned, concurrency=study.results.spec.concurrency
-    )
+    left = seconds_left(study.results)
     note = f"about {text.duration(left)} left" if left and study.results.driver else None
     if finished == planned or study.results.driver is None:
         note = ", ".join(f"{counts[state]} {state.lower()}" for state in ORDER if state in counts)

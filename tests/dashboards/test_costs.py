@@ -80,27 +80,3 @@ def test_with_one_evaluation_the_pace_is_that_of_the_whole_trial() -> None:
     (row,) = costs.pruned(table, evaluations([(0, 10, 0.3, 4.0)]), set_name="a", steps=40).iter_rows(named=True)
     assert row["spared_seconds"] == pytest.approx(15.0)
     assert (row["others"], row["compared"]) == (None, 0)
-
-
-def test_time_left_counts_what_running_trials_have_done() -> None:
-    noon = datetime(2026, 1, 1, 12)
-    rows = [("COMPLETE", 0, 10.0), ("PRUNED", 5, 30.0), ("RUNNING", 10, None)]
-    table = trials(
-        [{"state": state, "started": noon + timedelta(seconds=at), "seconds": took} for state, at, took in rows]
-    )
-    assert costs.at_a_time(table) == 2  # the first ends as the third begins
-    clock = evaluations([(2, 5, 0.5, 15.0)])
-    options = {"planned": 6, "concurrency": 64}  # of which two fit
-    assert costs.seconds_left(table, clock, **options) == pytest.approx((5 + 3 * 20) / 2)
-    assert costs.seconds_left(table, clock, planned=3, concurrency=2) == pytest.approx(5)  # the other lane idles
-    assert costs.seconds_left(table, clock, planned=6, concurrency=1) == pytest.approx(5 + 3 * 20)
-    late = evaluations([(2, 5, 0.5, 500.0)])
-    assert costs.seconds_left(table, late, **options) == pytest.approx(3 * 20 / 2)
-    assert costs.seconds_left(table.clear(), clock, **options) is None
-
-
-def test_a_failed_trial_is_not_left_to_do_and_its_short_life_does_not_shorten_the_estimate() -> None:
-    table = trials([{"state": "COMPLETE", "seconds": 30.0}, {"state": "FAIL", "seconds": 1.0}])
-    assert costs.seconds_left(table, evaluations([]), planned=6, concurrency=1) == pytest.approx(4 * 30)
-    only_failed = table.filter(pl.col("state") == "FAIL")
-    assert costs.seconds_left(only_failed, evaluations([]), planned=6, concurrency=1) is None

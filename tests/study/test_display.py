@@ -12,11 +12,12 @@ import pytest
 from rich.console import Console
 
 from study.assignment import Report
-from study.display import Display, Start, conclusion, last_evaluations, time_left
+from study.display import Display, conclusion
 from study.lock import FITS_AGAIN, Driver
 from study.results import collect, read_study
 from study.spec import Resources
 from study.tables import as_json, costs, one_line, spared_by_pruning, trial_table
+from study.time_left import last_evaluations
 
 GOOD = [0.2, 0.3, 0.4, 0.5, 0.6]
 
@@ -96,7 +97,7 @@ def test_that_the_study_waits_is_told_once_and_the_end_of_a_launch_is_no_news_of
     waiting = replace(results, driver=Driver("here", 1, waits="no room"))
     shown = dict.fromkeys(range(3), ("", 0))
     for each in (results, waiting, waiting, results, waiting, replace(waiting, driver=None)):
-        display._print_changes(each, shown, Start(0.0))
+        display._print_changes(each, shown)
     told = [line for line in console.file.getvalue().splitlines() if not line.startswith("trial")]
     assert told == ["no room", FITS_AGAIN, "no room"]
 
@@ -124,30 +125,6 @@ def test_a_last_evaluation_that_takes_a_while_is_told_once_when_it_begins(make_b
     display.running(bridge.directory, lambda: results, 2)
     display.ended(None)
     assert "about 28 s" in console.file.getvalue()
-
-
-def test_time_left_counts_what_is_still_to_do(bridge):
-    # Done: 20 + 5 + 5 steps. Ended trials ran 12.5 steps on average: 7.5 are left of the third and 12.5 of the fourth.
-    assert time_left(read_study(bridge.directory), elapsed=60.0) == pytest.approx(20 * 60 / 30)
-
-
-def test_a_driver_that_goes_on_measures_its_own_pace(bridge):
-    # 20 steps are left, as above; this driver has done 10 of the 30 in a minute.
-    assert time_left(read_study(bridge.directory), elapsed=60.0, before=20) == pytest.approx(20 * 60 / 10)
-    assert time_left(read_study(bridge.directory), elapsed=60.0, before=30) is None
-
-
-def test_how_soon_a_trial_failed_says_nothing_of_those_to_come(make_bridge, run_trial):
-    bridge = make_bridge(trials=3, pruner={"name": "none"})
-    run_trial(bridge, GOOD)
-    bridge.fail(run_trial(bridge, GOOD[:2], finish=False), "loss is nan")
-    bridge.finish(1)
-    # Done: 20 + 5 steps. The third will run as far as the first, 20.
-    assert time_left(read_study(bridge.directory), elapsed=50.0) == pytest.approx(20 * 50 / 25)
-
-
-def test_time_left_is_unknown_before_the_first_step(make_bridge):
-    assert time_left(read_study(make_bridge().directory), elapsed=5.0) is None
 
 
 def test_the_conclusion_names_the_best_and_the_next_two_commands(bridge):

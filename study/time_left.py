@@ -1,0 +1,83 @@
+"""How long a study will still take, for the terminal and the dashboard.
+
+It goes by what trials have taken by their own clocks, not by how long a driver has run: a study that was resumed
+neither slept all night nor has to begin anew.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Sequence
+from datetime import datetime
+
+from study.results import RAN, StudyResults, TrialResult
+
+_LONG_SECONDS = 10.0
+"""An evaluation that takes longer than this is told when it begins."""
+
+
+def seconds_left(results: StudyResults) -> float | None:
+    """Expected seconds until all planned trials have ended; None before a step is done.
+
+    As many run at a time as have so far (`at_a_time`), `concurrency` at most. Each is expected to do as many steps as
+    those that completed or were pruned, at their pace, and to take as long to start. One that failed is not run again,
+    and how soon it failed says nothing of the others.
+    """
+    ran = [trial for trial in results.trials if trial.state in RAN]
+    running = [trial for trial in results.trials if trial.state == "RUNNING"]
+    steps = {trial.number: trial.steps_done for trial in (*ran, *running)}
+    measured = ran if any(steps[trial.number] for trial in ran) else running
+    done = sum(steps[trial.number] for trial in measured)
+    if not done:
+        return None
+    pace = sum(_clock(trial, steps[trial.number]) for trial in measured) / done
+    usual = done / len(ran) if measured is ran else results.spec.steps
+    start = _start_up(ran)
+    busy = [max(0.0, usual - steps[each.number]) * pace + (start if each.starting else 0.0) for each in running]
+    lanes = max(1, len(running), min(results.spec.concurrency, at_a_time(results.trials)))
+    free = busy + [0.0] * (lanes - len(busy))
+    heapq.heapify(free)
+    for _ in range(results.planned - results.ended - len(running)):
+        heapq.heapreplace(free, free[0] + start + usual * pace)
+    return max(*free, *last_evaluations(results).values(), 0.0)
+
+
+def last_evaluations(results: StudyResults) -> dict[int, float]:
+    """Running trials at their last step, whose evaluation draws everything, and its seconds where they are many."""
+    found = {}
+    for trial in results.trials:
+        if trial.state != "RUNNING" or not trial.evaluations or trial.steps_done < results.spec.steps - 1:
+            continue
+        first, last = trial.evaluations[0], trial.evaluations[-1]
+        lengths = [score.mean_length for score in trial.scores(results.spec.selecting.name).values()]
+        # The base model's is whole too, and all that had been done then. Time grows with the length of responses.
+        seconds = first.seconds * (lengths[-1] / lengths[0] if lengths and lengths[0] else 1.0)
+        seconds += (last.seconds - first.seconds) / max(last.step, 1)
+        if seconds >= _LONG_SECONDS:
+            found[trial.number] = seconds
+    return found
+
+
+def at_a_time(trials: Sequence[TrialResult]) -> int:
+    """The most trials that have run at a time: what fits, which may be fewer than the study file asks for."""
+    begun = [trial for trial in trials if trial.started is not None]
+    changes = [(trial.started, 1) for trial in begun] + [(trial.ended or datetime.max, -1) for trial in begun]
+    return max(itertools.accumulate(change for _, change in sorted(changes)), default=0)
+
+
+def _clock(trial: TrialResult, steps: int) -> float:
+    """Seconds that `trial` has trained and evaluated; what it did since its newest evaluation at its newest pace."""
+    if trial.state in RAN or not trial.evaluations:
+        return trial.usage.seconds
+    return trial.usage.seconds + trial.step_seconds * max(0, steps - trial.evaluations[-1].step)
+
+
+def _start_up(ran: Sequence[TrialResult]) -> float:
+    """Seconds that a trial takes until its clock runs: the least so far, as others waited or were stopped."""
+    whole = [
+        (trial.ended - trial.started).total_seconds() - trial.usage.seconds
+        for trial in ran
+        if trial.started is not None and trial.ended is not None
+    ]
+    return max(0.0, min(whole, default=0.0))

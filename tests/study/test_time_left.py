@@ -1,0 +1,96 @@
+"""Time left, against studies whose clocks are known."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from study.budget import Usage
+from study.results import StudyResults, TrialResult, read_study
+from study.time_left import at_a_time, seconds_left
+
+NOON = datetime(2026, 1, 1, 12)
+
+
+@pytest.fixture
+def study(make_bridge, tmp_path: Path):
+    """Makes the results of a study of 20 steps from (state, began at, seconds by its clock, steps) of each trial."""
+
+    def make(*trials: tuple[str, float, float, int], start_up: float = 0.0, **changes: Any) -> StudyResults:
+        results = read_study(make_bridge(**{"trials": len(trials), "pruner": {"name": "none"}} | changes).directory)
+        return replace(results, trials=tuple(_trial(tmp_path, n, *each, start_up) for n, each in enumerate(trials)))
+
+    return make
+
+
+def _trial(tmp_path: Path, number: int, state: str, began: float, clock: float, steps: int, start_up: float):
+    directory = tmp_path / f"{number}"
+    directory.mkdir()
+    pace = clock / steps if steps else 0.0
+    rows = ({"step": step, "seconds/step": pace} for step in range(steps + 1))
+    (directory / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    started = NOON + timedelta(seconds=began)
+    return TrialResult(
+        number=number, state=state, params={}, control=None, value=None, pruned_at=None, fail_reason=None,
+        started=started, ended=None if state == "RUNNING" else started + timedelta(seconds=clock + start_up),
+        directory=directory, evaluations=(), usage=Usage(seconds=clock),
+    )  # fmt: skip
+
+
+def test_each_trial_to_come_takes_what_those_that_ran_took(study):
+    # 30 steps took 60 s, 15 a trial: 10 are left of the third, and three more follow, one after another.
+    ran = [("COMPLETE", 0, 40.0, 20), ("PRUNED", 40, 20.0, 10), ("RUNNING", 60, 10.0, 5)]
+    assert seconds_left(study(*ran, trials=6, concurrency=1)) == pytest.approx((10 + 3 * 15) * 2)
+
+
+def test_a_trial_to_come_takes_as_long_to_start_as_the_one_that_started_soonest(study):
+    ended = [("COMPLETE", 0, 40.0, 20), ("COMPLETE", 500, 40.0, 20)]
+    results = study(*ended, trials=3, concurrency=1, start_up=6.0)
+    waited = replace(results.trials[0], ended=NOON + timedelta(hours=9))  # a night lies between its start and its end
+    assert seconds_left(replace(results, trials=(waited, results.trials[1]))) == pytest.approx(46)
+
+
+def test_what_runs_at_a_time_ends_together_and_a_lane_that_is_free_takes_the_next(study):
+    # Two at a time: 10 and 30 s are left of those that run; the next three begin after 10, 30 and 50 s.
+    ran = [("COMPLETE", 0, 40.0, 20), ("RUNNING", 0, 30.0, 15), ("RUNNING", 40, 10.0, 5)]
+    assert seconds_left(study(*ran, trials=6, concurrency=64)) == pytest.approx(90)
+
+
+def test_a_study_without_trials_to_come_ends_with_the_last_of_those_that_run(study):
+    ran = [("COMPLETE", 0, 40.0, 20), ("RUNNING", 0, 30.0, 15), ("RUNNING", 40, 10.0, 5)]
+    assert seconds_left(study(*ran, trials=3)) == pytest.approx(30)
+
+
+def test_before_a_trial_has_ended_those_that_run_tell_the_pace(study):
+    results = study(("RUNNING", 0, 0.0, 5), trials=2, concurrency=1)
+    evaluated = _evaluated_at(results.trials[0], 0, 3.0)  # after three seconds, then two for each step
+    (evaluated.directory / "metrics.jsonl").write_text('{"step": 5, "seconds/step": 2.0}\n')
+    # 13 s for 5 steps, of which 15 and 20 are left.
+    assert seconds_left(replace(results, trials=(evaluated,))) == pytest.approx(35 * 13 / 5)
+
+
+def _evaluated_at(trial: TrialResult, step: int, seconds: float) -> TrialResult:
+    from tests.study.conftest import an_evaluation
+
+    first = an_evaluation(step, 0.5).model_copy(update={"seconds": seconds})
+    return replace(trial, evaluations=(first,), usage=Usage(seconds=seconds))
+
+
+def test_how_soon_a_trial_failed_says_nothing_of_those_to_come(study):
+    ended = [("COMPLETE", 0, 40.0, 20), ("FAIL", 40, 1.0, 1)]
+    assert seconds_left(study(*ended, trials=6, concurrency=1)) == pytest.approx(4 * 40)
+
+
+def test_time_left_is_unknown_before_the_first_step(study):
+    assert seconds_left(study(("RUNNING", 0, 1.0, 0))) is None
+
+
+def test_a_trial_that_starts_after_another_has_ended_runs_not_beside_it(study):
+    ran = [("COMPLETE", 0, 10.0, 5), ("PRUNED", 5, 30.0, 5), ("RUNNING", 10, 0.0, 5)]
+    assert at_a_time(study(*ran).trials) == 2  # the first ends as the third begins
+    assert at_a_time(()) == 0
