@@ -40,6 +40,19 @@ def test_real_scores_of_a_step_are_taken(finished: StudyResults) -> None:
     assert not importance.importance(finished, known).is_empty()
 
 
+def test_of_many_trials_a_random_part_counts_and_always_the_same(finished: StudyResults) -> None:
+    """The first hundred are alike: taken alone they would tell nothing."""
+    trials = [dataclasses.replace(each, number=number + 60 * again) for again in range(3)
+              for number, each in enumerate(many(finished).trials)]  # fmt: skip
+    results = dataclasses.replace(finished, trials=tuple(trials))
+    late = steered_by_rate(results).with_columns(
+        score=pl.when(pl.col("trial") >= importance.MOST).then("score").otherwise(0.5)
+    )
+    first = importance.importance(results, late)
+    assert not first.is_empty()
+    assert first.equals(importance.importance(results, late))
+
+
 def test_too_few_trials_or_one_score_give_no_importance(finished: StudyResults) -> None:
     known = steered_by_rate(finished)
     assert importance.importance(finished, known.head(importance.FEWEST - 1)).is_empty()

@@ -83,6 +83,32 @@ def test_gamma_0_and_1_have_no_half_life(tmp_path, target, gamma):
     assert 2 ** (-1 / tau) == pytest.approx(gamma, abs=1e-5)
 
 
+def test_sets_of_different_k_get_the_largest_where_one_number_serves_all(tmp_path):
+    sets = [{"name": f"aime_{year}", "path": f"{year}.jsonl", "samples": k} for year, k in ((2024, 64), (2025, 16))]
+    for target, written in (("verl", "val_kwargs.n=64"), ("slime", "--n-samples-per-eval-prompt=64")):
+        line, text = refusal(tmp_path / target, target, PAPER | {"evaluation.sets": sets})
+        assert "evaluation.sets with samples 16, 64: one number serves all sets; nearest: 64;" in line
+        assert written in text
+
+
+@pytest.mark.parametrize(("prompt", "tokens"), [(2048, 24576), (20480, 30720)])
+def test_a_sequence_of_full_length_fits_into_a_micro_batch(tmp_path, prompt, tokens):
+    """Beside responses of up to 10,240 tokens; this trainer takes one that is longer alone."""
+    results = make_results(tmp_path / "study", [PAPER | {"data.max_prompt_length": prompt}])
+    for target, written in (("verl", "ppo_max_token_len_per_gpu"), ("slime", "--max-tokens-per-gpu")):
+        (one,) = prepare(results, target, out=tmp_path / "out", approximate=True)
+        assert f"{written}={tokens}\n" in one.text.replace(" \\\n", "\n")
+
+
+def test_trl_samples_for_all_minibatches_at_once_and_rounds_up_what_its_gpus_cannot_divide(tmp_path):
+    # 18 prompts in 3 minibatches on 8 GPUs: 6 times 32 responses are 24 for each, 6 times 5 are 4 after rounding up.
+    scale = {"rollout.prompts_per_step": 18, "optimizer.prompts_per_minibatch": 6}
+    for number, (size, batch) in enumerate([(32, 18 * 32), (5, 3 * 8 * 4)]):
+        results = make_results(tmp_path / f"{number}", [PAPER | scale | {"rollout.group_size": size}])
+        (one,) = prepare(results, "trl", out=tmp_path / "out", approximate=True)
+        assert f"generation_batch_size: {batch}\n" in one.text
+
+
 @pytest.mark.parametrize("target", ["verl", "ms-swift", "slime"])
 def test_no_filtering_is_refused(tmp_path, target):
     line, _ = refusal(tmp_path, target, PAPER | {"fipo.filtering": False})

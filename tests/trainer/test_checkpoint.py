@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -143,6 +144,23 @@ def test_the_newest_are_kept_and_leftovers_go(keep: int, policy: Policy, tmp_pat
         save(tmp_path, policy, optimizer, Position(step, 0, 0, 0.0), ALONE, keep=keep)
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == ["step-000001", "step-000002", "step-000003"][-keep:]
+
+
+def test_a_checkpoint_that_is_half_removed_is_none(
+    policy: Policy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files go in any order: the marker has to go first, or what is left passes for whole."""
+    optimizer = torch.optim.AdamW(policy.model.parameters())
+    save(tmp_path, policy, optimizer, Position(1, 0, 0, 0.0), ALONE, keep=1)
+
+    def killed(path: Path) -> None:
+        (path / ".metadata").unlink()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shutil, "rmtree", lambda path, **_: killed(path) if path.name == "step-000001" else None)
+    with pytest.raises(KeyboardInterrupt):
+        save(tmp_path, policy, optimizer, Position(2, 0, 0, 0.0), ALONE, keep=1)
+    assert [path.name for path in complete(tmp_path)] == ["step-000002"]
 
 
 def test_the_exported_policy_is_what_transformers_loads(

@@ -39,7 +39,8 @@ def gradient(
         spoilt: a rank whose advantages are not numbers.
     """
     config = one_minibatch(micro_batch_tokens)
-    config = config.model_copy(update={"model": ModelConfig.model_construct(dtype=dtype)})
+    free = config.fipo.model_copy(update={"epsilon_f_low": 1.0})  # at a bound the least weight is that of each rank
+    config = config.model_copy(update={"model": ModelConfig.model_construct(dtype=dtype), "fipo": free})
     recorder = Recorder(policy)  # like any optimizer, before a forward pass leaves whole parameters in their place
     batch = made_up_batch(SEED)
     nine = dataclasses.replace(batch, groups=batch.groups[:3], advantages=batch.advantages[:3])
