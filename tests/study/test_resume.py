@@ -62,6 +62,16 @@ def tell(bridge: Bridge, number: int, *, after: int = -1, until: int = 20) -> bo
     )
 
 
+def test_a_trial_whose_driver_died_after_its_last_report_keeps_both_objectives(begin):
+    life = begin(against="length", pruner={"name": "none"}, sampler={"name": "nsga-ii"}, trials=1)
+    first = life.bridge()
+    number = first.ask().number
+    for step, value in CURVE.items():
+        first.report(number, Report(step, value, length=100.0 - step))
+    life.bridge()  # which tells its end
+    assert life.trials()[number].values == [CURVE[20], 80.0]
+
+
 def test_what_was_running_comes_first_under_its_number_and_config(begin):
     life = begin()
     first = life.bridge()
