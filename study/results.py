@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -21,7 +20,7 @@ from study.space import Value
 from study.spec import StudySpec
 from study.storage import read_trials
 from trainer.errors import UserError
-from trainer.records import Evaluation, SetScore, read_evaluations, read_lines
+from trainer.records import Evaluation, SetScore, last_line, read_evaluations, read_lines
 
 if TYPE_CHECKING:
     import polars
@@ -75,12 +74,12 @@ class TrialResult:
     @property
     def steps_done(self) -> int:
         """Training steps finished so far."""
-        return int(_last_row(self.directory / "metrics.jsonl").get("step", 0))
+        return int(last_line(self.directory / "metrics.jsonl").get("step", 0))
 
     @property
-    def step_seconds(self) -> float:
-        """What the newest step took; 0 before the first."""
-        return float(_last_row(self.directory / "metrics.jsonl").get("seconds/step", 0.0))
+    def seconds_done(self) -> float:
+        """Seconds that the steps so far have taken."""
+        return float(last_line(self.directory / "metrics.jsonl").get("seconds/total", 0.0))
 
     def scores(self, set_name: str) -> dict[int, SetScore]:
         """What its evaluations of a set gave, by training step in ascending order."""
@@ -250,15 +249,3 @@ def _stamp(path: Path) -> tuple[int, int]:
 def _evaluations(directory: Path, stamp: tuple[int, int]) -> tuple[Evaluation, ...]:
     """The evaluations as of `stamp`; a display that reads each second parses only what grew."""
     return tuple(read_evaluations(directory)) if stamp != (0, 0) else ()
-
-
-def _last_row(path: Path) -> dict[str, Any]:
-    """The last whole line, read from the end of the file; empty before the first."""
-    try:
-        with path.open("rb") as file:
-            size = file.seek(0, 2)
-            file.seek(max(0, size - 16384))
-            lines = file.read().split(b"\n")[:-1]
-    except OSError:
-        return {}
-    return json.loads(lines[-1]) if lines else {}

@@ -31,7 +31,7 @@ def seconds_left(results: StudyResults) -> float | None:
     done = sum(steps[trial.number] for trial in measured)
     if not done:
         return None
-    pace = sum(_clock(trial, steps[trial.number]) for trial in measured) / done
+    pace = sum(trial.usage.seconds if trial.state in RAN else trial.seconds_done for trial in measured) / done
     usual = done / len(ran) if measured is ran else results.spec.steps
     start = _start_up(ran)
     busy = [max(0.0, usual - steps[each.number]) * pace + (start if each.starting else 0.0) for each in running]
@@ -64,13 +64,6 @@ def at_a_time(trials: Sequence[TrialResult]) -> int:
     begun = [trial for trial in trials if trial.started is not None]
     changes = [(trial.started, 1) for trial in begun] + [(trial.ended or datetime.max, -1) for trial in begun]
     return max(itertools.accumulate(change for _, change in sorted(changes)), default=0)
-
-
-def _clock(trial: TrialResult, steps: int) -> float:
-    """Seconds that `trial` has trained and evaluated; what it did since its newest evaluation at its newest pace."""
-    if trial.state in RAN or not trial.evaluations:
-        return trial.usage.seconds
-    return trial.usage.seconds + trial.step_seconds * max(0, steps - trial.evaluations[-1].step)
 
 
 def _start_up(ran: Sequence[TrialResult]) -> float:

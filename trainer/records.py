@@ -72,7 +72,7 @@ class Evaluation(BaseModel):
 
     step: int
     seconds: float
-    """Wall time since the run began."""
+    """Wall time of training and evaluation so far, also of the steps that a death had trained again."""
     tokens: int
     """Training tokens sampled so far."""
     scores: tuple[SetScore, ...]
@@ -89,6 +89,18 @@ class Evaluation(BaseModel):
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """Read the whole lines of a JSONL file; a last line without its newline is still being written and is left out."""
     return [json.loads(line) for line in _whole_lines(path)]
+
+
+def last_line(path: Path) -> dict[str, Any]:
+    """The last whole line of a JSONL file, read from its end; empty before the first."""
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(max(0, size - 16384))
+            lines = file.read().split(b"\n")[:-1]
+    except OSError:
+        return {}
+    return json.loads(lines[-1]) if lines else {}
 
 
 def read_evaluations(directory: Path) -> list[Evaluation]:
@@ -140,6 +152,11 @@ class Journal:
             partial = folder / f".step-{step:06d}.partial"
             frame.write_parquet(partial)
             partial.replace(folder / f"step-{step:06d}.parquet")
+
+    @property
+    def seconds(self) -> float:
+        """Wall time that the run has taken, by its newest step; 0 before the first."""
+        return float(last_line(self.metrics).get("seconds/total", 0.0))
 
     def rewind(self, step: int) -> list[Evaluation]:
         """Forget everything after `step`, the last one whose weights were saved; the evaluations up to it."""

@@ -77,11 +77,11 @@ def _train(
     )
     journal = Journal(directory, writes=ranks.rank == 0)
     reached = load_newest(journal.checkpoints, policy, optimizer, ranks)
+    tokens, seconds = 0, journal.seconds  # before the rewind: what is trained again took its time all the same
     for known in journal.rewind(reached.step if reached else -1):  # noqa: UP028 - nothing can be sent into a list
         yield known
-    stream.position, tokens, seconds = (
-        (reached.problems_taken, reached.tokens, reached.seconds) if reached else (0, 0, 0.0)
-    )
+    if reached:
+        stream.position, tokens, seconds = reached.problems_taken, reached.tokens, max(seconds, reached.seconds)
     with memory_for("sync", rank=ranks.rank):
         sampler.sync()
     started = time.monotonic() - seconds
@@ -117,9 +117,9 @@ def _train(
         scores = [each.score for each in results]
         for score in scores:
             metrics |= score_metrics(score)
-        metrics |= clock.metrics(tokens=sampled) | {"tokens": tokens}
-        journal.write_metrics(metrics)
         seconds = time.monotonic() - started
+        metrics |= clock.metrics(tokens=sampled) | {"seconds/total": seconds, "tokens": tokens}
+        journal.write_metrics(metrics)
         if scores:
             evaluation = Evaluation(step=step, seconds=seconds, tokens=tokens, scores=tuple(scores))
             journal.write_outcomes(step, polars.concat(each.outcomes for each in results))

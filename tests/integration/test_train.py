@@ -23,7 +23,7 @@ from trainer.base_model import ensure_base_model
 from trainer.checkpoint import complete
 from trainer.config import TrainerConfig
 from trainer.errors import TrainingDiverged, UserError
-from trainer.records import read_evaluations, read_lines
+from trainer.records import last_line, read_evaluations, read_lines
 from trainer.train import train
 
 pytestmark = pytest.mark.slow
@@ -122,7 +122,7 @@ def kill_and_resume(uninterrupted: Path, folder: Path, seconds: float) -> int:
     time.sleep(seconds)
     process.kill()
     process.join()
-    saved = complete(out / "checkpoints")
+    saved, taken = complete(out / "checkpoints"), last_line(out / "metrics.jsonl").get("seconds/total", 0.0)
     run(folder, short(), out, "--resume")
     assert numbers(out) == numbers(uninterrupted)
     assert [e.scores for e in read_evaluations(out)] == [e.scores for e in read_evaluations(uninterrupted)]
@@ -130,7 +130,10 @@ def kill_and_resume(uninterrupted: Path, folder: Path, seconds: float) -> int:
     assert len(tables) == 4 + 3
     for table in tables:
         assert polars.read_parquet(out / table.parent.name / table.name).equals(polars.read_parquet(table))
-    return int(saved[-1].name.split("-")[1]) if saved else 0
+    start = int(saved[-1].name.split("-")[1]) if saved else 0
+    again = [line for line in read_lines(out / "metrics.jsonl") if line["step"] > start or not saved]
+    assert read_evaluations(out)[-1].seconds >= taken + sum(line["seconds/step"] for line in again)
+    return start
 
 
 def test_sigkill_at_random_moments_leaves_no_trace(uninterrupted: Path, tmp_path: Path) -> None:

@@ -31,9 +31,7 @@ def study(make_bridge, tmp_path: Path):
 def _trial(tmp_path: Path, number: int, state: str, began: float, clock: float, steps: int, start_up: float):
     directory = tmp_path / f"{number}"
     directory.mkdir()
-    pace = clock / steps if steps else 0.0
-    rows = ({"step": step, "seconds/step": pace} for step in range(steps + 1))
-    (directory / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (directory / "metrics.jsonl").write_text(json.dumps({"step": steps, "seconds/total": clock}) + "\n")
     started = NOON + timedelta(seconds=began)
     return TrialResult(
         number=number, state=state, params={}, control=None, value=None, pruned_at=None, fail_reason=None,
@@ -67,18 +65,8 @@ def test_a_study_without_trials_to_come_ends_with_the_last_of_those_that_run(stu
 
 
 def test_before_a_trial_has_ended_those_that_run_tell_the_pace(study):
-    results = study(("RUNNING", 0, 0.0, 5), trials=2, concurrency=1)
-    evaluated = _evaluated_at(results.trials[0], 0, 3.0)  # after three seconds, then two for each step
-    (evaluated.directory / "metrics.jsonl").write_text('{"step": 5, "seconds/step": 2.0}\n')
     # 13 s for 5 steps, of which 15 and 20 are left.
-    assert seconds_left(replace(results, trials=(evaluated,))) == pytest.approx(35 * 13 / 5)
-
-
-def _evaluated_at(trial: TrialResult, step: int, seconds: float) -> TrialResult:
-    from tests.study.conftest import an_evaluation
-
-    first = an_evaluation(step, 0.5).model_copy(update={"seconds": seconds})
-    return replace(trial, evaluations=(first,), usage=Usage(seconds=seconds))
+    assert seconds_left(study(("RUNNING", 0, 13.0, 5), trials=2, concurrency=1)) == pytest.approx(35 * 13 / 5)
 
 
 def test_how_soon_a_trial_failed_says_nothing_of_those_to_come(study):

@@ -52,6 +52,16 @@ def test_rewind_forgets_what_was_not_saved(tmp_path: Path) -> None:
     assert [each.step for each in read_evaluations(tmp_path)] == [0, 1]
 
 
+def test_a_run_has_taken_what_its_newest_step_says(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, writes=True)
+    assert journal.seconds == 0
+    for step in range(3):
+        journal.write_metrics({"step": step, "seconds/step": 1.0, "seconds/total": 1.5 * step})
+    with journal.metrics.open("a") as file:
+        file.write('{"step": 3, "seconds/to')
+    assert journal.seconds == 3.0
+
+
 def test_tables_after_the_step_go_too(tmp_path: Path) -> None:
     journal = filled(tmp_path)
     for step in (0, 2, 4):
