@@ -1,8 +1,9 @@
 """When each trial ran: the time between its start and its end in which its study did not stand still.
 
 A study keeps no record of its drivers' times, but its files tell. Each evaluation writes its outcomes once and knows
-the seconds of training before it: more time between two of them is time in which nothing trained, drawn right after the
-first, for nothing tells where it lay. A trial that is taken up again gets its `config.yaml` written anew. Where files were copied without their times, they tell nothing.
+the seconds of training before it: more time between two of them is time in which nothing trained, drawn right after
+the first, for nothing tells where it lay. A trial that is taken up again gets its `config.yaml` written anew. Where
+files were copied without their times, they tell nothing.
 """
 
 from __future__ import annotations
