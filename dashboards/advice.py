@@ -96,7 +96,7 @@ def _alike(results: StudyResults, spread: differences.Spread | None, set_name: s
 
 
 def _one_seed(results: StudyResults) -> Advice | None:
-    if "seed" in results.spec.space or any(each.fresh or each.lost for each in results.evidence):
+    if "seed" in results.spec.space or any(each.tested for each in results.evidence):
         return None
     return Advice("Every trial ran with one seed: run the best settings again with fresh ones before you rely on them.")
 
@@ -110,7 +110,8 @@ def _against_control(results: StudyResults, trials: pl.DataFrame) -> Advice | No
         return None
     labels = dict(trials.select("trial", "label").iter_rows())
     if best.number == control.number:
-        return Advice(f"No sampled setting beats the control {labels[control.number]} yet.", "hyperparameters")
+        seeds = " over fresh seeds" if results.evidence[0].tested else ""
+        return Advice(f"No sampled setting beats the control {labels[control.number]}{seeds} yet.", "hyperparameters")
     confirmed = {each.number for each in results.evidence if each.seed_error is not None}
     if {best.number, control.number} <= confirmed:  # the overview has it over fresh seeds, which say more than a run
         return None

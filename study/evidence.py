@@ -48,14 +48,14 @@ class Evidence:
 
     @property
     def tested(self) -> bool:
-        """Whether fresh seeds tell more than the first run: two have ended, or one was lost."""
-        return len(self.fresh) > 1 or bool(self.lost)
+        """Whether it is ranked by fresh seeds: one has ended or was lost."""
+        return bool(self.fresh or self.lost)
 
     @property
     def seeds(self) -> str:
-        """What the mean is over: ``3 fresh seeds``, or ``2 of 3 fresh seeds (1 collapsed)``."""
+        """What the mean is over: ``1 fresh seed``, ``3 fresh seeds``, or ``2 of 3 fresh seeds (1 collapsed)``."""
         if not self.lost:
-            return f"{len(self.fresh)} fresh seeds"
+            return f"{len(self.fresh)} fresh seed{'s' if len(self.fresh) > 1 else ''}"
         lost = ", ".join(f"{count} {how}" for how, count in sorted(Counter(self.lost).items()))
         return f"{len(self.fresh)} of {len(self.fresh) + len(self.lost)} fresh seeds ({lost})"
 
@@ -101,7 +101,7 @@ def evidence(runs: Iterable[Run]) -> list[Evidence]:
         else:
             fresh[run.confirms][run.seed] = run.value
     known = [Evidence(number, value, fresh[number], tuple(lost[number])) for number, value in found]
-    bar = max((each.first for each in known if not each.fresh and not each.lost), default=-math.inf)
+    bar = max((each.first for each in known if not each.tested), default=-math.inf)
 
     def chosen(each: Evidence) -> bool:
         return bool(each.fresh) and each.first >= bar and all(how == BY_HAND for how in each.lost)

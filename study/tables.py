@@ -162,7 +162,7 @@ def costs(results: StudyResults) -> str | None:
     used = devices(results.spec.resources)
     text = f"took {used.hours(spent['seconds']):.3g} {used.name}-hours, {spent['tokens']:,} tokens sampled in training"
     if (spared := spared_by_pruning(results)) is not None:
-        text += f"; pruning spared {spared:.0%} of the finished trials' steps"
+        text += f"; pruning spared {spared:.0%} of the steps of the trials that the pruner judged"
     if (drawn := drawn_by_racing(results)) is not None:
         text += f"; racing evaluations drew {drawn[0]:,} of the {drawn[1]:,} responses of whole ones"
         text += f" ({1 - drawn[0] / drawn[1]:.0%} spared)" if drawn[1] else ""
@@ -231,7 +231,7 @@ def as_json(results: StudyResults) -> str:
                 "seed_error": each.seed_error,
             }
             for each in results.evidence
-            if each.fresh or each.lost
+            if each.tested
         ],
         "driver": str(results.driver) if results.driver else None,
         "waits": results.waits,

@@ -81,4 +81,10 @@ def _warning(results: StudyResults, best: TrialResult) -> str:
     if len(results.evidence) == 1:
         return "No other trial has ended COMPLETE, so it is not known to be better than any"
     among = f"{chosen_among(results)}{problems}"
-    return f"It is the highest of {among}, so part of it is luck; fresh seeds tell how much (replicas)"
+    runs = {each.number: each.first for each in results.evidence}
+    highest = max(runs.values())
+    equals = [number for number, run in runs.items() if run == runs[best.number] and number != best.number]
+    also = "" if not equals else f", with trial {equals[0]}" if len(equals) == 1 else f", with {len(equals)} others"
+    if runs[best.number] < highest:  # others were trained again, and did worse or were lost
+        return f"It is the best of {among} by a single run{also}; fresh seeds tell how sure that is (replicas)"
+    return f"It is the highest of {among}{also}, so part of it is luck; fresh seeds tell how much (replicas)"

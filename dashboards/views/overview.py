@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import polars as pl
@@ -82,7 +83,7 @@ def _over_seeds(study: Study, confirmed: Evidence) -> str:
         return f"{error_in_words(confirmed.seed_error, text.points).replace('±', '± ')} over {confirmed.seeds}"
     if confirmed.lost:
         return confirmed.seeds
-    said = f"all {confirmed.seeds} the same"
+    said = confirmed.seeds if len(confirmed.fresh) == 1 else f"all {confirmed.seeds} the same"
     again = study.trials.filter(pl.col("confirms") == confirmed.number, pl.col("state") == "COMPLETE")["trial"]
     runs = frames.newest(study.evaluations, study.sets[0]).filter(pl.col("trial").is_in(again.to_list()))
     known = text.errors(runs.row(0, named=True)) if runs.height and study.results.spec.metric == "avg@k" else None
@@ -125,7 +126,7 @@ def _cost(study: Study) -> None:
     note = f"pruning spared {text.number(spared)}" if saved else None
     budget = study.results.spec.budget.gpu_hours if used.name == "GPU" else None
     why = f"Training time × {used.name}s of a trial ({text.number(used.count)}), up to the newest evaluation."
-    why += f" Pruning spared {100 * saved:.0f} % of the finished trials' steps." if saved else ""
+    why += f" Pruning spared {100 * saved:.0f} % of the steps of the trials that it judged." if saved else ""
     value = text.number(spent) + (f" of {text.number(budget)}" if budget else "")
     _card(f"{used.name[0].upper()}{used.name[1:]}-hours spent", value, note, why)
 
@@ -176,7 +177,7 @@ def _confirmed(study: Study) -> None:
         st.markdown(text.in_markdown(f"{line[0].upper()}{line[1:]}."))
     labels = dict(study.trials.select("trial", "label").iter_rows())
     rows = [
-        (labels[each.number], 100 * each.first, each.seeds.replace(" fresh seeds", ""),
+        (labels[each.number], 100 * each.first, re.sub(" fresh seeds?", "", each.seeds),
          100 * each.mean if each.fresh else None,
          None if each.seed_error is None else error_in_words(each.seed_error, text.points),
          ", ".join(map(text.points, each.fresh.values())))

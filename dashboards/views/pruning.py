@@ -59,7 +59,7 @@ def _summary(study: Study, pruned: pl.DataFrame) -> None:
         hours = text.number(used.hours(pruned["spared_seconds"].sum()))
         said = f"{who}."
         if saved is not None:  # None where nothing has ended but by hand or by collapse
-            share = f"**{text.number(100 * saved)} %** of the finished trials' steps"
+            share = f"**{text.number(100 * saved)} %** of the steps of the trials that it judged"
             said += f" That spared {share}, about {hours} {used.name}-hours."
         st.markdown(said)
 

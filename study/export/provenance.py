@@ -91,18 +91,22 @@ def selection_lines(results: StudyResults, trial: TrialResult) -> list[str]:
     alone = " alone, its length left aside" if results.spec.against else ""
     among = f"{chosen_among(results)} by {results.metric_name}{alone}"
     rank = next((rank for rank, each in enumerate(found, 1) if each.number == trial.number), None)
-    if rank is None:
+    own = found[rank - 1] if rank is not None else None
+    if own is None:
         chosen = f"named, not ranked: the study has {among}"
     else:
-        chosen = f"best of {among}" if rank == 1 else f"rank {rank} of {among}"
+        by = ", by its fresh seeds" if own.tested else ""
+        chosen = f"best of {among}{by}" if rank == 1 else f"rank {rank} of {among}{by}"
     lines = [f"{chosen}; the highest of many is high partly by chance, so judge it by the sets that were only reported"]
-    if rank is not None and (seeds := found[rank - 1]).tested:
+    if (seeds := own) is not None and seeds.tested:
         mean, error = f"{seeds.mean:.4f}" if seeds.fresh else "not known", seeds.seed_error
         spread = "" if error is None else f" +- {error:.4f} (seeds)" if error else f" {error_in_words(error)}"
         lines.append(
             f"{results.metric_name} over {seeds.seeds} {mean}{spread}"
             f"; the run that was selected, {seeds.first:.4f}, is not among them"
         )
+    if own is None or own.first < max(each.first for each in found):
+        return lines  # the estimate is of the trial with the highest run
     estimate = split_half(results)
     return [
         *lines,

@@ -191,7 +191,7 @@ def _noise(results: StudyResults, trial: TrialResult) -> list[str]:
     lines += (f"{_sentence(line)}." for line in (*seed_means(results), *over_seeds(results)))
     if verdict := seeds_against_settings(results.evidence):
         lines.append(f"The {verdict}.")
-    elif not any(each.fresh or each.lost for each in results.evidence):
+    elif not any(each.tested for each in results.evidence):
         lines.append(
             "No configuration was trained with a second seed, so trials may differ by luck alone; `replicas` in a"
             " study's spec trains the best ones again."

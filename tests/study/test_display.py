@@ -160,7 +160,8 @@ def test_json_holds_every_trial_with_its_latest_evaluation(bridge):
 def test_what_was_spent_counts_running_trials_and_pruning_what_the_finished_ones_were_spared(bridge):
     results = read_study(bridge.directory)
     assert costs(results) == (
-        "took 0.00833 core-hours, 3,000 tokens sampled in training; pruning spared 38% of the finished trials' steps"
+        "took 0.00833 core-hours, 3,000 tokens sampled in training; pruning spared 38% of the steps of the"
+        " trials that the pruner judged"
     )
     gpus = results.spec.model_copy(update={"resources": Resources(workers=4, gpus_per_worker=2)})
     assert costs(collect(bridge.directory, gpus, bridge.study.trials)).startswith("took 0.0667 GPU-hours, ")

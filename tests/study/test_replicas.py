@@ -13,7 +13,7 @@ from study.cli import main
 from study.export.provenance import selection_lines
 from study.results import read_study
 from study.tables import as_json, one_line
-from study.verdict import seed_means
+from study.verdict import seed_means, verdict
 
 RATE = "optimizer.learning_rate"
 REPLICAS = {"seeds": 2, "top": 2}
@@ -95,6 +95,31 @@ def test_the_controls_of_the_study_file_are_confirmed_beside_the_top(make_bridge
         "Over 2 fresh seeds: sums_select/avg@8 0.700 ±0.100 of trial 1",
         "Over 2 fresh seeds: sums_select/avg@8 0.450 ±0.050 of trial 0 (slow)",
     ]
+
+
+def test_the_first_fresh_seed_of_each_decides_and_is_told(make_bridge):
+    """Here it puts the control before a trial whose own run was higher: nothing may call that run the lower."""
+    control = {"label": "slow", "values": {RATE: 1e-5}}
+    bridge = make_bridge(enqueue=[control], replicas={"seeds": 2, "top": 1}, pruner={"name": "none"})
+    for end in (0.8, 0.9, 0.7, 0.2):
+        run(bridge, end)
+    ends = iter((0.6, 0.6, 0.7, 0.7))
+    for _ in range(3):  # both seeds of the trial, one of the control
+        run(bridge, next(ends))
+    results = read_study(bridge.directory)
+    assert [each.number for each in results.evidence[:2]] == [0, 1]
+    said = verdict(results)
+    assert said[1:3] == [
+        "Over 1 fresh seed: sums_select/avg@8 0.700 of trial 0 (slow)",
+        "Over 2 fresh seeds: sums_select/avg@8 0.600 (all the same) of trial 1",
+    ]
+    assert "highest" not in " ".join(said)
+    assert selection_lines(results, results.trials[0]) == [
+        "best of 4 COMPLETE among 4 trials by sums_select/avg@8, by its fresh seeds; the highest of many is high partly"
+        " by chance, so judge it by the sets that were only reported",
+        "sums_select/avg@8 over 1 fresh seed 0.7000; the run that was selected, 0.8000, is not among them",
+    ]
+    assert "selection-corrected" in selection_lines(results, results.trials[1])[-1]  # whose own run is the highest
 
 
 def test_a_best_control_leaves_the_top_to_the_others_and_is_confirmed_once(make_bridge):

@@ -48,9 +48,31 @@ def test_one_answer_more_is_no_tie(make_bridge, run_trial):
     assert best.startswith("Best: trial 1") and "the highest of 2 COMPLETE among 2 trials on 10 problems" in warning
 
 
+def test_who_shares_the_first_place_is_said(make_bridge, run_trial):
+    bridge = make_bridge(trials=5)
+    for end in (0.5, 0.75, 0.75):
+        run_trial(bridge, [0.2, 0.3, 0.4, 0.5, end])
+    assert (
+        "highest of 3 COMPLETE among 3 trials on 10 problems, with trial 2, so"
+        in verdict(read_study(bridge.directory))[1]
+    )
+    run_trial(bridge, [0.2, 0.3, 0.4, 0.5, 0.75])
+    assert "problems, with 2 others, so part" in verdict(read_study(bridge.directory))[1]
+
+
+def test_what_is_best_since_others_lost_their_seeds_is_not_called_the_highest(results):
+    """Trial 1 has the highest run, and the seed that was to confirm it collapsed."""
+    lost = replace(results.trials[1], number=4, confirms=1, state="PRUNED", value=None)
+    more = replace(results, trials=(*results.trials, lost))
+    assert results.best.number == 1 and more.best.number != 1
+    assert any(
+        "is the best of 3 COMPLETE among 3 trials on 10 problems by a single run" in each for each in verdict(more)
+    )
+
+
 def test_what_the_best_is_chosen_among_is_one_number_without_pruned_trials_and_confirmations(results):
     pruned = replace(results.trials[2], number=3, state="PRUNED", value=None)
-    again = replace(results.trials[1], number=4, confirms=1)
+    again = replace(results.trials[1], number=4, confirms=1, state="RUNNING", value=None)
     more = replace(results, trials=(*results.trials, pruned, again))
     assert any("the highest of 3 COMPLETE among 4 trials" in line for line in verdict(more))
     assert "best of 3 COMPLETE among 4 trials" in selection_lines(more, more.trials[1])[0]
