@@ -82,15 +82,15 @@ def _alike(results: StudyResults, spread: differences.Spread | None, set_name: s
     """That no complete trial is known to differ from another, so none is known to be better."""
     complete = [each for each in results.trials if each.state == "COMPLETE" and each.confirms is None]
     confirmed = any(each.confirms is not None for each in results.trials)
-    who = "All complete trials" + (", those that confirm others left out," if confirmed else "")
+    again = ", those that confirm others left out," if confirmed else ""
     ends = [score for each in complete if (score := each.newest(set_name)) is not None]
-    line = tied(ends, who=who, where="at their end")
+    line = tied(ends, who=f"All complete trials{again}", where="at their end")
     if line is not None:
         return Advice(f"{line}.", "hyperparameters")
     if spread is None or spread.beyond_sampling:
         return None
     return Advice(
-        f"The {spread.trials} complete trials do not differ beyond sampling error ({text.probability(spread.p)}):"
+        f"The {spread.trials} complete trials{again} do not differ beyond sampling error ({text.probability(spread.p)}):"
         " draw more responses per problem, or spread the search wider, before choosing.", "hyperparameters",
     )  # fmt: skip
 

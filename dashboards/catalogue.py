@@ -73,6 +73,8 @@ def checked(places: Sequence[str]) -> list[str]:
             if not optuna_study.names(place):
                 raise UserError(f"{optuna_study.shown(place)}: holds no Optuna study; give another storage")
         elif not directories(Path(place)):
+            if Path(place).is_dir():
+                raise UserError(f"{place}: is no study and holds none; give one that fipo launch made, or their parent")
             find_study(Path(place))  # says what is wrong
     return [each if optuna_study.is_url(each) else str(Path(each).resolve()) for each in places]
 

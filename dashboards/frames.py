@@ -240,7 +240,7 @@ def _parameter(key: str, trials: Sequence[TrialResult]) -> pl.Series:
 
 
 def _text(value: Value) -> str:
-    return "null" if value is None else str(value)
+    return "null" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _finite(value: float | None) -> float | None:

@@ -31,7 +31,7 @@ GROUPS = {
         Quantity("accuracy/cons", "accuracy of the majority, cons@k", "1, 12f"),
         Quantity("accuracy/pass", "solved at least once, pass@k"),
     ),
-    "Response length": (
+    "Response length, of the groups trained on": (
         Quantity("response_length/mean", "mean length (tokens)", "3c, 6b, 12a"),
         Quantity("response_length/median", "median length (tokens)", "3d, 8c"),
         Quantity("response_length/q25", "lower quartile (tokens)", "3b, 8b"),
@@ -40,8 +40,8 @@ GROUPS = {
         Quantity("response_length/truncated", "truncated responses (fraction)"),
     ),
     "Reward": (
-        Quantity("reward/mean", "reward, mean", "4a"),
-        Quantity("rollout/accuracy", "training accuracy (fraction)"),
+        Quantity("reward/mean", "reward, mean of the groups trained on", "4a"),
+        Quantity("rollout/accuracy", "training accuracy, of all sampled (fraction)"),
         Quantity("sampled_batches", "batches sampled per step", "4b"),
         Quantity("groups_kept", "groups with an advantage, per step"),
     ),

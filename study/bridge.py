@@ -218,7 +218,7 @@ class Bridge:
         else:
             self.study.tell(trial, [running.value, running.length] if self.spec.against else running.value)
             running.thin()
-            if running.value > self.account.best:
+            if running.value > self.account.best and attributes.CONFIRMS not in running.trial.user_attrs:
                 text = f"trial {number} is the best so far: {self.spec.metric_name()} {running.value:.3f}"
                 self.notifier.tell("best", text, trial=number, value=running.value, params=trial.params)
             self.account.completed(running.value)

@@ -25,11 +25,14 @@ def assignment(text: str, where: str) -> tuple[str, Any]:
 
 
 def apply_set(data: dict[str, Any], text: str) -> None:
-    """Set a spec key (``trials=8``) or a trainer key (``fipo.gamma=0.9``), which is then no longer sampled."""
+    """Set a spec key (``trials=8``, ``space.fipo.half_life.low=2``) or a trainer key, which is then sampled no more."""
     key, value = assignment(text, "--set")
     head, _, rest = key.partition(".")
     if head == "space" and rest:
-        data["space"] = {**(data.get("space") or {}), rest: value}
+        space = data.get("space") or {}
+        name, _, option = rest.rpartition(".")
+        swept = space.get(name)
+        data["space"] = {**space, **({name: {**swept, option: value}} if isinstance(swept, dict) else {rest: value})}
     elif head in StudySpec.model_fields and head != "trainer":
         set_dotted(data, key, value)
     else:

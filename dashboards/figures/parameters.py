@@ -92,10 +92,14 @@ def hover(scores: pl.DataFrame) -> list[str]:
 def value_axis(axis: go.layout.XAxis | go.layout.YAxis, known: pl.DataFrame, key: str, *, gamma: bool = False) -> None:
     """Title and ticks for a parameter; logarithmic over more than a decade; with `gamma` a half-life says its gamma.
 
-    Few values that trials share are a choice: these and none between them are the ticks.
+    Few values that trials share are a choice: these and none between them are the ticks. Where one is no number, as
+    null, all are names.
     """
-    axis.update(title=text.in_plotly(text.label(key)), zeroline=False)
-    scale = palette.scale(known[key].to_list(), dark=False) if known[key].dtype.is_numeric() else None
+    axis.update(title=text.in_plotly(text.label(key)), zeroline=False, exponentformat="e")
+    if not known[key].dtype.is_numeric():
+        axis.update(type="category")  # Plotly takes the names that look like numbers for such, and drops the others
+        return
+    scale = palette.scale(known[key].to_list(), dark=False)
     if scale is None:
         return
     ticks = sorted(set(scale.values))

@@ -126,7 +126,9 @@ def test_confirmations_are_not_counted_as_trials(finished: StudyResults) -> None
     more = dataclasses.replace(finished, trials=(*finished.trials, again))
     same = frames.evaluations(more).with_columns(pl.lit(0.5).alias("accuracy"))
     (first, *_) = advice(more, frames.trials(more), same)
-    assert first.sentence.startswith(f"The {complete} complete trials do not differ")
+    assert first.sentence.startswith(
+        f"The {complete} complete trials, those that confirm others left out, do not differ"
+    )
 
 
 def test_a_study_that_repeats_seeds_is_not_told_to(finished: StudyResults) -> None:

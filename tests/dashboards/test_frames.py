@@ -84,7 +84,7 @@ def test_a_value_that_is_off_is_no_missing_one(finished: StudyResults) -> None:
     cap = "rollout.importance_cap"
     trials = [dataclasses.replace(first, params={cap: None}), dataclasses.replace(second, params={cap: 2.0})]
     results = dataclasses.replace(finished, trials=(*trials, dataclasses.replace(third, params={})))
-    assert frames.trials(results)[cap].to_list() == ["null", "2.0", None]
+    assert frames.trials(results)[cap].to_list() == ["null", "2", None]
 
 
 def test_parameters_lists_only_what_varies_with_the_discount_first(finished: StudyResults) -> None:

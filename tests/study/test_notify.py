@@ -65,6 +65,16 @@ def test_a_program_is_told_of_each_new_best_and_each_failure_on_standard_input(m
     assert "ended after step 0 of 20" in events[1]["text"]
 
 
+def test_a_seed_that_confirms_is_no_new_best(make_bridge, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    replicas = {"seeds": 2, "top": 1}
+    bridge = make_bridge(notify={"command": SAVE}, pruner={"name": "none"}, trials=1, replicas=replicas)
+    for end in (0.6, 0.7, 0.8):
+        run(bridge, [0.2, 0.3, 0.4, 0.5, end])
+    bridge.notifier.close()
+    assert [json.loads(line)["trial"] for line in (tmp_path / "events").read_text().splitlines()] == [0]
+
+
 def test_a_lost_process_is_told_with_its_time_in_the_log(make_bridge, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     bridge = make_bridge(notify={"command": SAVE})

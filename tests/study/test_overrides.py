@@ -33,6 +33,14 @@ def test_a_trainer_key_is_fixed_and_no_longer_sampled(path):
     assert (spec.trainer["steps"], spec.trainer["seed"], spec.seed) == (7, 4, 0)
 
 
+def test_one_bound_of_a_distribution_is_moved(path):
+    spec = load_spec(path, sets=["space.fipo.half_life.low=2", f"space.{RATE}.high=1e-3"])
+    assert (spec.space["fipo.half_life"].low, spec.space["fipo.half_life"].high) == (2, 9)
+    assert (spec.space[RATE].low, spec.space[RATE].high) == (1e-5, 1e-3)
+    with pytest.raises(UserError, match=r"space\.fipo\.half_life\.lo"):
+        load_spec(path, sets=["space.fipo.half_life.lo=2"])
+
+
 def test_gamma_takes_the_place_of_half_life(path):
     spec = load_spec(path, sets=["fipo.gamma=0.9"])
     assert "fipo.half_life" not in spec.space

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import polars as pl
 import pytest
 
@@ -30,6 +32,20 @@ def test_states_differ_by_shape_and_the_control_by_colour(known: pl.DataFrame) -
 def test_a_rate_over_decades_has_a_log_axis_and_a_bound_has_not(known: pl.DataFrame) -> None:
     assert parameters.slice_of(known, "optimizer.learning_rate", measure="m").layout.xaxis.type == "log"
     assert parameters.slice_of(known, "fipo.epsilon_f_low", measure="m").layout.xaxis.type != "log"
+
+
+def test_a_choice_with_null_shows_every_trial(finished: StudyResults) -> None:
+    """On an axis that Plotly takes for numbers null has no place."""
+    cap = "rollout.importance_cap"
+    swept = [
+        dataclasses.replace(trial, params=trial.params | {cap: (None, 2.0)[trial.number % 2]})
+        for trial in finished.trials
+    ]
+    results = dataclasses.replace(finished, trials=tuple(swept))
+    at = scores.at_step(frames.trials(results), frames.evaluations(results), set_name="sums_select", step=5)
+    figure = parameters.slice_of(at, cap, measure="m")
+    assert {x for trace in figure.data for x in trace.x} == {"null", "2"}
+    assert figure.layout.xaxis.type == "category"
 
 
 @pytest.mark.parametrize(("values", "ticks"), [([4, 8], (4, 8)), ([1, 64], (1, 64)), (list(range(20)), None)])
