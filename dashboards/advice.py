@@ -90,8 +90,8 @@ def _alike(results: StudyResults, spread: differences.Spread | None, set_name: s
     if spread is None or spread.beyond_sampling:
         return None
     return Advice(
-        f"The {spread.trials} complete trials{again} do not differ beyond sampling error ({text.probability(spread.p)}):"
-        " draw more responses per problem, or spread the search wider, before choosing.", "hyperparameters",
+        f"The {spread.trials} complete trials{again} do not differ beyond sampling error"
+        f" ({text.probability(spread.p)}): draw more responses per problem, or spread the search wider, before choosing.", "hyperparameters",
     )  # fmt: skip
 
 
