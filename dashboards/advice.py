@@ -91,7 +91,8 @@ def _alike(results: StudyResults, spread: differences.Spread | None, set_name: s
         return None
     return Advice(
         f"The {spread.trials} complete trials{again} do not differ beyond sampling error"
-        f" ({text.probability(spread.p)}): draw more responses per problem, or spread the search wider, before choosing.", "hyperparameters",
+        f" ({text.probability(spread.p)}): draw more responses per problem, or spread the search wider, before"
+        " choosing.", "hyperparameters",
     )  # fmt: skip
 
 
