@@ -21,6 +21,9 @@ BEAT_SECONDS = 5.0
 STALE_SECONDS = 30.0
 """A driver that has not beaten for this long is taken for dead."""
 
+_BEGAN = time.time()
+"""Of this process."""
+
 FITS_AGAIN = "a trial fits again, and the study goes on"
 """Told when a driver waits no more."""
 
@@ -33,6 +36,8 @@ class Driver:
     pid: int
     waits: str | None = None
     """Why no trial can run now; None while one can."""
+    began: float = 0.0
+    """When it began, seconds since the epoch; 0 where that is not known."""
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}"
@@ -75,7 +80,8 @@ def driver_lock(directory: Path) -> Iterator[None]:
 
 def note_driver(directory: Path, *, waits: str | None) -> None:
     """Write down that this process drives the study in `directory`, and why no trial can run."""
-    write_atomic(directory / "driver.json", json.dumps(asdict(Driver(socket.gethostname(), os.getpid(), waits))))
+    own = Driver(socket.gethostname(), os.getpid(), waits, _BEGAN)
+    write_atomic(directory / "driver.json", json.dumps(asdict(own)))
 
 
 @contextlib.contextmanager

@@ -33,7 +33,7 @@ def seconds_left(results: StudyResults) -> float | None:
         return None
     pace = sum(trial.usage.seconds if trial.state in RAN else trial.seconds_done for trial in measured) / done
     usual = done / len(ran) if measured is ran else results.spec.steps
-    start = _start_up(ran)
+    start = _start_up(ran, since=datetime.fromtimestamp(results.driver.began if results.driver else 0))
     busy = [max(0.0, usual - steps[each.number]) * pace + (start if each.starting else 0.0) for each in running]
     lanes = max(1, len(running), min(results.spec.concurrency, at_a_time(results.trials)))
     free = busy + [0.0] * (lanes - len(busy))
@@ -66,11 +66,14 @@ def at_a_time(trials: Sequence[TrialResult]) -> int:
     return max(itertools.accumulate(change for _, change in sorted(changes)), default=0)
 
 
-def _start_up(ran: Sequence[TrialResult]) -> float:
-    """Seconds that a trial takes until its clock runs: the least so far, as others waited or were stopped."""
+def _start_up(ran: Sequence[TrialResult], since: datetime) -> float:
+    """Seconds that a trial takes until its clock runs: the least so far, as others waited or lost a process.
+
+    Of those that began `since`: what an earlier driver left behind stood still in between.
+    """
     whole = [
         (trial.ended - trial.started).total_seconds() - trial.usage.seconds
         for trial in ran
-        if trial.started is not None and trial.ended is not None
+        if trial.started is not None and trial.ended is not None and trial.started >= since
     ]
     return max(0.0, min(whole, default=0.0))

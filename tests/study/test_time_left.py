@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from study.budget import Usage
+from study.lock import Driver
 from study.results import StudyResults, TrialResult, read_study
 from study.time_left import at_a_time, seconds_left
 
@@ -23,7 +24,8 @@ def study(make_bridge, tmp_path: Path):
 
     def make(*trials: tuple[str, float, float, int], start_up: float = 0.0, **changes: Any) -> StudyResults:
         results = read_study(make_bridge(**{"trials": len(trials), "pruner": {"name": "none"}} | changes).directory)
-        return replace(results, trials=tuple(_trial(tmp_path, n, *each, start_up) for n, each in enumerate(trials)))
+        made = tuple(_trial(tmp_path, n, *each, start_up) for n, each in enumerate(trials))
+        return replace(results, trials=made, driver=None)
 
     return make
 
@@ -51,6 +53,15 @@ def test_a_trial_to_come_takes_as_long_to_start_as_the_one_that_started_soonest(
     results = study(*ended, trials=3, concurrency=1, start_up=6.0)
     waited = replace(results.trials[0], ended=NOON + timedelta(hours=9))  # a night lies between its start and its end
     assert seconds_left(replace(results, trials=(waited, results.trials[1]))) == pytest.approx(46)
+
+
+def test_what_an_earlier_driver_left_behind_tells_nothing_of_how_long_a_start_takes(study):
+    results = study(("COMPLETE", 0, 40.0, 20), ("COMPLETE", 500, 40.0, 20), trials=3, concurrency=1, start_up=6.0)
+    long = replace(results.trials[0], ended=NOON + timedelta(seconds=100))
+    resumed = Driver("host", 1, began=(NOON + timedelta(seconds=50)).timestamp())
+    alone = replace(results, trials=(long,), driver=resumed)
+    assert seconds_left(alone) == pytest.approx(2 * 40)
+    assert seconds_left(replace(alone, trials=(long, results.trials[1]))) == pytest.approx(46)
 
 
 def test_what_runs_at_a_time_ends_together_and_a_lane_that_is_free_takes_the_next(study):
