@@ -49,6 +49,11 @@ STYLE = """<style>
 .st-key-cards [data-testid=stMetricValue]{font-size:1.6rem}
 .st-key-cards [data-testid=stMetricValue] *,.st-key-cards [data-testid=stMetricLabel] *,
 .st-key-cards [data-testid=stMetricDelta] *{white-space:normal;overflow:visible;text-overflow:clip}
+[class*=st-key-panels] [data-testid=stHorizontalBlock]{flex-wrap:wrap}
+[class*=st-key-panels] [data-testid=stColumn]{min-width:calc(33.3% - 1rem);flex-grow:0}
+@media(max-width:1100px){.st-key-pair [data-testid=stColumn]{min-width:100%}
+[class*=st-key-panels] [data-testid=stColumn]{min-width:calc(50% - 1rem)}}
+@media(max-width:640px){[class*=st-key-panels] [data-testid=stColumn]{min-width:100%}}
 </style>"""
 
 

@@ -112,7 +112,7 @@ def _settings(study: Study, chosen: list[int], labels: dict[int, str]) -> None:
 
 
 def _curves(study: Study, set_name: str, chosen: list[int], controls: dict[int, str | None]) -> None:
-    left, right = st.columns(2)
+    left, right = st.container(key="pair").columns(2)
     with left:
         st.subheader("Accuracy against length")
         draw(study, set_name=set_name, colour="label", only=chosen, height=420)

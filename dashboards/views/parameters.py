@@ -16,7 +16,6 @@ from dashboards.views.widgets import IN_URL, choose_parameter, is_dark
 from study.evidence import seeds_against_settings
 from study.verdict import tied
 
-COLUMNS = 3
 SEEDS = "A confirmed configuration counts once, by the mean of its fresh seeds."
 NEXT_HELP = "At first the next most important one."
 STEP_HELP = "Everything on this page compares trials at this step. A pruned one counts as long as it ran."
@@ -40,10 +39,9 @@ def render(study: Study) -> None:
         _plane(study, known, keys, measure)
     st.subheader("One at a time")
     shown = _without_twin(keys)
-    for begin in range(0, len(shown), COLUMNS):
-        for column, key in zip(st.columns(COLUMNS), shown[begin : begin + COLUMNS], strict=False):
-            figure = figures.slice_of(known, key, measure=measure, dark=is_dark())
-            column.plotly_chart(figure, key=f"slice-{key}", alt=f"{measure} against {text.label(key)}")
+    for column, key in zip(st.container(key="panels").columns(len(shown)), shown, strict=True):
+        figure = figures.slice_of(known, key, measure=measure, dark=is_dark())
+        column.plotly_chart(figure, key=f"slice-{key}", alt=f"{measure} against {text.label(key)}")
     st.subheader("All together")
     drawn = thinned(known)
     figure = parallel_coordinates(drawn, shown, measure=measure, dark=is_dark())
@@ -123,7 +121,7 @@ def _plane(study: Study, known: pl.DataFrame, keys: list[str], measure: str) -> 
     configurations = scores.by_configuration(known)
     found = _surface(configurations.select("trial", x, y, "score", "error"), x, y) if numeric else None
     drawn = found if found is not None and found.informs else None
-    left, right = st.columns(2)
+    left, right = st.container(key="pair").columns(2)
     chart = plane.estimate(configurations, x, y, measure=measure, surface=drawn, dark=is_dark())
     left.plotly_chart(chart, key="plane", alt=f"{measure} over two parameters")
     if found is None:

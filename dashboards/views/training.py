@@ -11,7 +11,7 @@ from dashboards.figures import training as figures
 from dashboards.source import Study
 from dashboards.views.widgets import IN_URL, choose_trials, is_dark
 
-MOST_TRIALS, COLUMNS = 8, 3
+MOST_TRIALS = 8
 WINDOWS = (1, 3, 5, 10, 20)
 OWN, SHARED = "of its own, in grey", "the same"
 AXES_HELP = "Of its own: for the shape, whatever the scale. The same: where steps and lengths compare with the paper's."
@@ -46,8 +46,8 @@ def render(study: Study) -> None:
         shown = [each for each in quantities if each.metric in present]
         if shown:
             st.subheader(text.in_markdown(f"{group} on {study.sets[0]}" if group == "Accuracy" else group))
-        for begin in range(0, len(shown), COLUMNS):
-            for column, quantity in zip(st.columns(COLUMNS), shown[begin : begin + COLUMNS], strict=False):
+            columns = st.container(key=f"panels-{group}").columns(len(shown))
+            for column, quantity in zip(columns, shown, strict=True):
                 figure = figures.panel(
                     quantity, smooth, colours=colours, raw=training if window > 1 else None, signs=signs, paper=behind,
                     own_axes=axes == OWN, few=few,
