@@ -142,13 +142,15 @@ def carry_out(bridge: Bridge, command: Stop | Change | Add | Enqueue) -> str:
         return _change(bridge, {"trials": bridge.spec.trials + command.trials})
     from study.check import checked_control
     from study.storage import enqueue
-    from study.tables import beside_space
+    from study.tables import beside_space, counted
 
     control = checked_control(bridge.spec, command.label, command.values)
+    waiting = sum(each.state.name == "WAITING" for each in bridge.study.get_trials(deepcopy=False))
     enqueue(bridge.study, bridge.spec, control)
     said = _change(bridge, {"trials": bridge.spec.trials + 1})
     beside = beside_space(bridge.spec.beside_space(control.values))
-    return f"{said}; {control.label} is next in the queue" + (f"; {beside}" if beside else "")
+    place = f"comes after the {counted(waiting, 'trial')} in the queue" if waiting else "is next in the queue"
+    return f"{said}; {control.label} {place}" + (f"; {beside}" if beside else "")
 
 
 def _stop(bridge: Bridge, number: int | None) -> str:

@@ -58,7 +58,11 @@ def save(
         shutil.rmtree(partial, ignore_errors=True)
         directory.mkdir(parents=True, exist_ok=True)
     ranks.barrier()
+    fresh = not optimizer.state
     model_state, optimizer_state = get_state_dict(policy.model, optimizer)
+    if fresh:  # torch has made it by a step with rate 0, which the bias correction of the first real one would count
+        for each in optimizer.state.values():
+            each["step"].zero_()
     dcp.save({"model": model_state, "optimizer": optimizer_state}, checkpoint_id=partial, no_dist=ranks.size == 1)
     if ranks.rank == 0:
         with (partial / _MARKER).open("w") as file:

@@ -33,6 +33,14 @@ def test_a_collapsed_trial_makes_them_differ() -> None:
     assert spread is not None and spread.trials == 3 and spread.beyond_sampling
 
 
+def test_the_chance_of_a_difference_is_the_tables() -> None:
+    """Two trials differ by 0.1 with an error of 0.05 each: chi squared is 2 with one degree of freedom."""
+    spread = differences.spread(scores([0.5, 0.6], [0.05, 0.05]))
+    assert spread is not None and spread.p == pytest.approx(0.1573, abs=1e-4)
+    weighted = differences.spread(scores([0.5, 0.6, 0.7], [0.05, 0.05, 0.1]))  # 400, 400 and 100 of 900: 4 with two
+    assert weighted is not None and weighted.p == pytest.approx(np.exp(-2))
+
+
 @pytest.mark.parametrize("frame", [scores([0.8], [0.02]), scores([], []), scores([0.8, 0.7], [None, 0.02])])
 def test_without_an_error_for_every_trial_nothing_is_judged(frame: pl.DataFrame) -> None:
     assert differences.spread(frame) is None

@@ -160,6 +160,20 @@ def test_the_summary_puts_the_best_finished_trial_first(finished: StudyResults) 
     assert frame.height == len(finished.trials)
 
 
+def test_a_pruned_trial_stands_below_finished_ones_however_high_it_was(finished: StudyResults) -> None:
+    pruned = next(trial.number for trial in finished.trials if trial.state == "PRUNED")
+    high = pl.when(pl.col("trial") == pruned).then(1.0).otherwise("accuracy").alias("accuracy")
+    evaluations = frames.evaluations(finished).with_columns(high)
+    frame = frames.summary(frames.trials(finished), evaluations, set_name="sums_select")
+    complete = sum(trial.value is not None for trial in finished.trials)
+    assert frame["trial"].to_list().index(pruned) == complete
+
+
+def test_used_seconds_are_the_drivers_count_and_not_the_clocks(finished: StudyResults) -> None:
+    used = frames.trials(finished)["used_seconds"].to_list()
+    assert used == [trial.usage.seconds or None for trial in finished.trials] and any(used)
+
+
 def test_the_latest_common_evaluation_is_where_the_earlier_of_two_trials_ended(finished: StudyResults) -> None:
     pruned = next(trial for trial in finished.trials if trial.state == "PRUNED")
     found = common(finished, "sums_select", [0, pruned.number])

@@ -50,6 +50,10 @@ def test_smoothing_is_the_mean_of_the_last_steps_of_one_trial_and_metric() -> No
     assert smooth.filter(pl.col("metric") == "grad_norm")["value"].to_list() == [10] * 4
 
 
+def test_one_high_step_raises_the_smoothed_curve_as_long_as_it_is_in_the_window() -> None:
+    assert metrics.smoothed(series([1, 2, 6, 4]), 3)["value"].to_list() == [1, 1.5, 3, 4]
+
+
 def test_accuracy_stands_at_the_evaluations_of_the_set_that_selects(finished: StudyResults) -> None:
     frame = metrics.training(finished, [0])
     own = frame.filter(pl.col("metric") == "accuracy/cons").select("step", "value").rows()

@@ -32,6 +32,13 @@ def test_the_score_is_that_of_the_step_with_its_sampling_error_and_the_best_come
         assert (row["score"], row["error"]) == (score.accuracy, score.sampling_error)
 
 
+def test_equal_scores_stand_in_the_order_of_their_trials(finished: StudyResults) -> None:
+    tied = frames.evaluations(finished).with_columns(accuracy=pl.lit(0.5))
+    known = scores.at_step(frames.trials(finished), tied, set_name="sums_select", step=10)
+    assert known.height > 2 and known["trial"].is_sorted()
+    assert scores.by_configuration(known)["trial"].is_sorted()
+
+
 @pytest.mark.parametrize(("metric", "field"), [("cons@k", "cons"), ("pass@k", "pass_at_k")])
 def test_another_metric_has_its_own_score_and_no_error(finished: StudyResults, metric: str, field: str) -> None:
     known = at(finished, 10, metric=metric)

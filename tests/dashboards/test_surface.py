@@ -38,6 +38,12 @@ def test_the_error_is_of_the_mean_and_not_of_one_more_trial() -> None:
     assert 0.01 < np.nanmedian(found.error) < 0.06  # a trial scatters by 0.1, and some ten tell of each place
 
 
+def test_an_error_that_trials_scatter_by_changes_nothing_and_one_three_times_as_large_widens_the_map() -> None:
+    frames = [trials(slope, noise=0.02, error=error) for error in (0.0, 0.02, 0.06)]
+    unseen, right, large = (np.nanmedian(surface.surface(frame, "tau", "eps").error) for frame in frames)  # type: ignore[union-attr]
+    assert right == pytest.approx(unseen, rel=0.1) and large > 2 * right
+
+
 def test_the_error_grows_away_from_the_trials() -> None:
     frame = trials(slope, noise=0.01).filter((pl.col("eps") < 0.2) | (pl.col("tau") < 32))
     found = surface.surface(frame, "tau", "eps")

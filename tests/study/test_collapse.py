@@ -64,6 +64,17 @@ def test_a_drop_within_the_sampling_error_is_none():
     assert judge(FALLEN, 1e-3, error=0.1) is None
 
 
+def test_the_error_of_a_drop_is_that_of_both_evaluations():
+    """A drop of 0.35 is less than 3 * sqrt(2) * 0.09 = 0.38, and more than 3 * sqrt(2) * 0.08 = 0.34."""
+    assert judge([*GOOD, 0.1, 0.1], 1e-3, error=0.09) is None
+    assert judge([*GOOD, 0.1, 0.1], 1e-3, error=0.08) is not None
+
+
+def test_the_step_of_the_best_evaluation_is_of_the_time_before_the_fall():
+    scores = [(step, score(accuracy)) for step, accuracy in enumerate((0.3, 0.45, 0.2, 0.1))]
+    assert "from 0.450 at step 1" in collapse_reason(CollapseRule(), [(1, 1e-4), (2, 1e-3), (3, 1e-3)], scores)
+
+
 def test_with_one_sample_per_problem_the_drop_alone_decides():
     assert judge(FALLEN, 1e-3, error=None) is not None
 

@@ -61,6 +61,19 @@ def test_an_enqueued_value_that_the_space_does_not_have_is_told(driven):
     assert "epsilon_f_high: 0.5\n" in (driven.ask().directory / "config.yaml").read_text()
 
 
+def test_what_is_enqueued_behind_confirmations_is_said_to_come_after_them(make_bridge, run_trial):
+    bridge = make_bridge(trials=1, replicas={"seeds": 3, "top": 1})
+    run_trial(bridge, [0.2, 0.3, 0.4, 0.5, 0.6])
+    bridge.ask()  # the first of three
+    for label, place in (("one", "after the 2 trials"), ("two", "after the 3 trials")):
+        assert f"; {label} comes {place} in the queue" in carry_out(bridge, Enqueue(label=label, values={RATE: 2e-3}))
+    for number in (2, 3):
+        bridge.ask()
+        assert read_study(bridge.directory).trials[number].confirms == 0
+    bridge.ask()
+    assert read_study(bridge.directory).trials[4].enqueued == "one"
+
+
 def test_concurrency_and_budget_change_while_the_study_runs(driven):
     send(driven.directory, Change(values={"concurrency": 7, "budget.accuracy": 0.5}))
     assert driven.spec.concurrency == written(driven).concurrency == 7

@@ -100,3 +100,9 @@ def test_only_seeds_that_both_have_are_compared():
 @pytest.mark.parametrize(("error", "words"), [(0.0, "(all the same)"), (0.0004, "±<0.001"), (0.0126, "±0.013")])
 def test_an_error_over_seeds_is_never_written_as_zero(error, words):
     assert error_in_words(error) == words
+
+
+def test_a_confirmed_configuration_stays_before_one_that_only_equals_its_first_run():
+    """Both were perfect once: that the other was not tried again makes it no better."""
+    runs = [run(0, 1.0), run(1, 1.0), run(2, 0.9), run(3, 0.98, 0), run(4, 0.99, 0)]
+    assert [each.number for each in evidence(runs)] == [0, 1, 2]

@@ -131,6 +131,28 @@ def test_what_a_control_differs_in_beside_fipo_is_told_once(tmp_path):
     assert one.text.count("Trial 1 and DAPO differ in seed too, so this is not the effect of FIPO alone.") == 1
 
 
+def test_story_card_and_table_tell_each_number_in_its_place(tmp_path):
+    made = make_results(tmp_path / "study", [PAPER])
+    (trial,) = made.trials
+    numbers = [[(0.1, 100.0), (0.2, 110.0)], [(0.4, 300.0), (0.5, 310.0)]]  # before and after, on both sets
+    errors = {"sampling_error": 0.01, "problem_error": 0.05, "cons": 0.9}
+    evaluations = tuple(
+        evaluation.model_copy(update={"scores": tuple(
+            score.model_copy(update={"accuracy": accuracy, "mean_length": length, **errors})
+            for score, (accuracy, length) in zip(evaluation.scores, own, strict=True)
+        )})
+        for evaluation, own in zip(trial.evaluations, numbers, strict=True)
+    )  # fmt: skip
+    results = replace(made, trials=(replace(trial, evaluations=evaluations),))
+    (one,) = prepare(results, "report", out=tmp_path / "report.html")
+    assert (
+        "Trial 0 went from avg@32 0.100 to 0.400 on aime_2024 while its responses went from 100.0 to 300.0 tokens."
+        " On aime_2025, which chose nothing: 0.200 to 0.500." in one.text
+    )
+    assert '<b>0.500</b><span class="soft">± 0.050 across problems</span>' in one.text
+    assert "<td>0.5000</td><td>0.0100</td><td>0.0500</td><td>32</td><td>310.0</td>" in one.text
+
+
 def confirmed(directory: Path) -> StudyResults:
     """Two configurations, each with two fresh seeds, and an address that is nobody's business."""
     made = make_results(directory, [PAPER] * 6)

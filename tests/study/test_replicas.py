@@ -52,6 +52,13 @@ def test_the_best_configurations_are_trained_again_with_other_seeds(make_bridge)
         assert trial.params == trials[trial.confirms].params
 
 
+def test_of_equal_configurations_the_first_is_confirmed(make_bridge):
+    bridge = make_bridge(replicas={"seeds": 2, "top": 1}, pruner={"name": "none"})
+    for end in (0.5, 0.9, 0.9, 0.1, 0.9):
+        run(bridge, end)
+    assert read_study(bridge.directory).trials[4].confirms == 1
+
+
 def test_the_best_is_the_configuration_with_the_best_mean_over_seeds(make_bridge):
     bridge = make_bridge(replicas=REPLICAS, pruner={"name": "none"})
     for end in (*ENDS, 0.2, 0.4, 0.7, 0.7):

@@ -13,7 +13,7 @@ import pytest
 from study.assignment import Report
 from study.bridge import Bridge
 from study.results import find_study, read_metrics, read_study
-from study.tables import as_json, state
+from study.tables import as_json, spared_by_pruning, state
 from trainer.errors import UserError
 from trainer.records import Journal
 
@@ -73,6 +73,17 @@ def test_a_study_is_finished_when_all_that_it_plans_has_ended(make_bridge, run_t
     run_trial(bridge, GOOD)
     whole = json.loads(as_json(read_study(bridge.directory)))
     assert (whole["finished"], whole["trials_ended"], whole["trials_planned"]) == (True, 4, 4)
+
+
+def test_confirmations_which_are_never_pruned_do_not_count_in_what_pruning_spared(make_bridge, run_trial):
+    """Of two trials with 20 steps one was stopped at 5, whatever is confirmed."""
+    pruner = {"name": "median", "n_startup_trials": 1}
+    bridge = make_bridge(trials=2, replicas={"seeds": 2, "top": 1}, pruner=pruner)
+    for accuracies in (GOOD, [0.2, 0.1], GOOD, GOOD):
+        run_trial(bridge, accuracies)
+    results = read_study(bridge.directory)
+    assert [trial.confirms for trial in results.trials] == [None, None, 0, 0]
+    assert spared_by_pruning(results) == 15 / 40
 
 
 def test_a_running_trial_is_seen_to_grow(make_bridge, run_trial):

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -65,6 +66,26 @@ def test_the_newest_is_loaded_to_the_bit(three: list, random_model: Path, tmp_pa
     position, loaded = reloaded(tmp_path, random_model)
     assert position == Position(3, 30, 300, 1.5)
     expect_same(loaded, three[2])
+
+
+def test_a_checkpoint_before_the_first_update_changes_nothing_of_it(random_model: Path, tmp_path: Path) -> None:
+    """Neither where it is written nor where it is loaded: torch counts the making of AdamW's state as a step."""
+
+    def updated(*uses: Callable) -> list[torch.Tensor]:
+        policy = load_policy(ModelConfig(path=str(random_model)))
+        optimizer = torch.optim.AdamW(policy.model.parameters())
+        for use in uses:
+            use(policy, optimizer)
+        train_a_step(policy, optimizer, 1)
+        return state(policy, optimizer)
+
+    def write(*parts: Any) -> None:
+        save(tmp_path, *parts, Position(1, 0, 0, 0.0), ALONE, keep=1)
+
+    expected = updated()
+    expect_same(updated(write), expected)
+    expect_same(updated(write, write), expected)
+    expect_same(updated(lambda *parts: load_newest(tmp_path, *parts, ALONE)), expected)
 
 
 def cut(path: Path) -> None:

@@ -41,6 +41,27 @@ def same(view: Path) -> None:
     pass
 
 
+def first_update(model: str, folder: str) -> None:
+    """One rank: the first update after a checkpoint, written or loaded, is to the bit what it is without one."""
+    torch.set_num_threads(1)
+    with start_ranks(timeout=100) as ranks:
+
+        def updated(use: Callable) -> list[torch.Tensor]:
+            policy = load_policy(ModelConfig(path=model), ranks)
+            optimizer = torch.optim.AdamW(policy.model.parameters())
+            use(policy, optimizer)
+            for parameter in policy.model.parameters():
+                parameter.grad = torch.ones_like(parameter)
+            optimizer.step()
+            return [each.to_local().detach() for each in policy.model.parameters()]
+
+        expected = updated(lambda *_: None)
+        written = updated(lambda *parts: save(Path(folder), *parts, Position(1, 0, 0, 0.0), ranks, keep=1))
+        read = updated(lambda *parts: load_newest(Path(folder), *parts, ranks))
+        for found in (written, read):
+            assert all(torch.equal(ours, theirs) for ours, theirs in zip(found, expected, strict=True))
+
+
 CASES = {
     "same": (same, same, "3"),
     "rank 1 lacks the newest": (same, without(THREE), f"{THREE}: rank 0 sees it and rank 1 does not"),
@@ -98,3 +119,8 @@ def test_all_ranks_load_what_rank_0_chooses_or_none_goes_on(name: str, told: lis
         assert expected == outcome or (not expected.isdecimal() and f"/{expected}" in outcome), (rank, outcome)
         assert "\n" not in outcome
         assert not expected.isdecimal() or weight == float(expected)
+
+
+def test_a_checkpoint_before_the_first_update_changes_nothing_of_it(random_model: Path, tmp_path: Path) -> None:
+    output, code = tmp_path / "log", CODE.replace("main", "first_update")
+    forked.finish(*forked.start_ranks(code, random_model, tmp_path / "saved", output=output), output=output)

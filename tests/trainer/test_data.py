@@ -111,7 +111,7 @@ def test_problems_with_several_answers_are_counted_in_a_table_too(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "data.csv"
-    path.write_text("problem,answer\na,25\na,26\n")
+    path.write_text("problem,answer\na,25\na,26\na,25\n")
     with caplog.at_level(logging.WARNING):
         assert load_problems(str(path)) == [Problem("a", "25")]
     assert "problems with several answers, of which the first is taken: 1" in caplog.text

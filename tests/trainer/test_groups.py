@@ -104,6 +104,17 @@ def test_what_was_sampled_is_counted_whole_and_what_is_trained_on_apart(policy: 
     assert [metrics[f"response_length/{name}"] for name in names] == [3, 3, 3.5, 4, 4, 3.5]
 
 
+def test_long_responses_are_punished_before_their_limit(policy: Policy) -> None:
+    """Of four tokens at the limit, and of three half way into a buffer of two."""
+    data = config_of(2).model_dump(mode="json")
+    data["rollout"]["max_response_length"] = 4
+    data["reward"] = {"overlong_buffer": 2, "overlong_penalty": 0.5}
+    config, stream = TrainerConfig.model_validate(data), ProblemStream(PROBLEMS, seed=0)
+    batch = sample_batch(Scripted(policy), stream, policy, ALONE, config, step=1)
+    taught = [TAUGHT[PROBLEMS.index(problem)] for problem in batch.problems]
+    assert batch.rewards == [[1 - 0.5 if one == "1" else -1 - 0.25 for one in each] for each in taught]
+
+
 def test_every_response_of_every_batch_step_and_run_has_a_seed_of_its_own(policy: Policy) -> None:
     sampler = Scripted(policy)
     for seed in (0, 1):

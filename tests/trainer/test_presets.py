@@ -33,6 +33,10 @@ SHARED = {
     "fipo.half_life": 32.0,
     "fipo.epsilon_f_high": 0.2,  # influence weights up to 1.2
     "fipo.aggregation": "token-mean",
+    "data.chat": True,  # these as in the authors' launch scripts
+    "data.template": "answer",
+    "reward.overlong_penalty": 1.0,
+    "rollout.max_sampled_batches": 10,
 }
 TABLES = {
     "qwen2.5_32b": SHARED

@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 
 import pytest
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from trainer.config import DataConfig, ModelConfig, TrainerConfig
@@ -46,12 +46,25 @@ def test_a_template_goes_around_a_problem_but_not_around_a_whole_prompt(letters:
 def test_the_chat_format_is_the_tokenizers(policy: Policy) -> None:
     with pytest.raises(UserError, match=r"data\.chat = true: the tokenizer has no chat template"):
         prompt_tokens(policy.tokenizer, Problem("1+1=", "2"), DataConfig(chat=True))
-    policy.tokenizer.chat_template = "{% for m in messages %}={{ m.content }}={% endfor %}"
+    policy.tokenizer.chat_template = (
+        "{% for m in messages %}={{ m.content }}={% endfor %}{% if add_generation_prompt %}+{% endif %}"
+    )
     try:
         tokens = prompt_tokens(policy.tokenizer, Problem("1+1", "2"), DataConfig(chat=True))
     finally:
         policy.tokenizer.chat_template = None
-    assert tokens == tuple(policy.tokenizer("=1+1=")["input_ids"])
+    assert tokens == tuple(policy.tokenizer("=1+1=+")["input_ids"])
+
+
+def test_without_the_chat_format_a_prompt_has_no_token_that_is_not_of_its_text(
+    letters: PreTrainedTokenizerFast,
+) -> None:
+    """A tokenizer that begins every text with a token of its own."""
+    begins = Tokenizer.from_str(letters.backend_tokenizer.to_str())
+    begins.post_processor = processors.TemplateProcessing(single="! $A", special_tokens=[("!", 0)])
+    own, problem = PreTrainedTokenizerFast(tokenizer_object=begins), Problem("1+1=", "2")
+    assert len(own(problem.prompt)["input_ids"]) == 5
+    assert prompt_tokens(own, problem, DataConfig()) == prompt_tokens(letters, problem, DataConfig())
 
 
 def test_prompts_that_are_too_long_are_left_out_and_counted(policy: Policy, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from scipy.stats import binomtest
@@ -34,3 +36,16 @@ def test_the_interval_holds_the_accuracy_whatever_the_problems_are_like() -> Non
 @pytest.mark.parametrize(("accuracy", "words"), [(1.0, "≥ 98.5 %"), (0.0, "≤ 1.5 %"), (0.9, "88.5 to 91.4 %")])
 def test_a_side_that_cannot_be_passed_is_not_told(accuracy: float, words: str) -> None:
     assert saturation.in_words(accuracy, problems=30, samples=8) == words
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "texts"),
+    [(1.0, [">= 0.985, 95 %", ">= 0.884, 95 %"]), (0.0, ["<= 0.015, 95 %", "<= 0.116, 95 %"])],
+)
+def test_over_problems_a_bound_counts_problems_and_not_responses(accuracy: float, texts: list[str]) -> None:
+    """0.025^(1/240) is 0.985 for 30 problems of 8 responses, 0.025^(1/30) is 0.884."""
+    score = SimpleNamespace(
+        accuracy=accuracy, samples=8, solved=(round(8 * accuracy),) * 30, sampling_error=0.0, problem_error=0.0
+    )
+    found = saturation.errors(score)
+    assert [each.name for each in found] == ["sampling", "problems"] and [each.text for each in found] == texts

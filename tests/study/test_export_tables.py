@@ -1,0 +1,64 @@
+"""Each number of the exported tables against where it comes from."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import polars
+import pytest
+
+from study.export import prepare
+from study.export.selection import split_half
+from study.results import StudyResults
+from tests.study.exported import PAPER, make_results
+
+
+def as_json(results: StudyResults) -> dict:
+    return json.loads(prepare(results, "json", out=Path("trials.json"))[0].text)
+
+
+def as_csv(results: StudyResults) -> list[dict]:
+    (one,) = prepare(results, "csv", out=Path("trials.csv"))
+    return polars.read_csv(io.StringIO(one.text)).to_dicts()
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> StudyResults:
+    """Six trials with the same chance of a right response, so that the best owes its place to luck."""
+    made = [make_results(tmp_path / str(number), [PAPER], seed=number) for number in range(6)]
+    return replace(made[0], trials=tuple(replace(each.trials[0], number=at) for at, each in enumerate(made)))
+
+
+def test_a_csv_row_has_each_sets_newest_score_and_its_step(results):
+    """The trials have gone three steps beyond their last evaluation."""
+    for trial in results.trials:
+        (trial.directory / "metrics.jsonl").write_text('{"step": 363}\n')
+    for trial, row in zip(results.trials, as_csv(results), strict=True):
+        assert (row["steps_done"], row["aime_2024.step"]) == (363, 360)
+        for score in trial.evaluations[-1].scores:
+            for field in ("samples", "accuracy", "sampling_error", "problem_error", "cons", "pass_at_k", "mean_length"):
+                assert row[f"{score.name}.{field}"] == pytest.approx(getattr(score, field)), field
+
+
+def test_the_accuracy_without_the_luck_of_the_choice_is_the_split_halves(results):
+    estimate = split_half(results)
+    assert estimate.corrected < estimate.selected
+    told = as_json(results)["selection_corrected"]
+    assert (told["value"], told["selected"]) == (estimate.corrected, estimate.selected)
+    for row in as_csv(results):
+        assert row["selection_corrected"] == pytest.approx(estimate.corrected)
+
+
+def test_the_mean_over_seeds_is_of_those_that_ended_and_the_lost_are_beside_it(results):
+    """Of three fresh seeds one has failed: 0.65 is the mean of 0.6 and 0.7, the error half their difference."""
+    confirming = [
+        replace(trial, confirms=0, beside={"seed": seed}, value=value, state="COMPLETE" if value else "FAIL")
+        for seed, (trial, value) in enumerate(zip(results.trials[1:4], (0.6, 0.7, None), strict=True), start=1)
+    ]
+    seeds = replace(results, trials=(results.trials[0], *confirming))
+    for row in (as_json(seeds)["trials"][0], as_csv(seeds)[0]):
+        assert (row["fresh_seeds"], row["seeds_lost"]) == (2, "failed")
+        assert (row["mean_over_seeds"], row["seed_error"]) == (pytest.approx(0.65), pytest.approx(0.05))
