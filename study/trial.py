@@ -22,7 +22,7 @@ from study.collapse import collapse_reason
 from study.directory import is_enough
 from study.metric import metric_value
 from study.spec import StudySpec
-from study.worker import Worker
+from study.worker import Worker, require_visible
 from trainer.errors import TrainingDiverged, UserError
 from trainer.records import Evaluation, SetScore
 
@@ -49,11 +49,15 @@ class StudyTrial(tune.Trainable):
         self._workers: list[Any] = []
         if config.get("deaths"):
             time.sleep(min(2.0 ** config["deaths"], 60.0))
-        self._begin(Path(config["directory"]))
+        self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take up another trial in this process and, unless the last one failed, in its workers."""
-        self._begin(Path(new_config["directory"]))
+        self._refused: UserError | None = None
+        try:
+            self._begin(Path(new_config["directory"]))
+        except UserError as error:
+            self._refused = error  # `step` tells it: Ray would make a death of what is raised here
         return True
 
     def step(self) -> Mapping[str, Any]:
@@ -62,6 +66,9 @@ class StudyTrial(tune.Trainable):
         Raises:
             RayActorError: a process of the trial died.
         """
+        if self._refused is not None:
+            self.cleanup()
+            return LastWords(failed=str(self._refused), user_error=True)
         try:
             while (told := self._advance()) is not None:
                 if "look" in told:
@@ -87,6 +94,7 @@ class StudyTrial(tune.Trainable):
         self._workers = []
 
     def _begin(self, directory: Path) -> None:
+        require_visible(directory)
         spec = StudySpec.from_file(directory.parents[1] / "study.yaml")
         self._directory = directory
         self._metric, self._set_name = spec.metric, spec.selecting.name

@@ -24,6 +24,15 @@ _PREDECESSOR_SECONDS = 60.0
 """How long a worker waits for one that an earlier driver left behind, which ends as soon as it misses its Ray."""
 
 
+def require_visible(directory: Path) -> None:
+    """Raise UserError when this node does not see the directory of a trial, which its driver has made."""
+    if not directory.is_dir():
+        raise UserError(
+            f"--out {directory.parents[1]}: not visible on node {ray.util.get_node_ip_address()};"
+            " put the study on a file system that all nodes share"
+        )
+
+
 class Worker:
     """One process that trains. Between two evaluations it waits, so that a pruned run ends where it was pruned."""
 
@@ -51,11 +60,7 @@ class Worker:
         if self._run is not None:
             self._run.close()
         os.environ.update(MASTER_ADDR=address[0], MASTER_PORT=str(address[1]))
-        if not directory.is_dir():
-            raise UserError(
-                f"--out {directory.parents[1]}: not visible on node {ray.util.get_node_ip_address()};"
-                " put the study on a file system that all nodes share"
-            )
+        require_visible(directory)
         self._hold(directory)
         path = directory / "config.yaml"
         self._directory, self._told = directory, -1
