@@ -23,13 +23,15 @@ from study.directory import is_enough
 from study.metric import metric_value
 from study.spec import StudySpec
 from study.worker import Worker, require_visible
-from trainer.errors import TrainingDiverged, UserError
+from trainer.errors import RankLost, TrainingDiverged, UserError
 from trainer.records import Evaluation, SetScore
 
 log = logging.getLogger(__name__)
 
 _POLL_SECONDS = 1.0
 """How often a trial looks whether it is to stop."""
+_LAST_WORDS_SECONDS = 5.0
+"""How long the other ranks have to say why one raised."""
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
@@ -65,6 +67,7 @@ class StudyTrial(tune.Trainable):
 
         Raises:
             RayActorError: a process of the trial died.
+            RankLost: the ranks lost each other, and all processes live. For Tune it is a death as any other.
         """
         if self._refused is not None:
             self.cleanup()
@@ -85,6 +88,8 @@ class StudyTrial(tune.Trainable):
             return LastWords(stopped=True)
         except RayTaskError as error:
             self.cleanup()  # the other ranks wait for one that will not come
+            if isinstance(error.cause, RankLost):
+                raise
             return last_words(error)
 
     def cleanup(self) -> None:
@@ -137,22 +142,24 @@ class StudyTrial(tune.Trainable):
                 raise _Stopped
             try:
                 ray.get(ready)
-            except RayTaskError:
-                _raise_death(pending)  # a rank that loses another one raises too, and often sooner
-                raise
+            except RayTaskError as error:
+                raise first_cause(error, pending) from None
         return ray.get(told[0])
 
 
-def _raise_death(pending: list[Any]) -> None:
-    """Raise RayActorError if one of the calls ended, or ends soon, by the death of its process."""
-    ready, _ = ray.wait(pending, num_returns=len(pending), timeout=5.0) if pending else ([], [])
+def first_cause(error: RayTaskError, pending: list[Any]) -> RayError:
+    """Why one of the calls raised `error`: a rank that loses another one raises too, and often sooner. The death of a
+    process is before all else, and that a rank was lost is the cause only where no rank says more."""
+    ready, _ = ray.wait(pending, num_returns=len(pending), timeout=_LAST_WORDS_SECONDS) if pending else ([], [])
     for call in ready:
         try:
             ray.get(call)
-        except RayActorError:
-            raise
-        except RayError:
-            continue
+        except RayActorError as death:
+            return death
+        except RayTaskError as other:
+            if isinstance(error.cause, RankLost) and not isinstance(other.cause, RankLost):
+                error = other
+    return error
 
 
 def node_by_node(nodes: Mapping[int, str]) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -133,6 +134,31 @@ def test_a_trial_of_two_ranks_trains_and_is_reported(tmp_path, base):
     (trial,) = read_study(tmp_path / "study").trials
     assert trial.state == "COMPLETE"
     assert [each.step for each in trial.evaluations] == [0, 1, 2, 3]
+
+
+def test_ranks_that_lose_each_other_go_on_from_their_checkpoint_though_no_process_died(tmp_path, base):
+    write_spec(
+        tmp_path / "spec.yaml", base, trials=1, resources={"workers": 2}, enqueue=controls(5e-5),
+        notify=notify(tmp_path), trainer={"steps": 8, "rank_timeout": 15, "checkpoint": {"every": 1}},
+    )  # fmt: skip
+    directory = tmp_path / "study"
+    with driven(tmp_path, "launch", "spec.yaml", "--out", "study") as driver:
+        wait_for(lambda trials: any(len(each.evaluations) > 1 for each in trials), directory, driver)
+        family = psutil.Process(driver.pid).children(recursive=True)
+        stalled = next(
+            one for one in family if known(one, psutil.Process.cmdline, gone=[""])[0].startswith("ray::Worker")
+        )
+        stalled.suspend()  # as a node that a network no longer reaches
+        wait_for(lambda trials: trials[0].deaths > 0, directory, driver)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            stalled.resume()
+        _, complaint = driver.communicate(timeout=300)
+    assert driver.returncode == 0, complaint
+    (trial,) = read_study(directory).trials
+    assert trial.state == "COMPLETE"
+    assert [each.step for each in trial.evaluations] == list(range(9))
+    assert "trial 0 lost a process" in next(each["text"] for each in events(tmp_path) if each["event"] == "lost")
+    assert "did not answer within rank_timeout = 15 s" in (directory / "driver.log").read_text()
 
 
 def processes(driver: psutil.Process) -> list[psutil.Process]:
