@@ -192,7 +192,7 @@ def start_workers(group: PlacementGroup, spec: StudySpec) -> list[Any]:
     return [
         ray.remote(Worker)
         .options(scheduling_strategy=PlacementGroupSchedulingStrategy(group, bundle), **options)
-        .remote(rank, resources.workers)
+        .remote(rank, resources.workers, resources.gpus_per_worker)
         for rank, bundle in enumerate(bundles)
     ]
 

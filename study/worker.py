@@ -33,13 +33,25 @@ def require_visible(directory: Path) -> None:
         )
 
 
+def require_cuda(gpus: float) -> None:
+    """Raise UserError when a worker that was given `gpus` would train on the CPU all the same."""
+    import torch
+
+    if gpus and not torch.cuda.is_available():
+        build = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built without CUDA"
+        raise UserError(
+            f"resources.gpus_per_worker = {gpus:g}: torch {torch.__version__} ({build}) sees no GPU on node"
+            f" {ray.util.get_node_ip_address()}; install a torch with CUDA or a newer driver there, or set it to 0"
+        )
+
+
 class Worker:
     """One process that trains. Between two evaluations it waits, so that a pruned run ends where it was pruned."""
 
-    def __init__(self, rank: int, size: int) -> None:
+    def __init__(self, rank: int, size: int, gpus: float = 0) -> None:
         # LOCAL_RANK is 0: Ray shows a worker its own GPU only.
         os.environ.update(RANK=str(rank), WORLD_SIZE=str(size), LOCAL_RANK="0")
-        self._rank = rank
+        self._rank, self._gpus = rank, gpus
         self._run: Generator[Evaluation | Look, bool | None, None] | None = None
         self._lock: FileLock | None = None
 
@@ -53,7 +65,7 @@ class Worker:
         """Take up the run in `directory`, from its checkpoint if it has one; a run that is still open is closed.
 
         Raises:
-            UserError: the directory is not there, or its config is not valid.
+            UserError: the directory is not there, its config is not valid, or torch does not see the GPU it is to have.
         """
         from trainer.train import train
 
@@ -61,6 +73,7 @@ class Worker:
             self._run.close()
         os.environ.update(MASTER_ADDR=address[0], MASTER_PORT=str(address[1]))
         require_visible(directory)
+        require_cuda(self._gpus)
         self._hold(directory)
         path = directory / "config.yaml"
         self._directory, self._told = directory, -1
