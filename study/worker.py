@@ -51,15 +51,26 @@ class Worker:
     def __init__(self, rank: int, size: int, gpus: float = 0) -> None:
         # LOCAL_RANK is 0: Ray shows a worker its own GPU only.
         os.environ.update(RANK=str(rank), WORLD_SIZE=str(size), LOCAL_RANK="0")
-        self._rank, self._gpus = rank, gpus
+        self._rank, self._size, self._gpus = rank, size, gpus
         self._run: Generator[Evaluation | Look, bool | None, None] | None = None
         self._lock: FileLock | None = None
 
     def rendezvous(self) -> tuple[str, int]:
-        """An address of this process's node, and a port that is free on it, where the ranks can meet."""
-        with socket.socket() as probe:
-            probe.bind(("", 0))
-            return ray.util.get_node_ip_address(), probe.getsockname()[1]
+        """Where the ranks can meet: an address of this process's node, and a port that is theirs from now on.
+
+        `start_ranks` takes the socket over. Left to itself torch would open the port later, on every network.
+        """
+        host = ray.util.get_node_ip_address()
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        try:
+            listener = socket.create_server((host, 0), family=family)
+        except OSError:  # the node does not have the address itself by which others reach it
+            listener = socket.create_server(("", 0), family=family)
+        with listener:
+            port = listener.getsockname()[1]
+            if self._size > 1:
+                os.environ["MASTER_LISTEN_FD"] = str(listener.detach())
+        return host, port
 
     def begin(self, directory: Path, address: tuple[str, int]) -> None:
         """Take up the run in `directory`, from its checkpoint if it has one; a run that is still open is closed.
@@ -72,6 +83,7 @@ class Worker:
         if self._run is not None:
             self._run.close()
         os.environ.update(MASTER_ADDR=address[0], MASTER_PORT=str(address[1]))
+        os.environ.setdefault("MASTER_LISTEN_FD", "")
         require_visible(directory)
         require_cuda(self._gpus)
         self._hold(directory)
