@@ -248,6 +248,8 @@ def prepare_environment(*, local: bool) -> None:
         return
     if "ray" in sys.modules and "RAY_AUTH_TOKEN" not in os.environ:
         raise RuntimeError("ray was imported before its settings were made; import it inside or after ray_session")
+    # Else torch's Gloo listens where the machine's name resolves to.
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo" if sys.platform == "linux" else "lo0")
     # The one switch that makes Ray listen on loopback only, on Linux as well.
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     # Other users of the machine can reach loopback, so a token of this process's own; it lives in the environment only.

@@ -140,6 +140,8 @@ def _run(bridge: Bridge, watcher: Watcher, scratch: Path) -> StudyResults:
     try:
         with terminated_as_interrupt():  # ray.init has put its own handler there
             run_trials(bridge, StudyTrial, concurrency=concurrency, scratch=scratch)
+        if bridge.done:
+            bridge.ending = None  # a budget that the last trial has spent stopped nothing
         text = f"the study has ended: {bridge.ending or 'all trials are done'}"
         bridge.notifier.tell("finished", text, ending=bridge.ending)
     except StudyAborted as error:

@@ -61,7 +61,7 @@ class Resources(Frozen):
     gpus_per_worker: float = Field(default=0, ge=0)
     """GPUs reserved for each worker."""
     retries: int = Field(default=2, ge=0)
-    """Times that a trial goes on from its checkpoint after a process of it died or a node was lost."""
+    """Times that a trial goes on from its checkpoint after a process or node died, or its ranks lost each other."""
     ray_address: str | None = None
     """Address of a running Ray cluster (`auto` or host:port); none starts Ray on this machine for this study."""
 

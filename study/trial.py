@@ -22,14 +22,16 @@ from study.collapse import collapse_reason
 from study.directory import is_enough
 from study.metric import metric_value
 from study.spec import StudySpec
-from study.worker import Worker
-from trainer.errors import TrainingDiverged, UserError
+from study.worker import Worker, require_visible
+from trainer.errors import RankLost, TrainingDiverged, UserError
 from trainer.records import Evaluation, SetScore
 
 log = logging.getLogger(__name__)
 
 _POLL_SECONDS = 1.0
 """How often a trial looks whether it is to stop."""
+_LAST_WORDS_SECONDS = 5.0
+"""How long the other ranks have to say why one raised."""
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
@@ -49,11 +51,15 @@ class StudyTrial(tune.Trainable):
         self._workers: list[Any] = []
         if config.get("deaths"):
             time.sleep(min(2.0 ** config["deaths"], 60.0))
-        self._begin(Path(config["directory"]))
+        self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take up another trial in this process and, unless the last one failed, in its workers."""
-        self._begin(Path(new_config["directory"]))
+        self._refused: UserError | None = None
+        try:
+            self._begin(Path(new_config["directory"]))
+        except UserError as error:
+            self._refused = error  # `step` tells it: Ray would make a death of what is raised here
         return True
 
     def step(self) -> Mapping[str, Any]:
@@ -61,7 +67,11 @@ class StudyTrial(tune.Trainable):
 
         Raises:
             RayActorError: a process of the trial died.
+            RankLost: the ranks lost each other, and all processes live. For Tune it is a death as any other.
         """
+        if self._refused is not None:
+            self.cleanup()
+            return LastWords(failed=str(self._refused), user_error=True)
         try:
             while (told := self._advance()) is not None:
                 if "look" in told:
@@ -78,6 +88,8 @@ class StudyTrial(tune.Trainable):
             return LastWords(stopped=True)
         except RayTaskError as error:
             self.cleanup()  # the other ranks wait for one that will not come
+            if isinstance(error.cause, RankLost):
+                raise
             return last_words(error)
 
     def cleanup(self) -> None:
@@ -87,6 +99,7 @@ class StudyTrial(tune.Trainable):
         self._workers = []
 
     def _begin(self, directory: Path) -> None:
+        require_visible(directory)
         spec = StudySpec.from_file(directory.parents[1] / "study.yaml")
         self._directory = directory
         self._metric, self._set_name = spec.metric, spec.selecting.name
@@ -129,22 +142,24 @@ class StudyTrial(tune.Trainable):
                 raise _Stopped
             try:
                 ray.get(ready)
-            except RayTaskError:
-                _raise_death(pending)  # a rank that loses another one raises too, and often sooner
-                raise
+            except RayTaskError as error:
+                raise first_cause(error, pending) from None
         return ray.get(told[0])
 
 
-def _raise_death(pending: list[Any]) -> None:
-    """Raise RayActorError if one of the calls ended, or ends soon, by the death of its process."""
-    ready, _ = ray.wait(pending, num_returns=len(pending), timeout=5.0) if pending else ([], [])
+def first_cause(error: RayTaskError, pending: list[Any]) -> RayError:
+    """Why one of the calls raised `error`: a rank that loses another one raises too, and often sooner. The death of a
+    process is before all else, and that a rank was lost is the cause only where no rank says more."""
+    ready, _ = ray.wait(pending, num_returns=len(pending), timeout=_LAST_WORDS_SECONDS) if pending else ([], [])
     for call in ready:
         try:
             ray.get(call)
-        except RayActorError:
-            raise
-        except RayError:
-            continue
+        except RayActorError as death:
+            return death
+        except RayTaskError as other:
+            if isinstance(error.cause, RankLost) and not isinstance(other.cause, RankLost):
+                error = other
+    return error
 
 
 def node_by_node(nodes: Mapping[int, str]) -> list[int]:
@@ -177,7 +192,7 @@ def start_workers(group: PlacementGroup, spec: StudySpec) -> list[Any]:
     return [
         ray.remote(Worker)
         .options(scheduling_strategy=PlacementGroupSchedulingStrategy(group, bundle), **options)
-        .remote(rank, resources.workers)
+        .remote(rank, resources.workers, resources.gpus_per_worker)
         for rank, bundle in enumerate(bundles)
     ]
 

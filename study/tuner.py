@@ -30,7 +30,7 @@ from study.trackers import trackers
 from trainer.errors import root_line
 
 REPORTED = tuple(field.name for field in dataclasses.fields(Report))
-DIED = "a process of the trial died (killed, out of memory, or its node was lost)"
+DIED = "a process of the trial died or lost the others (killed, out of memory, its node or network, rank_timeout)"
 _HEAD_PATIENCE = 20.0
 """Seconds that the head of the cluster may be silent. After 60 Ray ends the driver's process itself."""
 
@@ -118,7 +118,8 @@ class BridgeScheduler(_NotSaved, FIFOScheduler):
 
     @_aborts
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        """A process of the trial died. Tune starts it anew, or tells the searcher that it has failed for good."""
+        """A process of the trial died, or lost the others. Tune starts it anew, or tells the searcher that it has
+        failed for good."""
         require_own_node()  # before Tune starts it where nothing can run any more
         trial.config["deaths"] = trial.config.get("deaths", 0) + 1
         self._bridge.died(trial.config["number"])

@@ -24,38 +24,68 @@ _PREDECESSOR_SECONDS = 60.0
 """How long a worker waits for one that an earlier driver left behind, which ends as soon as it misses its Ray."""
 
 
+def require_visible(directory: Path) -> None:
+    """Raise UserError when this node does not see the directory of a trial, which its driver has made."""
+    if not directory.is_dir():
+        raise UserError(
+            f"--out {directory.parents[1]}: not visible on node {ray.util.get_node_ip_address()};"
+            " put the study on a file system that all nodes share"
+        )
+
+
+def require_cuda(gpus: float) -> None:
+    """Raise UserError when a worker that was given `gpus` would train on the CPU all the same."""
+    import torch
+
+    if gpus and not torch.cuda.is_available():
+        build = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built without CUDA"
+        raise UserError(
+            f"resources.gpus_per_worker = {gpus:g}: torch {torch.__version__} ({build}) sees no GPU on node"
+            f" {ray.util.get_node_ip_address()}; install a torch with CUDA or a newer driver there, or set it to 0"
+        )
+
+
 class Worker:
     """One process that trains. Between two evaluations it waits, so that a pruned run ends where it was pruned."""
 
-    def __init__(self, rank: int, size: int) -> None:
+    def __init__(self, rank: int, size: int, gpus: float = 0) -> None:
         # LOCAL_RANK is 0: Ray shows a worker its own GPU only.
         os.environ.update(RANK=str(rank), WORLD_SIZE=str(size), LOCAL_RANK="0")
-        self._rank = rank
+        self._rank, self._size, self._gpus = rank, size, gpus
         self._run: Generator[Evaluation | Look, bool | None, None] | None = None
         self._lock: FileLock | None = None
 
     def rendezvous(self) -> tuple[str, int]:
-        """An address of this process's node, and a port that is free on it, where the ranks can meet."""
-        with socket.socket() as probe:
-            probe.bind(("", 0))
-            return ray.util.get_node_ip_address(), probe.getsockname()[1]
+        """Where the ranks can meet: an address of this process's node, and a port that is theirs from now on.
+
+        `start_ranks` takes the socket over. Left to itself torch would open the port later, on every network.
+        """
+        host = ray.util.get_node_ip_address()
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        try:
+            listener = socket.create_server((host, 0), family=family)
+        except OSError:  # the node does not have the address itself by which others reach it
+            listener = socket.create_server(("", 0), family=family)
+        with listener:
+            port = listener.getsockname()[1]
+            if self._size > 1:
+                os.environ["MASTER_LISTEN_FD"] = str(listener.detach())
+        return host, port
 
     def begin(self, directory: Path, address: tuple[str, int]) -> None:
         """Take up the run in `directory`, from its checkpoint if it has one; a run that is still open is closed.
 
         Raises:
-            UserError: the directory is not there, or its config is not valid.
+            UserError: the directory is not there, its config is not valid, or torch does not see the GPU it is to have.
         """
         from trainer.train import train
 
         if self._run is not None:
             self._run.close()
         os.environ.update(MASTER_ADDR=address[0], MASTER_PORT=str(address[1]))
-        if not directory.is_dir():
-            raise UserError(
-                f"--out {directory.parents[1]}: not visible on node {ray.util.get_node_ip_address()};"
-                " put the study on a file system that all nodes share"
-            )
+        os.environ.setdefault("MASTER_LISTEN_FD", "")
+        require_visible(directory)
+        require_cuda(self._gpus)
         self._hold(directory)
         path = directory / "config.yaml"
         self._directory, self._told = directory, -1

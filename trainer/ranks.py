@@ -108,14 +108,27 @@ ALONE = Ranks(0, 1, torch.device("cpu"))
 
 
 _LOST = re.compile(r"(?i)gloo|nccl|connection (closed|reset|refused)|timed? ?out|broken pipe")
-"""How torch.distributed's errors read when another rank is gone; they have no class of their own."""
+"""How torch.distributed's errors read when another rank is gone; most have no class of their own."""
 _SOURCE = re.compile(r"^\[[^\]]*\]\s*")
 """The place in torch's own sources that begins them."""
 
 
 def says_lost(error: BaseException) -> bool:
-    """Whether `error` is how torch.distributed says that another rank is gone."""
-    return isinstance(error, RuntimeError) and _LOST.search(str(error)) is not None
+    """Whether `error` is how torch.distributed says that another rank is gone, or cannot be met at all."""
+    lost = isinstance(error, RuntimeError) and _LOST.search(str(error)) is not None
+    return lost or isinstance(error, dist.DistNetworkError)
+
+
+def _store(rank: int, size: int, timeout: timedelta) -> dist.Store | None:
+    """Where the ranks meet when rank 0 was given a socket that listens there; None when that is left to torch.
+
+    The socket is MASTER_LISTEN_FD, which is empty on the other ranks. It is used once: the store closes it.
+    """
+    listener = os.environ.pop("MASTER_LISTEN_FD", None)
+    if listener is None:
+        return None
+    host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    return dist.TCPStore(host, port, size, rank == 0, timeout, master_listen_fd=int(listener) if listener else None)
 
 
 @contextmanager
@@ -144,7 +157,9 @@ def start_ranks(*, timeout: float) -> Iterator[Ranks]:
     try:
         # gloo too on GPUs: offloaded gradients are exchanged where they lie.
         backend = "cpu:gloo,cuda:nccl" if cuda else "gloo"
-        dist.init_process_group(backend, timeout=timedelta(seconds=timeout), device_id=device if cuda else None)
+        patience = timedelta(seconds=timeout)
+        where = {"rank": rank, "world_size": size, "store": _store(rank, size, patience)}
+        dist.init_process_group(backend, timeout=patience, device_id=device if cuda else None, **where)
         yield Ranks(rank, size, device)
     except RuntimeError as error:
         if not says_lost(error):

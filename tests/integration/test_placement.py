@@ -103,3 +103,22 @@ def test_a_launch_knows_from_the_nodes_whether_engines_have_to_span_them(nodes, 
     assert line is None or line.startswith(
         f"trainer.rollout.vllm.tensor_parallel_size = {width}: nodes here hold at most 4 of the ranks"
     )
+
+
+def test_a_worker_that_was_given_a_gpu_and_sees_none_says_so_and_trains_nothing(nodes, tmp_path) -> None:
+    """The GPUs of these nodes are made up, so torch sees none, as with a build without CUDA or an old driver."""
+    import os
+
+    import ray
+    from ray.util.placement_group import placement_group, remove_placement_group
+
+    def hide(worker: object) -> None:  # a real one
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+    group = placement_group([{"CPU": 0.1, "GPU": 1}])
+    ray.get(group.ready())
+    (worker,) = start_workers(group, spec_of(1, 1))
+    ray.get(worker.__ray_call__.remote(hide))
+    with pytest.raises(UserError, match=r"gpus_per_worker = 1: torch [^ ]+ \(built .*\) sees no GPU on node [\d.]+; "):
+        ray.get(worker.begin.remote(tmp_path, ("127.0.0.1", 0)))
+    remove_placement_group(group)

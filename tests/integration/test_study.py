@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -35,6 +36,7 @@ from trainer.config_file import read_config
 from trainer.records import read_evaluations
 
 pytestmark = pytest.mark.slow
+LOOPBACK = {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +137,32 @@ def test_a_trial_of_two_ranks_trains_and_is_reported(tmp_path, base):
     assert [each.step for each in trial.evaluations] == [0, 1, 2, 3]
 
 
+def test_ranks_that_lose_each_other_go_on_from_their_checkpoint_though_no_process_died(tmp_path, base):
+    write_spec(
+        tmp_path / "spec.yaml", base, trials=1, resources={"workers": 2}, enqueue=controls(5e-5),
+        notify=notify(tmp_path), trainer={"steps": 8, "rank_timeout": 15, "checkpoint": {"every": 1}},
+    )  # fmt: skip
+    directory = tmp_path / "study"
+    with driven(tmp_path, "launch", "spec.yaml", "--out", "study") as driver:
+        wait_for(lambda trials: any(len(each.evaluations) > 1 for each in trials), directory, driver)
+        family = processes(psutil.Process(driver.pid))
+        assert set().union(*(known(one, listening, gone=set()) for one in family)) <= LOOPBACK
+        stalled = next(
+            one for one in family if known(one, psutil.Process.cmdline, gone=[""])[0].startswith("ray::Worker")
+        )
+        stalled.suspend()  # as a node that a network no longer reaches
+        wait_for(lambda trials: trials[0].deaths > 0, directory, driver)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            stalled.resume()
+        _, complaint = driver.communicate(timeout=300)
+    assert driver.returncode == 0, complaint
+    (trial,) = read_study(directory).trials
+    assert trial.state == "COMPLETE"
+    assert [each.step for each in trial.evaluations] == list(range(9))
+    assert "trial 0 lost a process" in next(each["text"] for each in events(tmp_path) if each["event"] == "lost")
+    assert "did not answer within rank_timeout = 15 s" in (directory / "driver.log").read_text()
+
+
 def processes(driver: psutil.Process) -> list[psutil.Process]:
     return [driver, *driver.children(recursive=True)]
 
@@ -168,7 +196,7 @@ def test_a_killed_worker_goes_on_from_its_checkpoint_and_ctrl_c_leaves_a_study_t
         wait_for(two_evaluated_twice, directory, driver)
         family = processes(psutil.Process(driver.pid))
         addresses = set().union(*(known(one, listening, gone=set()) for one in family))
-        assert addresses and addresses <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
+        assert addresses and addresses <= LOOPBACK
         refused = fipo("resume", "study", cwd=tmp_path)
         assert refused.returncode == 2 and f"is driven by process {driver.pid}" in refused.stderr
 

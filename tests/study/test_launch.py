@@ -16,7 +16,7 @@ from study.check import load_spec, load_with_files
 from study.cli import main
 from study.directory import Staging
 from study.display import Display
-from study.launch import prepare, resume
+from study.launch import _run, prepare, resume
 from study.lock import driver, driver_lock
 from study.storage import driving
 from trainer.errors import UserError
@@ -244,6 +244,26 @@ def test_an_edited_problem_file_is_told_by_its_name(make_spec, tmp_path) -> None
         study.set_user_attr("files", {})  # as in a study that an earlier version began
     paths["a"].write_text("")
     assert told() == []
+
+
+@pytest.mark.parametrize(("trials", "stops"), [(1, False), (2, True)])
+def test_a_budget_stops_a_study_only_where_something_is_left(
+    make_bridge, run_trial, monkeypatch, shown, tmp_path, trials, stops
+) -> None:
+    def one_trial(bridge, *_, **__) -> None:
+        run_trial(bridge, [0.1] * 5)
+        bridge.end("budget.gpu_hours = 1 is spent")
+
+    monkeypatch.setattr("study.tuner.run_trials", one_trial)
+    monkeypatch.setattr("study.launch.places", lambda resources: 1)
+    monkeypatch.setattr("study.launch.engines_apart", lambda resources, width: None)
+    told = []
+    bridge = make_bridge(trials=trials, pruner={"name": "none"})
+    bridge.notifier.tell = lambda event, text, **values: told.append(text)
+    results = _run(bridge, shown[0], tmp_path)
+    assert [trial.state for trial in results.trials] == ["COMPLETE"]
+    assert ("Stopping: budget.gpu_hours" in shown[1].getvalue()) == stops
+    assert told[-1] == f"the study has ended: {'budget.gpu_hours = 1 is spent' if stops else 'all trials are done'}"
 
 
 def test_what_differs_from_a_study_that_goes_on_is_named(spec_file, tmp_path, monkeypatch, capfd) -> None:

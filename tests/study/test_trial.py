@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,7 @@ def worker(racing: Path, monkeypatch: pytest.MonkeyPatch) -> Worker:
         ("LOCAL_RANK", "0"),
         ("MASTER_ADDR", ""),
         ("MASTER_PORT", ""),
+        ("MASTER_LISTEN_FD", ""),
     ):
         monkeypatch.setenv(name, value)  # taken back afterwards: a worker has its process to itself
     worker = Worker(0, 1)
@@ -89,6 +91,15 @@ def test_an_evaluation_brings_the_metrics_since_the_one_before_also_after_a_rest
                 told.append((each["evaluation"]["step"], [line["step"] for line in each["metrics"]]))
         assert told == [(0, [0]), (1, [1]), (2, [2])]
         worker.begin(racing, ("127.0.0.1", 0))
+
+
+def test_the_port_where_ranks_meet_is_theirs_from_the_moment_it_is_chosen(worker: Worker):
+    host, port = worker.rendezvous()
+    socket.create_server((host, port)).close()  # one rank has no one to meet
+    host, port = Worker(0, 2).rendezvous()
+    with pytest.raises(OSError, match="in use"):
+        socket.create_server((host, port))
+    os.close(int(os.environ["MASTER_LISTEN_FD"]))
 
 
 @pytest.mark.parametrize(("deaths", "pauses"), [(0, []), (1, [2.0]), (3, [8.0]), (10, [60.0])])

@@ -361,3 +361,28 @@ def test_a_user_error_before_any_training_ends_the_study_with_its_line(make_brid
         tuner.run_trials(bridge, broken, concurrency=lambda: 2, scratch=tmp_path)
     trials = [trial.state.name for trial in states(bridge).values()]
     assert trials in (["FAIL"], ["FAIL", "RUNNING"], ["RUNNING", "FAIL"])
+
+
+@pytest.mark.parametrize("seen", [0, 1])
+def test_a_node_that_does_not_see_the_study_ends_it_with_a_line_and_is_no_death(make_bridge, tuner, tmp_path, seen):
+    """The trial's own process stands there, and Ray would tell its death if it raised while it is made. The first
+    `seen` trials stand elsewhere."""
+    from study.trial import StudyTrial
+
+    class OnABadNode(StudyTrial):
+        def reset_config(self, config):
+            self.sees, self.steps = config["number"] < seen, iter([5, 20])
+            return self.sees or super().reset_config(config | {"directory": "/not/here/trials/0000"})
+
+        def step(self):
+            if not self.sees:
+                return super().step()
+            step = next(self.steps, None)
+            return {"step": step, "training_iteration": step, "value": 0.5} if step else {"done": True}
+
+    bridge = make_bridge(trials=5, space=RATE, enqueue=controls(*[1e-4] * 5), pruner={"name": "none"})
+    with pytest.raises(StudyAborted, match=r"--out /not/here: not visible on node [\d.]+; put the study on"):
+        tuner.run_trials(bridge, OnABadNode, concurrency=lambda: 1, scratch=tmp_path)
+    trials = [trial for trial in states(bridge).values() if trial.state.name in ("COMPLETE", "FAIL")]
+    assert [trial.state.name for trial in trials] == (["COMPLETE", "FAIL", "FAIL"] if seen else ["FAIL"])
+    assert not any("deaths" in trial.user_attrs for trial in trials)
