@@ -142,14 +142,15 @@ def test_a_control_alone_is_compared_with_nothing(results):
     assert against(replace(results, trials=(pruned, *results.trials[1:]))) == []
 
 
-def confirmed(results, ends: dict[int, list[tuple[float, float]]]):
-    """The study with trials that confirm those of `ends`, each with its accuracies on the two sets at its end."""
+def confirmed(results, ends: dict[int, list[tuple[float, float | None]]]):
+    """The study with trials that confirm those of `ends`, each with its accuracies on the sets at its end, or none."""
     trials = list(results.trials)
     for number, each in ends.items():
         for seed, (select, report) in enumerate(each, start=1):
             accuracies = {"sums_select": select, "sums_report": report}
             last = trials[number].evaluations[-1]
-            scores = tuple(one.model_copy(update={"accuracy": accuracies[one.name]}) for one in last.scores)
+            known = [one for one in last.scores if accuracies[one.name] is not None]
+            scores = tuple(one.model_copy(update={"accuracy": accuracies[one.name]}) for one in known)
             evaluations = (last.model_copy(update={"scores": scores}),)
             own = replace(trials[number], number=len(trials), confirms=number, control=None, value=select)
             own = replace(own, beside={**own.beside, "seed": seed})
@@ -164,6 +165,11 @@ def test_confirmed_configurations_are_told_against_confirmed_controls_on_both_se
         "Trial 1 against DAPO (trial 0), over 2 fresh seeds of both, paired: +0.150 ±0.050 on sums_select/avg@8,"
         " +0.050 ±0.050 on sums_report/avg@8"
     ]
+
+
+def test_a_set_that_fewer_seeds_were_evaluated_on_does_not_lower_the_number_of_seeds(results):
+    ends = {1: [(0.6, 0.5), (0.7, 0.6), (0.7, None)], 0: [(0.5, 0.4), (0.5, 0.6), (0.5, 0.6)]}
+    assert "over 3 fresh seeds of both" in against(confirmed(results, ends))[0]
 
 
 def test_seeds_that_agree_are_said_to_and_have_no_error_of_zero(results):
