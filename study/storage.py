@@ -53,7 +53,7 @@ def create_study(spec: StudySpec, directory: Path) -> None:
     except optuna.exceptions.DuplicatedStudyError:
         raise _taken(spec) from None
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError, OSError) as error:
-        where = "the study's directory" if spec.storage in ("sqlite", "journal") else shown(spec.storage)
+        where = "the study's directory" if spec.storage in ("sqlite", "journal") else address_of(spec.storage)
         raise UserError(f"{where}: cannot be written ({root_line(error)}); free space, or choose another") from None
 
 
@@ -139,7 +139,7 @@ def read_trials(spec: StudySpec, directory: Path) -> tuple[list[FrozenTrial], di
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
         if local and file.stat().st_size == 0:
             return [], {}
-        where = str(file) if local else shown(spec.storage)
+        where = str(file) if local else address_of(spec.storage)
         raise UserError(f"{where}: cannot be read ({root_line(error)}); is it a study's database?") from None
 
 
@@ -165,11 +165,11 @@ def open_storage(spec: StudySpec, directory: Path, *, mode: Mode) -> Iterator[Ba
 
 def _taken(spec: StudySpec) -> UserError:
     return UserError(
-        f"name = {spec.name!r}: {shown(spec.storage)} holds a study of that name; choose another, --set name=..."
+        f"name = {spec.name!r}: {address_of(spec.storage)} holds a study of that name; choose another, --set name=..."
     )
 
 
-def shown(storage: str) -> str:
+def address_of(storage: str) -> str:
     """A storage as it may be printed. URLs hold no password, see `StudySpec.storage`; this cuts their options off."""
     return storage.partition("?")[0]
 
@@ -184,10 +184,10 @@ def _server(url: str) -> Iterator[optuna.storages.RDBStorage]:
         storage = optuna.storages.RDBStorage(with_driver(url), engine_kwargs={"pool_pre_ping": True})
     except ImportError as error:
         needs = "pip install -e '.[postgres]'" if with_driver(url) != url else "install it, or use postgresql://"
-        raise UserError(f"storage = {shown(url)}: needs a package ({error}); {needs}") from None
+        raise UserError(f"storage = {address_of(url)}: needs a package ({error}); {needs}") from None
     except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
         raise UserError(
-            f"storage = {shown(url)}: cannot be used ({root_line(error)}); check the address, and that the password is"
+            f"storage = {address_of(url)}: cannot be used ({root_line(error)}); check the address, and that the password is"
             " in PGPASSWORD or ~/.pgpass"
         ) from None
     try:
