@@ -187,8 +187,8 @@ def _server(url: str) -> Iterator[optuna.storages.RDBStorage]:
         raise UserError(f"storage = {address_of(url)}: needs a package ({error}); {needs}") from None
     except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
         raise UserError(
-            f"storage = {address_of(url)}: cannot be used ({root_line(error)}); check the address, and that the password"
-            " is in PGPASSWORD or ~/.pgpass"
+            f"storage = {address_of(url)}: cannot be used ({root_line(error)}); check the address, and that the"
+            " password is in PGPASSWORD or ~/.pgpass"
         ) from None
     try:
         yield storage
