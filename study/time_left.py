@@ -67,13 +67,13 @@ def at_a_time(trials: Sequence[TrialResult]) -> int:
 
 
 def _start_up(ran: Sequence[TrialResult], since: datetime) -> float:
-    """Seconds that a trial takes until its clock runs: the least so far, as others waited or lost a process.
+    """Seconds that a trial takes until its clock runs: the least so far, as others waited.
 
-    Of those that began `since`: what an earlier driver left behind stood still in between.
+    Of those that began `since` and lost no process: the others stood still in between.
     """
     whole = [
         (trial.ended - trial.started).total_seconds() - trial.usage.seconds
         for trial in ran
-        if trial.started is not None and trial.ended is not None and trial.started >= since
+        if trial.started is not None and trial.ended is not None and trial.started >= since and not trial.deaths
     ]
     return max(0.0, min(whole, default=0.0))

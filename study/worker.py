@@ -58,18 +58,19 @@ class Worker:
     def rendezvous(self) -> tuple[str, int]:
         """Where the ranks can meet: an address of this process's node, and a port that is theirs from now on.
 
-        `start_ranks` takes the socket over. Left to itself torch would open the port later, on every network.
+        `start_ranks` takes the socket over. Left to itself torch would open the port later, on every network. Nobody
+        listens until then: a connection that is made and not answered keeps torch waiting without an end.
         """
         host = ray.util.get_node_ip_address()
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        held = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
         try:
-            listener = socket.create_server((host, 0), family=family)
+            held.bind((host, 0))
         except OSError:  # the node does not have the address itself by which others reach it
-            listener = socket.create_server(("", 0), family=family)
-        with listener:
-            port = listener.getsockname()[1]
+            held.bind(("", 0))
+        with held:
+            port = held.getsockname()[1]
             if self._size > 1:
-                os.environ["MASTER_LISTEN_FD"] = str(listener.detach())
+                os.environ["MASTER_LISTEN_FD"] = str(held.detach())
         return host, port
 
     def begin(self, directory: Path, address: tuple[str, int]) -> None:

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import re
+import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -120,15 +121,20 @@ def says_lost(error: BaseException) -> bool:
 
 
 def _store(rank: int, size: int, timeout: timedelta) -> dist.Store | None:
-    """Where the ranks meet when rank 0 was given a socket that listens there; None when that is left to torch.
+    """Where the ranks meet when rank 0 was given a socket that is bound there; None when that is left to torch.
 
     The socket is MASTER_LISTEN_FD, which is empty on the other ranks. It is used once: the store closes it.
     """
-    listener = os.environ.pop("MASTER_LISTEN_FD", None)
-    if listener is None:
+    descriptor = os.environ.pop("MASTER_LISTEN_FD", None)
+    if descriptor is None:
         return None
+    listener = None
+    if descriptor:
+        held = socket.socket(fileno=int(descriptor))
+        held.listen()
+        listener = held.detach()
     host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    return dist.TCPStore(host, port, size, rank == 0, timeout, master_listen_fd=int(listener) if listener else None)
+    return dist.TCPStore(host, port, size, rank == 0, timeout, master_listen_fd=listener)
 
 
 @contextmanager

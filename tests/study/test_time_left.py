@@ -61,6 +61,8 @@ def test_what_an_earlier_driver_left_behind_tells_nothing_of_how_long_a_start_ta
     resumed = Driver("host", 1, began=(NOON + timedelta(seconds=50)).timestamp())
     alone = replace(results, trials=(long,), driver=resumed)
     assert seconds_left(alone) == pytest.approx(2 * 40)
+    died = replace(long, deaths=1)  # under the driver that runs
+    assert seconds_left(replace(alone, driver=None, trials=(died,))) == pytest.approx(2 * 40)
     assert seconds_left(replace(alone, trials=(long, results.trials[1]))) == pytest.approx(46)
 
 

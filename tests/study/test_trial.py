@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -100,6 +102,16 @@ def test_the_port_where_ranks_meet_is_theirs_from_the_moment_it_is_chosen(worker
     with pytest.raises(OSError, match="in use"):
         socket.create_server((host, port))
     os.close(int(os.environ["MASTER_LISTEN_FD"]))
+
+
+def test_a_rank_that_the_first_one_never_answers_gives_up(worker: Worker, monkeypatch: pytest.MonkeyPatch):
+    """It stands still before it has opened the port, which it holds. In a process of its own, as torch waits in C++."""
+    host, port = Worker(0, 2).rendezvous()
+    code = "from trainer.ranks import start_ranks\nwith start_ranks(timeout=2): pass"
+    where = {"RANK": "1", "MASTER_ADDR": host, "MASTER_PORT": str(port), "MASTER_LISTEN_FD": ""}
+    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, **where}, capture_output=True, timeout=60)
+    os.close(int(os.environ["MASTER_LISTEN_FD"]))
+    assert b"RankLost: rank 1 of 2: another rank died, or did not answer within rank_timeout = 2 s" in done.stderr
 
 
 @pytest.mark.parametrize(("deaths", "pauses"), [(0, []), (1, [2.0]), (3, [8.0]), (10, [60.0])])
