@@ -14,6 +14,7 @@ from study.against import confounded
 from study.evidence import seed_test
 from study.paired import FEWEST, last_pair
 from study.verdict import tied
+from trainer.errors import UserError
 
 if TYPE_CHECKING:
     from study.results import StudyResults, TrialResult
@@ -167,7 +168,7 @@ def _edges(results: StudyResults) -> Advice | None:
         end = _edge(
             best, key, getattr(space, "low", None), getattr(space, "high", None), log=space.type == "log-uniform"
         )
-        if end is not None:
+        if end is not None and _may_go_on(results, best, key, end):
             value = text.number(best.params[key])
             return Advice(
                 f"The best {text.label(key)}, {value}, lies at the {end} end of its range: widen the range there."
@@ -181,6 +182,19 @@ def _edge(best: TrialResult, key: str, low: float | None, high: float | None, *,
         return None
     scale = math.log if log else float
     share = (scale(value) - scale(low)) / (scale(high) - scale(low))
-    if share < EDGE and low != 0:  # a bound of 0 cannot be lowered
+    if share < EDGE:
         return "lower"
     return "upper" if share > 1 - EDGE else None
+
+
+def _may_go_on(results: StudyResults, best: TrialResult, key: str, end: str) -> bool:
+    """Whether the trainer takes a value beyond that end of its range: gamma, for example, ends at 1."""
+    space = results.spec.space[key]
+    low, high = getattr(space, "low", 0.0), getattr(space, "high", 0.0)
+    step = 1 if space.type == "int" else 1e-3 * (high - low)
+    beyond = {"upper": high + step, "lower": low / 2 if space.type == "log-uniform" else low - step}[end]
+    try:
+        results.spec.config({**best.params, **best.beside, key: beyond})
+    except UserError:
+        return False
+    return True

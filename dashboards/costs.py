@@ -42,10 +42,11 @@ def pruned(trials: pl.DataFrame, evaluations: pl.DataFrame, *, set_name: str, st
         highest: its best until then, which Optuna's median and percentile pruners go by.
         others: the median at that very step of the `compared` trials that had been completed by then, of whole
             evaluations (see `frames.FEW`).
-        seconds, spared_seconds: what it took, and what it would have taken more, at its own pace.
+        seconds, spared_seconds: what it took, and what it would have taken more, at its own pace, or at that of all
+            where it was pruned before its first step.
         spared_steps, spared_seconds: null of what the pruner did not stop, see `study.tables.spared_by_pruning`.
     """
-    stopped = trials.filter((pl.col("state") == "PRUNED") & (pl.col("pruned_at") > 0))
+    stopped = trials.filter((pl.col("state") == "PRUNED") & pl.col("pruned_at").is_not_null())
     scores = evaluations.filter(pl.col("set") == set_name).select("trial", "step", "samples", "accuracy")
     own = scores.with_columns(pl.col("accuracy").cum_max().over("trial", order_by="step").alias("highest"))
     table = stopped.join(own.rename({"step": "pruned_at"}), on=["trial", "pruned_at"], how="left")
@@ -54,7 +55,8 @@ def pruned(trials: pl.DataFrame, evaluations: pl.DataFrame, *, set_name: str, st
     table = table.join(pace(evaluations), on="trial", how="left")
     spared = pl.when(pl.col("stop_reason").is_null()).then(steps - pl.col("pruned_at"))
     taken = pl.coalesce("used_seconds", "seconds")
-    rate = pl.coalesce("pace", taken / pl.col("pruned_at"))
+    to_its_end = pl.when(pl.col("pruned_at") > 0).then(taken / pl.col("pruned_at"))
+    rate = pl.coalesce("pace", to_its_end, pl.lit(pace(evaluations)["pace"].mean(), dtype=pl.Float64))
     table = table.with_columns(
         spared.alias("spared_steps"),
         (spared * rate).alias("spared_seconds"),

@@ -169,6 +169,7 @@ def _change(bridge: Bridge, values: Mapping[str, Any]) -> str:
     from study import attributes
     from study.cluster import room
     from study.settings import setting_mistakes
+    from study.tables import counted
 
     data = bridge.spec.model_dump(mode="json")
     for key, value in values.items():
@@ -186,6 +187,12 @@ def _change(bridge: Bridge, values: Mapping[str, Any]) -> str:
     fit = room(spec.resources) if "concurrency" in values else None
     if fit is not None and fit < spec.concurrency:
         said += f"; only {fit} fit at a time on what is there"
+    if any(key.split(".")[0] == "replicas" for key in values):
+        queued = sum(
+            each.state.name == "WAITING" and attributes.CONFIRMS in each.user_attrs
+            for each in bridge.study.get_trials(deepcopy=False)
+        )
+        said += f"; {counted(queued, 'confirmation')} in the queue will run all the same" if queued else ""
     if "trials" in values and spec.trials <= bridge.begun:
         said += f"; {bridge.begun} have begun already, so none is started any more" + (
             " but confirmations" if spec.replicas else ""

@@ -179,10 +179,7 @@ def seeds_against_settings(found: Sequence[Evidence]) -> str | None:
     groups = test.settings
     if not test.measured:
         if test.between < _NOTHING:
-            return (
-                f"{groups} confirmed configurations gave the same with every seed: they differ in nothing that this"
-                " evaluation can see"
-            )
+            return f"{groups} confirmed configurations had the same metric with every seed: it tells none of them apart"
         return (
             f"differences between the {groups} confirmed configurations are the same with every seed; with so few"
             " responses this is no measure of their noise"

@@ -75,15 +75,18 @@ def _lost_text(model: NamedFile, files: StudyFiles, configs: Sequence[TrainerCon
     """The sets of which the tokenizer of `model` loses characters, and whether it does so in every prompt.
 
     Raises:
-        UserError: `model` has no tokenizer.
+        UserError: `model` has no tokenizer, or none with the chat template that `data.chat` asks for.
     """
     own = model.path == "embedded"
     sets = [each for each in files.training + files.evaluation if not (own and each.path.startswith(EMBEDDED))]
-    if not sets:
+    chats = any(each.data.chat for each in configs)
+    if not sets and not chats:
         return  # the embedded model is made for the embedded sets, and a tokenizer takes a second to import
-    from trainer.prompts import known_characters, lost_text
+    from trainer.prompts import known_characters, lost_text, require_chat_template
 
     tokenizer = _tokenizer(model)
+    if chats:
+        require_chat_template(tokenizer)
     for template in dict.fromkeys(each.data.template for each in configs):
         for each in sets:
             if lost := lost_text(each.problems, tokenizer, DataConfig(template=template)):

@@ -23,7 +23,9 @@ def verdict(results: StudyResults) -> list[str]:
     means, tied = seed_means(results), tie(results)
     if tied is not None and not means:
         return [tied]
-    if not found[0].tested:
+    if results.spec.against:
+        means.append(f"By {results.metric_name} alone; what is best for its length too: fipo export --pareto")
+    elif not found[0].tested:
         means.append(_warning(results, best))
     said = seeds_against_settings(found)
     return [
@@ -54,10 +56,15 @@ def seed_means(results: StudyResults) -> list[str]:
 
 
 def tie(results: StudyResults) -> str | None:
-    """That all COMPLETE trials solved every problem equally often at their last step; None where one did not."""
+    """That all COMPLETE trials solved every problem equally often at their last step; None where one did not.
+
+    Nor where they differ in the length that the study minimizes beside it.
+    """
     complete = [trial for trial in results.trials if trial.state == "COMPLETE" and trial.confirms is None]
     scores = [score for trial in complete if (score := trial.newest(results.spec.selecting.name)) is not None]
     if len(scores) < len(complete) or len({metric_value(score, results.spec.metric) for score in scores}) != 1:
+        return None
+    if results.spec.against and len({score.mean_length for score in scores}) > 1:
         return None
     return tied(scores, who=f"All {len(scores)} COMPLETE trials", where="at the last step")
 
@@ -69,10 +76,9 @@ def tied(scores: Sequence[SetScore], *, who: str, where: str) -> str | None:
         return None
     saturated = sum(scores[0].solved) == scores[0].samples * len(scores[0].solved)
     remedy = "evaluate on harder problems" if saturated else "train longer or raise the learning rate"
-    return (
-        f"{who} solved every problem equally often {where}: what was swept changed nothing that this evaluation can"
-        f" see; {remedy}"
-    )
+    alike = len({score.mean_length for score in scores}) == 1
+    seen = "what was swept changed nothing that this evaluation can see" if alike else "only their lengths differ"
+    return f"{who} solved every problem equally often {where}: {seen}; {remedy}"
 
 
 def _warning(results: StudyResults, best: TrialResult) -> str:

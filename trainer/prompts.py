@@ -38,9 +38,8 @@ def prompt_tokens(tokenizer: PreTrainedTokenizerBase, problem: Problem, config: 
     text = _text(problem, config)
     if not config.chat:
         tokens = tokenizer(text, add_special_tokens=False)["input_ids"]
-    elif tokenizer.chat_template is None:
-        raise UserError("data.chat = true: the tokenizer has no chat template; set data.chat to false")
     else:
+        require_chat_template(tokenizer)
         messages = [{"role": "user", "content": text}]
         tokens = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
     if not tokens:
@@ -49,6 +48,12 @@ def prompt_tokens(tokenizer: PreTrainedTokenizerBase, problem: Problem, config: 
             " choose another model, or other problems"
         )
     return tuple(tokens)
+
+
+def require_chat_template(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Raise UserError where `data.chat` has nothing to go by."""
+    if tokenizer.chat_template is None:
+        raise UserError("data.chat = true: the tokenizer has no chat template; set data.chat to false")
 
 
 def fitting(problems: Sequence[Problem], policy: Policy, config: TrainerConfig) -> list[Problem]:

@@ -62,6 +62,15 @@ def test_a_best_value_at_an_end_that_can_be_moved_asks_for_a_wider_range(
     assert [f"{end} end" in each for each in asked] == ([True] if end else [])
 
 
+def test_an_end_beyond_which_there_is_nothing_is_not_to_be_moved(finished: StudyResults) -> None:
+    assert finished.best is not None
+    best = changed(finished, finished.best.number, params=WITHIN | {"fipo.epsilon_f_low": 0.99})
+    for high, asks in ((0.995, True), (1.0, False)):  # weights of 1 - epsilon_f_low end at 0
+        wide = best.spec.space["fipo.epsilon_f_low"].model_copy(update={"high": high})
+        spec = best.spec.model_copy(update={"space": {**best.spec.space, "fipo.epsilon_f_low": wide}})
+        assert any("widen" in each for each in said(dataclasses.replace(best, spec=spec))) is asks
+
+
 def test_where_the_best_solves_what_the_control_does_no_difference_is_told(finished: StudyResults) -> None:
     assert finished.best is not None
     same = changed(finished, finished.best.number, evaluations=finished.trials[0].evaluations)

@@ -75,6 +75,13 @@ def test_the_median_a_pruned_trial_is_measured_against_is_of_whole_evaluations()
     assert (row["others"], row["compared"], row["samples"]) == (0.6, 1, 2)
 
 
+def test_a_trial_that_was_pruned_before_its_first_step_spared_all_of_them() -> None:
+    table = trials([{"state": "COMPLETE", "seconds": 9.0}, {"state": "PRUNED", "pruned_at": 0, "seconds": 1.0}])
+    known = evaluations([(0, 0, 0.3, 1.0), (0, 10, 0.6, 21.0), (1, 0, 0.3, 1.0)])  # two seconds a step
+    (row,) = costs.pruned(table, known, set_name="a", steps=40).iter_rows(named=True)
+    assert (row["pruned_at"], row["accuracy"], row["spared_steps"], row["spared_seconds"]) == (0, 0.3, 40, 80.0)
+
+
 def test_with_one_evaluation_the_pace_is_that_of_the_whole_trial() -> None:
     table = trials([{"state": "PRUNED", "pruned_at": 10, "seconds": 5.0}])
     (row,) = costs.pruned(table, evaluations([(0, 10, 0.3, 4.0)]), set_name="a", steps=40).iter_rows(named=True)

@@ -74,6 +74,16 @@ def test_what_is_enqueued_behind_confirmations_is_said_to_come_after_them(make_b
     assert read_study(bridge.directory).trials[4].enqueued == "one"
 
 
+def test_confirmations_that_are_queued_already_are_said_to_run_whatever_replicas_says_now(make_bridge, run_trial):
+    bridge = make_bridge(trials=1, replicas={"seeds": 3, "top": 1})
+    fewer = Change(values={"replicas.seeds": 2})
+    assert carry_out(bridge, fewer) == "replicas.seeds is 2"
+    carry_out(bridge, Change(values={"replicas.seeds": 3}))
+    run_trial(bridge, [0.2, 0.3, 0.4, 0.5, 0.6])
+    bridge.ask()  # the first of three
+    assert carry_out(bridge, fewer) == "replicas.seeds is 2; 2 confirmations in the queue will run all the same"
+
+
 def test_concurrency_and_budget_change_while_the_study_runs(driven):
     send(driven.directory, Change(values={"concurrency": 7, "budget.accuracy": 0.5}))
     assert driven.spec.concurrency == written(driven).concurrency == 7

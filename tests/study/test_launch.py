@@ -70,6 +70,12 @@ def test_that_a_step_takes_more_problems_than_there_are_is_told(make_spec, tmp_p
     )
 
 
+def test_a_chat_format_that_the_tokenizer_does_not_have_is_refused_before_anything_starts(make_spec, shown) -> None:
+    for data in ({"chat": True}, {"chat": True, "train": "embedded:train"}):
+        with pytest.raises(UserError, match=r"data\.chat = true: the tokenizer has no chat template"):
+            prepare(make_spec(trainer={"data": data}), shown[0])
+
+
 def test_problems_that_the_model_cannot_read_are_told_and_refused_where_none_is_left(
     make_spec, tmp_path, monkeypatch, shown
 ) -> None:

@@ -26,6 +26,23 @@ def test_trials_that_all_solved_the_same_are_a_tie_and_none_is_best(make_bridge,
     assert line in told and "Best" not in "\n".join(told)
 
 
+def test_of_trials_that_differ_in_length_alone_accuracy_is_the_tie_and_with_two_objectives_nothing_is(results):
+    def shorter(trial):
+        scores = tuple(each.model_copy(update={"mean_length": 9.0}) for each in trial.evaluations[-1].scores)
+        return replace(trial, evaluations=(*trial.evaluations[:-1],
+                                           trial.evaluations[-1].model_copy(update={"scores": scores})))  # fmt: skip
+
+    same = tuple(replace(results.trials[0], number=number, control=None) for number in range(2))
+    (line,) = verdict(replace(results, trials=same))
+    assert "at the last step: what was swept changed nothing that this evaluation can see; " in line
+    differ = replace(results, trials=(same[0], shorter(same[1])))
+    (line,) = verdict(differ)
+    assert "at the last step: only their lengths differ; " in line
+    said = verdict(replace(differ, spec=results.spec.model_copy(update={"against": "length"})))
+    assert said[0].startswith("Best: trial 0")
+    assert said[1] == "By sums_select/avg@8 alone; what is best for its length too: fipo export --pareto"
+
+
 def test_a_tie_is_the_same_problems_solved_equally_often_not_the_same_accuracy(make_bridge, run_trial):
     bridge = make_bridge()
     run_trial(bridge, [0.2, 0.3, 0.4, 0.5, 0.5])
