@@ -8,7 +8,7 @@ from study.against import against_controls
 from study.evidence import error_in_words, seeds_against_settings
 from study.metric import metric_value
 from study.results import StudyResults, TrialResult
-from study.tables import chosen_among, label, one_line
+from study.tables import chosen_among, counted, label, one_line
 from trainer.records import SetScore
 
 
@@ -83,7 +83,7 @@ def tied(scores: Sequence[SetScore], *, who: str, where: str) -> str | None:
 
 def _warning(results: StudyResults, best: TrialResult) -> str:
     score = best.newest(results.spec.selecting.name)
-    problems = f" on {len(score.solved)} problems" if score is not None else ""
+    problems = f" on {counted(len(score.solved), 'problem')}" if score is not None else ""
     if len(results.evidence) == 1:
         return "No other trial has ended COMPLETE, so it is not known to be better than any"
     among = f"{chosen_among(results)}{problems}"

@@ -29,9 +29,8 @@ def choose_trials(
     ranked = [numbered[each.number] for each in results.evidence]
     if not ranked:
         states = ", ".join(sorted({trial.state for trial in results.trials})) or "no trial yet"
-        raise UserError(
-            f"{results.directory}: no trial is COMPLETE ({states}); wait for one, or name a trial with --trial N"
-        )
+        wait = "wait for one, or " if results.ended < results.planned else ""
+        raise UserError(f"{results.directory}: no trial is COMPLETE ({states}); {wait}name a trial with --trial N")
     if top is not None:
         if not 1 <= top <= len(ranked):
             count = f"{len(ranked)} COMPLETE configurations"

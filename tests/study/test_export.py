@@ -243,7 +243,8 @@ def test_local_problem_files_are_named_with_the_hash_that_the_study_began_with(
 
 
 def test_a_study_without_a_complete_trial_says_so(make_bridge, run_trial, tmp_path):
-    bridge = make_bridge()
-    run_trial(bridge, [0.2, 0.3])
-    with pytest.raises(UserError, match=r"no trial is COMPLETE \(FAIL\)"):
-        prepare(read_study(bridge.directory), out=tmp_path / "x.yaml")
+    bridge = make_bridge(trials=2)
+    for rest in (r"wait for one, or name a trial", "name a trial"):  # another may still be; none is to come
+        run_trial(bridge, [0.2, 0.3])
+        with pytest.raises(UserError, match=rf"no trial is COMPLETE \(FAIL\); {rest} with --trial N"):
+            prepare(read_study(bridge.directory), out=tmp_path / "x.yaml")
