@@ -91,7 +91,8 @@ def length_accuracy(
     figure.update_layout(
         xaxis={"title": f"{length} response length (tokens)", "rangemode": "normal", "zeroline": False},
         yaxis={"title": f"accuracy, avg@{k}", **axes.accuracy(everything["accuracy"])},
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "title": None, "itemclick": False,
+        # Above the name of a best trial at 100 %.
+        legend={"orientation": "h", "y": 1.08, "yanchor": "bottom", "x": 0, "title": None, "itemclick": False,
                 "itemdoubleclick": False},
         margin={"l": 10, "r": 10 if scale else 40, "t": 10, "b": 10},
         height=560,

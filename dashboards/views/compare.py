@@ -104,7 +104,7 @@ def _settings(study: Study, chosen: list[int], labels: dict[int, str]) -> None:
         if trial.number in chosen:
             derived = study.trials.filter(pl.col("trial") == trial.number).select(keys).row(0, named=True)
             found[trial.number] = derived | configs.read(trial) | {"fipo.gamma": derived.get("fipo.gamma")}
-    table = configs.differing({labels[number]: found[number] for number in chosen}, first=keys)
+    table = configs.differing({labels[number]: found[number] for number in sorted(chosen)}, first=keys)
     if table.is_empty():
         st.caption("None: the chosen trials have one configuration.")
         return
