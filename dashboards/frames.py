@@ -63,6 +63,9 @@ EVALUATION_SCHEMA: dict[str, Any] = {
     "tokens": pl.Int64,
 }
 
+LONGEST_HALF_LIFE = 1e6
+"""Tokens, beyond every response: a longer half-life discounts nothing. A sampler may propose gamma = 1 - 1e-16."""
+
 FEW = (pl.col("samples") < pl.col("planned")).fill_null(value=False)
 """Whether an evaluation ended before it had the set's `samples`. The few are the first of the same draws in every
 trial, so what makes them lucky is shared: they do not stand beside whole evaluations without a mark."""
@@ -76,6 +79,7 @@ def trials(results: StudyResults) -> pl.DataFrame:
     end, `used_seconds` those of training as the driver counted them.
 
     gamma and half-life are one quantity (gamma = 2^(-1/tau), paper eq. 7): whichever was sampled, both are columns.
+    Null is the half-life of a gamma that has none: 0, 1, or so near 1 that it is beyond `LONGEST_HALF_LIFE`.
     """
     rows = []
     for trial in results.trials:
@@ -106,7 +110,7 @@ def trials(results: StudyResults) -> pl.DataFrame:
     elif "fipo.gamma" in keys and "fipo.half_life" not in keys:
         gamma = pl.col("fipo.gamma")
         tau = pl.when((gamma > 0) & (gamma < 1)).then(-math.log(2.0) / gamma.log())
-        frame = frame.with_columns(tau.alias("fipo.half_life"))
+        frame = frame.with_columns(pl.when(tau <= LONGEST_HALF_LIFE).then(tau).alias("fipo.half_life"))
     return frame
 
 
@@ -119,10 +123,16 @@ def label(trial: TrialResult) -> str:
 
 
 def parameters(trials: pl.DataFrame) -> list[str]:
-    """The dotted keys that vary between the sampled trials, the discount and the influence bounds first."""
+    """The dotted keys that vary between the sampled trials, the discount and the influence bounds first.
+
+    No half-life where a trial has a gamma without one: a chart of half-lives would lack that trial.
+    """
     first = ["fipo.half_life", "fipo.gamma", "fipo.epsilon_f_low", "fipo.epsilon_f_high"]
     keys = [name for name in trials.columns if name not in TRIAL_SCHEMA]
     keys.sort(key=lambda key: (first.index(key) if key in first else len(first), key))
+    both = {"fipo.half_life", "fipo.gamma"} <= {*keys}
+    if both and trials.drop_nulls("fipo.gamma")["fipo.half_life"].has_nulls():
+        keys.remove("fipo.half_life")
     return [key for key in keys if trials[key].drop_nulls().n_unique() > 1]
 
 

@@ -75,6 +75,10 @@ def shade(share: float, dark: bool) -> str:
     return _shade(round(255 * min(max(share, 0.0), 1.0)), dark)
 
 
+MOST_TICKS = 10
+"""Numbers beside a bar that do not run into each other."""
+
+
 @dataclass(frozen=True)
 class Scale:
     """Maps one parameter's values to colours and to a colour bar."""
@@ -104,12 +108,19 @@ class Scale:
 
     @property
     def ticks(self) -> list[float]:
-        """Values to write beside the bar, in parameter units: 1-2-5 steps when `log`, both ends otherwise."""
+        """Values to write beside the bar, in parameter units: 1-2-5 steps when `log`, else even ones from end to end.
+
+        Where 1-2-5 steps would be more than `MOST_TICKS`: powers of ten, at most so many.
+        """
         low, high = min(self.values), max(self.values)
         if not self.log:
             return [low + (high - low) * i / 4 for i in range(5)]
-        decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-        return [tick for decade in decades for m in (1, 2, 5) if low <= (tick := m * 10.0**decade) <= high]
+        decades = range(math.floor(math.log10(low)), math.floor(math.log10(high)) + 1)
+        ticks = [tick for decade in decades for m in (1, 2, 5) if low <= (tick := m * 10.0**decade) <= high]
+        if len(ticks) <= MOST_TICKS:
+            return ticks
+        powers = [tick for decade in decades if low <= (tick := 10.0**decade) <= high]
+        return powers[:: math.ceil(len(powers) / MOST_TICKS)]
 
 
 LEAST_SPAN = 0.1

@@ -59,7 +59,7 @@ def _step(counts: dict[int, int]) -> int:
 
 
 def _without_twin(keys: list[str]) -> list[str]:
-    """gamma and half-life are one quantity; the half-life spreads better."""
+    """gamma and half-life are one quantity; the half-life spreads better, where all trials have one."""
     return [key for key in keys if key != "fipo.gamma" or "fipo.half_life" not in keys]
 
 

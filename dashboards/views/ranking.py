@@ -11,8 +11,8 @@ from dashboards import frames, importance, scores, surface
 from dashboards.source import Reader, Study
 from study.results import StudyResults
 
-HELP = """At first the most important parameter, as the Hyperparameters page has it; the half-life where no parameter
-explains more than chance, or trials are too few to tell."""
+HELP = """At first the most important parameter, as the Hyperparameters page has it; where no parameter explains
+more than chance, or trials are too few to tell, the half-life (γ where it is swept and a trial has no half-life)."""
 
 
 def ranked(study: Study) -> list[str]:

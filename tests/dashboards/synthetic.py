@@ -10,7 +10,7 @@ import dataclasses
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import optuna
@@ -242,3 +242,17 @@ def _metrics(
         "tokens": float(tokens),
         "tokens_per_second": noisy(14_000.0),
     }
+
+
+def with_gamma(results: StudyResults, *, best: float | None = None) -> StudyResults:
+    """The study as if it had swept gamma and not the half-life; `best` is the gamma of its best trial."""
+    space = {"fipo.gamma": {"type": "uniform", "low": 0, "high": 1}} | results.spec.model_dump()["space"]
+    del space["fipo.half_life"]
+    trials = []
+    for trial in results.trials:
+        params = {key: value for key, value in trial.params.items() if key != "fipo.half_life"}
+        gamma = 2 ** (-1 / cast(float, trial.params["fipo.half_life"]))
+        given = best if best is not None and trial is results.best else gamma
+        trials.append(dataclasses.replace(trial, params=params | {"fipo.gamma": given}))
+    spec = StudySpec.model_validate(results.spec.model_dump() | {"space": space, "enqueue": ()})
+    return dataclasses.replace(results, spec=spec, trials=tuple(trials))

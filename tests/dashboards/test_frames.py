@@ -8,12 +8,12 @@ from typing import Any
 import polars as pl
 import pytest
 
-from dashboards import frames
+from dashboards import frames, scores
 from study.attributes import PRUNER_REASON
 from study.lock import Driver
 from study.paired import common
 from study.results import StudyResults, read_study
-from tests.dashboards.synthetic import SyntheticStudy
+from tests.dashboards.synthetic import SyntheticStudy, with_gamma
 
 
 def with_trials(results: StudyResults, **changes: Any) -> StudyResults:
@@ -58,13 +58,15 @@ def test_a_confirmation_is_labelled_with_what_it_confirms(finished: StudyResults
         ("fipo.gamma", "fipo.half_life", 0.5, 1.0),
         ("fipo.gamma", "fipo.half_life", 1.0, None),
         ("fipo.gamma", "fipo.half_life", 0.0, None),
+        ("fipo.gamma", "fipo.half_life", 1 - 1e-5, math.log(2) * 1e5),
+        ("fipo.gamma", "fipo.half_life", math.nextafter(1, 0), None),
     ],
 )
 def test_gamma_and_half_life_are_both_columns(
     finished: StudyResults, given: str, derived: str, value: float, expected: float | None
 ) -> None:
     frame = frames.trials(with_trials(finished, params={given: value}))
-    assert frame[derived][0] == (None if expected is None else pytest.approx(expected))
+    assert frame[derived][0] == (None if expected is None else pytest.approx(expected, rel=1e-4))
 
 
 def test_a_parameter_of_words_and_switches_becomes_text(finished: StudyResults) -> None:
@@ -92,6 +94,16 @@ def test_parameters_lists_only_what_varies_with_the_discount_first(finished: Stu
     assert frames.parameters(frame) == [
         "fipo.half_life", "fipo.gamma", "fipo.epsilon_f_low", "fipo.epsilon_f_high", "optimizer.learning_rate",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("gamma", [0.0, 1.0, math.nextafter(1, 0)])
+def test_gamma_stands_for_the_half_life_where_a_trial_has_none(finished: StudyResults, gamma: float) -> None:
+    swept = frames.trials(with_gamma(finished))
+    assert frames.parameters(swept)[:2] == ["fipo.half_life", "fipo.gamma"]
+    edge = frames.trials(with_gamma(finished, best=gamma))
+    assert frames.parameters(edge)[:2] == ["fipo.gamma", "fipo.epsilon_f_low"]
+    waits = swept.with_columns(pl.when(pl.col("trial") > 0).then(each).alias(each) for each in scores.parameters(swept))
+    assert "fipo.half_life" in frames.parameters(waits)  # a trial without any value yet lacks no half-life
 
 
 def test_evaluations_repeat_the_records(finished: StudyResults) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dashboards import frames, importance, scores, text
+from dashboards import frames, importance, palette, scores, text
 from dashboards.app import PAGES
 from dashboards.source import Study
 from study.export import TARGETS
@@ -162,6 +162,25 @@ def test_importance_that_is_no_finding_is_pale_and_said_to_be_above_the_chart(
 def test_few_configurations_leave_the_colour_to_the_half_life(finished: StudyResults, page: Shown) -> None:
     colour = {box.label: box for box in page(finished, "length_accuracy").selectbox}["Colour"]
     assert colour.value == "fipo.half_life"
+
+
+@pytest.mark.parametrize(("best", "shown"), [(None, "fipo.half_life"), (1.0, "fipo.gamma")])
+def test_a_trial_whose_gamma_has_no_half_life_is_in_every_chart(
+    finished: StudyResults, page: Shown, best: float | None, shown: str
+) -> None:
+    swept = synthetic.with_gamma(finished, best=best)
+    app = page(swept, "parameters")
+    charts = {each.proto.id.split("-", 2)[-1]: json.loads(each.proto.spec) for each in app.get("plotly_chart")}
+    there = sum(trial.evaluations[-1].step >= app.select_slider[0].value for trial in swept.trials)
+    assert [key for key in charts if key.endswith(("half_life", "gamma"))] == [f"slice-{shown}"]
+    assert {box.label: box.value for box in app.selectbox}["Across"] == shown
+    for name in ("plane", f"slice-{shown}"):
+        points = [trace for trace in charts[name]["data"] if trace["type"] == "scatter"]
+        assert sum(len(trace["text"]) for trace in points) == there
+    curves = page(swept, "length_accuracy")
+    assert {box.label: box.value for box in curves.selectbox}["Colour"] == shown
+    lines = json.loads(curves.get("plotly_chart")[0].proto.spec)["data"]
+    assert palette.NEUTRAL not in [line["line"]["color"] for line in lines if line.get("meta") is not None]
 
 
 def test_what_importance_puts_first_colours_the_charts_and_lays_out_the_map(

@@ -45,6 +45,15 @@ def test_more_than_a_decade_is_spread_by_the_logarithm() -> None:
     assert scale.ticks == pytest.approx([1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3])
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "count"), [(3, 2e3, 9), (1, 1e3, 10), (0.925, 6.2e15, 8), (5e-324, 1.7e308, 10)]
+)
+def test_the_ticks_of_a_logarithmic_scale_can_be_read_whatever_its_range(low: float, high: float, count: int) -> None:
+    scale = palette.scale([low, high], dark=False)
+    assert scale is not None and scale.log and len(scale.ticks) == count
+    assert low <= scale.ticks[0] and scale.ticks[-1] <= high and scale.ticks == sorted(scale.ticks)
+
+
 def test_values_through_zero_stay_linear() -> None:
     scale = palette.scale([0.0, 0.4], dark=False)
     assert scale is not None and not scale.log
