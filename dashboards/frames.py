@@ -105,9 +105,10 @@ def trials(results: StudyResults) -> pl.DataFrame:
     frame = pl.DataFrame(rows, schema=TRIAL_SCHEMA)
     keys = sorted({key for trial in results.trials for key in trial.params})
     frame = frame.with_columns(_parameter(key, results.trials) for key in keys)
-    if "fipo.half_life" in keys and "fipo.gamma" not in keys:
+    numbers = [key for key in keys if frame[key].dtype.is_numeric()]  # null can be swept beside them
+    if "fipo.half_life" in numbers and "fipo.gamma" not in keys:
         frame = frame.with_columns((2.0 ** (-1.0 / pl.col("fipo.half_life"))).alias("fipo.gamma"))
-    elif "fipo.gamma" in keys and "fipo.half_life" not in keys:
+    elif "fipo.gamma" in numbers and "fipo.half_life" not in keys:
         gamma = pl.col("fipo.gamma")
         tau = pl.when((gamma > 0) & (gamma < 1)).then(-math.log(2.0) / gamma.log())
         frame = frame.with_columns(pl.when(tau <= LONGEST_HALF_LIFE).then(tau).alias("fipo.half_life"))
