@@ -163,3 +163,12 @@ def test_a_stopped_study_says_how_it_goes_on(finished: StudyResults) -> None:
     )
     assert not any("resume" in each for each in said(dataclasses.replace(stopped, driver=DRIVER)))
     assert not any("resume" in each for each in said(finished))
+
+
+def test_on_a_log_scale_three_doublings_of_eight_are_within_the_range(finished: StudyResults) -> None:
+    """32 of 4 to 1024: 28 of 1020 would be its lower end."""
+    assert finished.best is not None
+    wide = finished.spec.space["fipo.half_life"].model_copy(update={"low": 4, "high": 1024})
+    spec = finished.spec.model_copy(update={"space": {**finished.spec.space, "fipo.half_life": wide}})
+    within = changed(finished, finished.best.number, params=WITHIN | {"fipo.half_life": 32.0})
+    assert not any("widen" in each for each in said(dataclasses.replace(within, spec=spec)))

@@ -66,6 +66,13 @@ def test_a_pruned_trial_is_measured_against_those_completed_by_then_and_knows_it
     assert (row["accuracy"], row["highest"], row["others"], row["compared"]) == (0.3, 0.4, 0.6, 1)
 
 
+def test_the_best_of_a_pruned_trial_is_of_the_time_before_its_end() -> None:
+    """A resumed trial tells again what the storage had missed, and may be stopped at the first."""
+    table = trials([{"state": "PRUNED", "pruned_at": 3}])
+    found = costs.pruned(table, evaluations([(0, 3, 0.2, 1.0), (0, 6, 0.6, 2.0)]), set_name="a", steps=40)
+    assert found["highest"].to_list() == [0.2]
+
+
 def test_the_median_a_pruned_trial_is_measured_against_is_of_whole_evaluations() -> None:
     states = ("COMPLETE", "COMPLETE", "PRUNED")
     table = trials([{"state": state, "pruned_at": 10} for state in states])

@@ -75,6 +75,12 @@ def test_the_step_of_the_best_evaluation_is_of_the_time_before_the_fall():
     assert "from 0.450 at step 1" in collapse_reason(CollapseRule(), [(1, 1e-4), (2, 1e-3), (3, 1e-3)], scores)
 
 
+def test_policy_kl_of_the_step_of_an_evaluation_is_of_the_time_before_it():
+    """With step 2 the median since then would be 3.5e-4, less than five times 1e-4."""
+    scores = [(step, score(accuracy)) for step, accuracy in enumerate((0.45, 0.2, 0.1), 1)]
+    assert "to 0.0006" in collapse_reason(CollapseRule(), [(1, 1e-4), (2, 1e-4), (3, 6e-4)], scores)
+
+
 def test_with_one_sample_per_problem_the_drop_alone_decides():
     assert judge(FALLEN, 1e-3, error=None) is not None
 

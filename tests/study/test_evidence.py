@@ -50,9 +50,11 @@ def run(number: int, value: float | None, confirms: int | None = None, *, lost: 
         ([run(0, 0.9), run(1, 0.7), run(2, 0.8, 0), run(3, 0.8, 0), run(4, None, 0)], [1, 0]),
         ([run(0, 0.9), run(1, 0.5), run(2, 0.8, 0), run(3, 0.8, 0), run(4, None, 0, lost="failed")], [0, 1]),
         ([run(0, 0.9), run(1, 0.7), run(2, 0.6, 0), run(3, 0.6, 0), run(4, None, 0, lost=BY_HAND)], [0, 1]),
+        # Both were chosen: what was stopped by hand makes no 0.45 of the 0.9.
+        ([run(0, 0.9), run(1, 0.8), run(2, 0.9, 0), run(3, None, 0, lost=BY_HAND), run(4, 0.8, 1)], [0, 1]),
         ([run(0, 0.9), run(1, 0.1), run(2, None, 0), run(3, None, 0)], [1, 0]),
     ],
-    ids=["single runs", "chosen", "control", "lost", "lost and better", "by hand", "all lost"],
+    ids=["single runs", "chosen", "control", "lost", "lost and better", "by hand", "by hand and chosen", "all lost"],
 )
 def test_configurations_are_ranked_by_what_their_runs_are_worth(runs, ranking):
     assert [each.number for each in evidence(runs)] == ranking

@@ -8,16 +8,19 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from ray.exceptions import RayTaskError
 
+from study.collapse import CollapseRule
 from study.trial import StudyTrial, last_words, node_by_node
 from study.worker import Worker
+from tests.study.exported import score
 from trainer.config import TrainerConfig
 from trainer.errors import TrainingDiverged, UserError
-from trainer.records import read_evaluations
+from trainer.records import Evaluation, SetScore, read_evaluations
 
 
 @pytest.fixture
@@ -123,6 +126,47 @@ def test_a_trial_that_died_begins_again_after_a_pause_that_doubles(
     monkeypatch.setattr(StudyTrial, "_begin", lambda self, directory: begun.append((directory, list(slept))))
     StudyTrial.__new__(StudyTrial).setup({"directory": str(tmp_path)} | ({"deaths": deaths} if deaths else {}))
     assert begun == [(tmp_path, pauses)]
+
+
+def driven(
+    told: list[tuple[SetScore, list[dict[str, float]]]], *, metric: str = "avg@k", collapse: CollapseRule | None = None
+) -> list[dict[str, Any]]:
+    """The results of a trial selected by ``sums`` that is told a score and metrics after steps 1, 2, 3, ..."""
+    trial = StudyTrial.__new__(StudyTrial)
+    trial._refused, trial._set_name, trial._metric, trial._collapse = None, "sums", metric, collapse
+    trial._scores, trial._policy_kl = [], []
+    each = iter(
+        {"evaluation": Evaluation(step=step, seconds=7.5, tokens=300, scores=(own,)).model_dump(), "metrics": metrics}
+        for step, (own, metrics) in enumerate(told, 1)
+    )
+    trial._advance = lambda: next(each, None)
+    return [dict(result) for result in iter(trial.step, {"done": True})]
+
+
+@pytest.mark.parametrize(("metric", "value"), [("avg@k", 0.1), ("cons@k", 0.2), ("pass@k", 0.3)])
+def test_a_result_has_the_numbers_of_its_evaluation(metric: str, value: float):
+    own = score("sums", [0, 3], samples=4, length=80.0)
+    own = own.model_copy(update={"accuracy": 0.1, "cons": 0.2, "pass_at_k": 0.3})
+    assert driven([(own, [{"step": 0, "loss": 1.0}, {"step": 1, "loss": 2.0, "policy_kl": None}])], metric=metric) == [
+        {"step": 1, "training_iteration": 1, "value": value, "samples": 4, "solved": [0, 3], "length": 80.0,
+         "seconds": 7.5, "tokens": 300, "metrics": {"step": 1, "loss": 2.0}}
+    ]  # fmt: skip
+
+
+def test_a_collapse_is_told_from_the_policy_kl_of_all_steps():
+    """That of the good time comes with the first evaluation, the risen one with one of another set."""
+    good, fallen, other = score("sums", [2] * 30, 4), score("sums", [1] * 30, 4), score("others", [2] * 30, 4)
+    told = [
+        (good, [{"step": 1, "policy_kl": 1e-4}]),
+        (other, [{"step": 2, "policy_kl": 1e-3}]),
+        (fallen, [{"step": 3}]),
+    ]
+    first, last = driven(told, collapse=CollapseRule(patience=1))
+    assert "collapsed" not in first
+    assert last["collapsed"] == (
+        "collapsed: sums fell from 0.500 at step 1 to 0.250 while policy KL rose from 0.0001 to 0.001"
+    )
+    assert "collapsed" not in driven(told)[-1]
 
 
 ODD = {"user_error": False, "unexpected": True}

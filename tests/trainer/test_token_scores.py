@@ -69,6 +69,18 @@ def test_low_precision_hidden_states_still_give_float32_scores(dtype: torch.dtyp
     assert all(g.dtype == torch.float32 and g.isfinite().all() for g in gradients)
 
 
+def test_bfloat16_hidden_states_give_a_float32_weight_the_gradient_of_all_chunks() -> None:
+    hidden, weight, targets, upstream = inputs(40, 53, 16, torch.float32)
+    low = hidden.detach().to(torch.bfloat16).requires_grad_()
+
+    def gradients(chunk: int) -> tuple[torch.Tensor, ...]:
+        scores, _ = token_scores(low, weight, targets, temperature=0.8, chunk_elements=chunk)
+        return torch.autograd.grad(scores @ upstream, (low, weight))
+
+    for chunked, whole in zip(gradients(53 * 7), gradients(53 * 40), strict=True):
+        assert (chunked - whole).norm() < 0.01 * whole.norm()
+
+
 def test_the_entropy_can_be_left_out() -> None:
     hidden, weight, targets, _ = inputs(20, 50, 8, torch.float64)
     log_probs, entropy = token_scores(hidden, weight, targets, temperature=1.0, wants_entropy=False)

@@ -46,6 +46,11 @@ def test_rank_0_alone_reads_the_weights_and_all_have_them_with_tied_embeddings_a
     assert measured["received"].tolist() == [True, True]
 
 
+def test_gradients_of_a_bfloat16_model_are_summed_over_ranks_in_float32(measured: dict) -> None:
+    """256 + 1 takes 9 bits, and bfloat16 has 8."""
+    assert measured["summed"].item() == 257
+
+
 def test_a_model_that_rank_0_cannot_read_is_refused_by_both(measured: dict) -> None:
     assert measured["log"].count("for 1 tensors, the first is model.norm.weight") == 2
 

@@ -90,6 +90,25 @@ def received(path: str, ranks: Ranks) -> bool:
     return ranks.sum({"equal": float(equal)})["equal"] == ranks.size
 
 
+class OneWeight(torch.nn.Module):
+    """The gradient of its weight is what it is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = torch.nn.ModuleList([torch.nn.Linear(1, 1, bias=False)])
+
+    def scores(self, given: torch.Tensor) -> torch.Tensor:
+        return self.layers[0](given)
+
+
+def summed(ranks: Ranks, given: float) -> torch.Tensor:
+    """The gradient over all ranks of a bfloat16 model, whose own of this rank is `given`."""
+    model = OneWeight()
+    shard(model, ModelConfig(dtype="bfloat16"), ranks.device)
+    model.scores(torch.full((1, 1), given)).backward()
+    return next(model.parameters()).grad.full_tensor()
+
+
 def main(model: str, untied: str, out: str, ways: str) -> None:
     """Every way in turn; rank 0 writes what came out, named by its place in `ways`.
 
@@ -115,6 +134,7 @@ def main(model: str, untied: str, out: str, ways: str) -> None:
             told = {f"{name} {number}": torch.tensor(value, dtype=torch.float64) for name, value in metrics.items()}
             results |= told | {f"gradient {number}": whole}
         results["lengths"] = evaluated(load_policy(ModelConfig(path=model), ranks), ranks, races=True)
+        results["summed"] = summed(ranks, 256.0 if ranks.rank == 0 else 1.0)
         results["received"] = torch.tensor([received(path, ranks) for path in (model, untied)])
         with pytest.MonkeyPatch.context() as patch:
             if ranks.rank == 0:
