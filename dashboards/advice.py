@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shlex
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from dashboards import differences, frames, text
 from study.against import confounded
 from study.evidence import seed_test
 from study.paired import FEWEST, last_pair
+from study.tables import undriven
 from study.verdict import tied
 from trainer.errors import UserError
 
@@ -41,7 +41,7 @@ def advice(results: StudyResults, trials: pl.DataFrame, evaluations: pl.DataFram
     spread = _spread(trials, evaluations)
     alike = _alike(results, spread, results.spec.selecting.name)
     found = [
-        _stopped(results, trials),
+        Advice(line) if (line := undriven(results)) is not None else None,
         _failures(trials),
         alike if alike or spread is None else _one_seed(results),
         _against_control(results, trials),
@@ -49,16 +49,6 @@ def advice(results: StudyResults, trials: pl.DataFrame, evaluations: pl.DataFram
         _edges(results) if alike is None else None,
     ]
     return [each for each in found if each is not None]
-
-
-def _stopped(results: StudyResults, trials: pl.DataFrame) -> Advice | None:
-    waiting = trials.filter(pl.col("state").is_in(("STOPPED", "WAITING"))).height
-    missing = results.planned - trials.height
-    if results.driver is not None or waiting + missing == 0:
-        return None
-    command = f"fipo resume {shlex.quote(str(results.directory))}"
-    left = "1 trial is" if waiting + missing == 1 else f"{waiting + missing} trials are"
-    return Advice(f"No process drives the study and {left} left; go on with: {command}")
 
 
 def _failures(trials: pl.DataFrame) -> Advice | None:

@@ -27,9 +27,10 @@ SIGNS_SCHEMA = {key: SCHEMA[key] for key in ("trial", "label", "metric", "step")
 def collapse_signs(training: pl.DataFrame) -> pl.DataFrame:
     """The first collapse of each trial in `metrics.training` as columns `SIGNS_SCHEMA`, one row per sign.
 
-    Signs, against the `PAST` steps before: policy KL over 3 times its median for 3 steps; beside it, within `NEAR`
-    steps, a dual-clip fraction over 3 times its highest, a gradient norm over twice its median, or a mean length under
-    0.9 of its median of the last `NEAR` steps. `factor` is the value over what it is compared with.
+    Signs, against the `PAST` steps before: policy KL over 3 times the median of its size for 3 steps (it is an estimate
+    that scatters around 0 in a quiet run, so its own median may be next to nothing); beside it, within `NEAR` steps, a
+    dual-clip fraction over 3 times its highest, a gradient norm over twice its median, or a mean length under 0.9 of
+    its median of the last `NEAR` steps. `factor` is the value over what it is compared with.
     """
     found = []
     for (trial, label), own in training.group_by("trial", "label", maintain_order=True):
@@ -45,7 +46,7 @@ def sentence(signs: pl.DataFrame) -> str:
     """The signs of one trial in the order of their steps, for a reader."""
     said = {
         DUAL_CLIP: "the dual-clip fraction jumps",
-        POLICY_KL: "policy KL is {factor:.1f} times its median",
+        POLICY_KL: "policy KL is {factor:.1f} times its usual size",
         GRAD_NORM: "the gradient norm is {factor:.1f} times its median",
         LENGTH: "mean length falls to {percent:.0f} % of what it was",
     }
@@ -80,11 +81,11 @@ def _first(series: dict[str, list[tuple[int, float]]]) -> list[tuple[str, int, f
 
 
 def _rises(values: list[tuple[int, float]]) -> list[tuple[int, float]]:
-    """Steps at which policy KL begins to stay above `KL_FACTOR` medians, and how far above the highest of them is."""
+    """Steps at which policy KL begins to stay above `KL_FACTOR` usual sizes, and how far above the highest is."""
     found, above = [], 0
     for i in range(FEWEST, len(values)):
         begin = i - above
-        usual = _median([value for _, value in values[max(0, begin - PAST) : begin]])
+        usual = _median([abs(value) for _, value in values[max(0, begin - PAST) : begin]])
         above = above + 1 if values[i][1] > KL_FACTOR * usual > 0 else 0
         if above == KL_STEPS:
             begin = i - above + 1

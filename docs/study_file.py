@@ -142,6 +142,10 @@ def _table(schema: dict[str, Any], prefix: str) -> str:
     for key, field in schema["properties"].items():
         inside = ELSEWHERE.get(key, f"{prefix}{key}" if _model(field) else None)
         text = " ".join(field.get("description", "").split())
+        if not (text or inside):
+            raise SystemExit(
+                f"{prefix}{key}: has no docstring; write what it is, its unit and its source below the field"
+            )
         if inside:
             slug = "".join(each for each in inside if each not in ".[]")  # as GitHub makes it from the heading
             text = f"{text} See [{inside}](#{slug}).".strip()

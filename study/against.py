@@ -67,7 +67,7 @@ def _over_seeds(
     known = {each.number: each.fresh for each in results.evidence}
     measured = {results.metric_name: difference(known[trial.number], known[control.number])}
     for each in results.spec.evaluation_config().sets[1:]:
-        found = (_reported(results, one, each.name) for one in (trial, control))
+        found = (reported_over_seeds(results, one, each.name) for one in (trial, control))
         measured[f"{each.name}/avg@{each.samples}"] = difference(*found)
     if measured[results.metric_name] is None:
         return None
@@ -77,12 +77,16 @@ def _over_seeds(
             continue
         gap, error, count = found
         seeds = max(seeds, count)
-        spread = f" {error_in_words(error, number)}{unit} on {name}" if error else f"{unit} on {name} (with every seed)"
+        spread = (
+            f" {error_in_words(error, number)}{unit} on {name}"
+            if error
+            else f"{unit} on {name} (the same with every seed)"
+        )
         said.append(f"{number(gap, signed=True)}{spread}")
     return f"{_names(trial, control)}, over {seeds} fresh seeds of both, paired: {', '.join(said)}"
 
 
-def _reported(results: StudyResults, trial: TrialResult, set_name: str) -> dict[int, float]:
+def reported_over_seeds(results: StudyResults, trial: TrialResult, set_name: str) -> dict[int, float]:
     """avg@k at the end of the trials that confirm `trial`, by training seed."""
     confirming = [each for each in results.trials if each.confirms == trial.number and each.value is not None]
     scores = {results.seed(each): each.newest(set_name) for each in confirming}

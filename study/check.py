@@ -10,7 +10,7 @@ from typing import Any
 
 from study import attributes, pruners, samplers
 from study.keys import TWINS, check_key, is_whole
-from study.mistakes import Mistakes, explained
+from study.mistakes import Mistakes, explained, flow
 from study.overrides import apply_set
 from study.problem_sets import told_of_files
 from study.settings import plugin_mistakes, setting_mistakes
@@ -225,8 +225,8 @@ def control_mistakes(spec: StudySpec, label: str, given: Mapping[str, Value]) ->
         value = get_dotted(config, key)
         if key in spec.space and not contains(spec.space[key], value):
             mistakes.lines.append(
-                f"{where}: {key} = {value} lies outside space, {describe(spec.space[key])}; choose a value within, or"
-                " widen the space, which takes a new study once this one has begun"
+                f"{where}: {key} = {flow(value)} lies outside space, {describe(spec.space[key])}; choose one within,"
+                " or widen the space, which takes a new study once this one has begun"
             )
     missing = [key for key in spec.space if key not in given]
     if missing and spec.sampler.name == "grid":

@@ -95,13 +95,13 @@ def status(
 
         typer.echo(text(results))
         return
-    from study.tables import beside_space, costs, counts, label, trial_table
+    from study.tables import beside_space, costs, counts, label, trial_table, undriven
     from study.verdict import verdict
 
     console = _console()
     typer.echo(f"Study {results.spec.name} in {results.directory}")
     console.print(trial_table(results, results.trials, console))
-    for line in (counts(results), results.waits, costs(results), *verdict(results)):
+    for line in (counts(results), undriven(results), results.waits, costs(results), *verdict(results)):
         if line is not None:
             typer.echo(line)
     for trial in results.trials:

@@ -25,7 +25,8 @@ class CollapseRule(Frozen):
     """When a run counts as collapsed."""
 
     policy_kl_factor: float = Field(default=5, gt=1)
-    """Policy KL since the last evaluation (median) over its median from the run's start to its best evaluation."""
+    """Policy KL since the last evaluation (median) over the median of its size from the run's start to its best
+    evaluation."""
     accuracy_drop: float = Field(default=0.1, gt=0, lt=1)
     """Accuracy (avg@k, 0..1) lost since the best evaluation."""
     deviations: float = Field(default=3, ge=0)
@@ -58,8 +59,9 @@ def collapse_reason(
     now = [value for step, value in known if evaluations[-2][0] < step <= evaluations[-1][0]]
     if not before or not now:
         return None
-    usual, present = statistics.median(before), statistics.median(now)
-    if usual <= 0 or present < rule.policy_kl_factor * usual:
+    # An estimate, which scatters around 0 in a quiet run: its own median may be next to nothing, or less.
+    usual, present = statistics.median(map(abs, before)), statistics.median(now)
+    if present <= 0 or present < rule.policy_kl_factor * usual:
         return None
     return (
         f"collapsed: {evaluations[-1][1].name} fell from {best.accuracy:.3f} at step {best_step} to"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,6 +26,10 @@ from study.results import StudyResults, collect, find_study
 from study.spec import StudySpec
 from study.storage import driving, edited, edited_files
 from trainer.errors import UserError, root_line
+
+_ASK_SECONDS = 1.0
+"""How often the driver asks Ray how many trials fit; each step of Tune wants to know. Where the head dies while a call
+waits for it, Ray ends the process a minute later without a word."""
 
 
 class Watcher(Protocol):
@@ -130,8 +136,13 @@ def _run(bridge: Bridge, watcher: Watcher, scratch: Path) -> StudyResults:
     from study.trial import StudyTrial
     from study.tuner import run_trials
 
+    fits, asked = 0, -math.inf
+
     def concurrency() -> int:
-        return min(bridge.spec.concurrency, places(bridge.spec.resources))
+        nonlocal fits, asked
+        if time.monotonic() - asked >= _ASK_SECONDS:
+            fits, asked = places(bridge.spec.resources), time.monotonic()
+        return min(bridge.spec.concurrency, fits)
 
     note_environment(bridge.directory)
     if line := engines_apart(bridge.spec.resources, bridge.spec.engine_width):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -152,6 +153,16 @@ def counts(results: StudyResults) -> str:
     states = [state(results, trial).split()[0] for trial in results.trials]
     known = [f"{states.count(each)} {each}" for each in (*STYLES, "STARTING", "STOPPED") if each in states]
     return f"{results.ended} of {results.planned} trials" + (": " + ", ".join(known) if known else "")
+
+
+def undriven(results: StudyResults) -> str | None:
+    """That trials are left and nobody runs them, and what to do; None while someone does, and at the end."""
+    left = results.planned - results.ended
+    if results.driver is not None or left <= 0:
+        return None
+    command = f"fipo resume {shlex.quote(str(results.directory))}"
+    are = "1 trial is" if left == 1 else f"{left} trials are"
+    return f"No process drives the study and {are} left; go on with: {command}"
 
 
 def costs(results: StudyResults) -> str | None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from study.against import against_controls
-from study.evidence import error_in_words, seeds_against_settings
+from study.against import against_controls, reported_over_seeds
+from study.evidence import Evidence, error_in_words, seeds_against_settings
 from study.metric import metric_value
 from study.results import StudyResults, TrialResult
 from study.tables import chosen_among, counted, label, one_line
@@ -51,8 +51,20 @@ def seed_means(results: StudyResults) -> list[str]:
             lines.append(
                 f"Over {each.seeds}: {results.metric_name} {mean} of trial {each.number}"
                 + (f" ({name})" if name else "")
+                + _reported(results, trials[each.number])
             )
     return lines
+
+
+def _reported(results: StudyResults, trial: TrialResult) -> str:
+    """Its mean over these seeds on the sets that chose nothing: ``; only reported: aime_2025/avg@32 0.30 ±0.01``."""
+    said = []
+    for each in results.spec.evaluation_config().sets[1:]:
+        again = Evidence(trial.number, 0.0, reported_over_seeds(results, trial, each.name))
+        if again.fresh:
+            spread = f" {error_in_words(again.seed_error)}" if again.seed_error is not None else ""
+            said.append(f"{each.name}/avg@{each.samples} {again.mean:.3f}{spread}")
+    return f"; only reported: {', '.join(said)}" if said else ""
 
 
 def tie(results: StudyResults) -> str | None:

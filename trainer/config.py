@@ -114,7 +114,8 @@ class FipoConfig(Frozen):
     clip_high: float = Field(default=0.28, ge=0)
     """Policy ratio clip from above, 1 + clip_high (DAPO's clip-higher)."""
     dual_clip: float = Field(default=10.0, gt=1)
-    """c of dual-clip PPO (arXiv 1912.09729): bounds the loss of tokens with negative advantage."""
+    """c of dual-clip PPO (arXiv 1912.09729): bounds the loss of tokens with negative advantage. A response in which it
+    cuts more than one token is left out, and `filtering` goes by it."""
     kl_coef: float = Field(default=0.0, ge=0)
     """Weight of the k3 estimate of KL(policy || base model) per token in the loss (Table 2: 0). Above 0 the base model
     stays in memory beside the policy."""

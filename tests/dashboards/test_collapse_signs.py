@@ -51,6 +51,16 @@ def test_policy_kl_that_stays_up_and_one_other_sign_are_enough(other: tuple[str,
     assert found(run({POLICY_KL: (RISE, 5), metric: (range(41, 42), change)})) == {POLICY_KL: 40, metric: 41}
 
 
+def test_policy_kl_that_scatters_around_nothing_does_not_rise_within_its_scatter() -> None:
+    """Its median is 1e-6 here; three steps of 5e-5 are half of what is usual, and of 5e-4 five times that."""
+    around = [(step, (-1e-4, 1e-6, 1e-4)[step % 3]) for step in range(1, 60)]
+    for size, rises in ((5e-5, False), (5e-4, True)):
+        kl = [(1, "#1", step, POLICY_KL, size if step in RISE else value) for step, value in around]
+        rest = run({GRAD_NORM: (RISE, 3)}).filter(pl.col("metric") != POLICY_KL)
+        frame = pl.concat([rest, pl.DataFrame(kl, schema=metrics.SCHEMA, orient="row")])
+        assert (POLICY_KL in found(frame)) is rises
+
+
 def test_no_sign_alone_is_enough() -> None:
     for metric, change in ((POLICY_KL, 5), (DUAL_CLIP, 1e-5), (GRAD_NORM, 2.5), (LENGTH, 0.8)):
         assert found(run({metric: (RISE, change)})) == {}
@@ -77,6 +87,6 @@ def test_each_trial_is_judged_by_itself() -> None:
 def test_the_sentence_tells_the_signs_in_their_order_with_their_size() -> None:
     signs = collapse_signs(run({POLICY_KL: (RISE, 5), LENGTH: (range(41, 44), 0.8)}))
     assert sentence(signs) == (
-        "#1: policy KL is 5.0 times its median at step 40, mean length falls to 80 % of what it was at step 41."
+        "#1: policy KL is 5.0 times its usual size at step 40, mean length falls to 80 % of what it was at step 41."
         " In the paper's Figure 2 a run that does so collapses."
     )

@@ -46,6 +46,16 @@ def test_policy_kl_is_held_against_what_it_was_until_the_best_evaluation():
     assert judge([*GOOD, 0.4, 0.38, 0.36, 0.34, 0.2, 0.1], 1e-3) is not None
 
 
+def test_policy_kl_around_nothing_is_held_against_its_size():
+    """Its median is 1e-6, then -1e-6; both runs scatter by 1e-4."""
+    evaluations = [(index * EVERY, score(each)) for index, each in enumerate(FALLEN)]
+    for middle in (1e-6, -1e-6):
+        quiet = [(step, (-1e-4, middle, 1e-4)[step % 3]) for step in range(1, 3 * EVERY + 1)]
+        for kl, collapsed in ((4e-4, False), (6e-4, True)):
+            known = [*quiet, *((step, kl) for step in range(3 * EVERY + 1, 5 * EVERY + 1))]
+            assert (collapse_reason(CollapseRule(), known, evaluations) is not None) is collapsed
+
+
 def test_rising_policy_kl_with_growing_accuracy_is_none():
     assert judge([*GOOD, 0.5, 0.55], 1e-3) is None
 

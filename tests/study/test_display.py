@@ -16,7 +16,7 @@ from study.display import Display, conclusion
 from study.lock import FITS_AGAIN, Driver
 from study.results import collect, read_study
 from study.spec import Resources
-from study.tables import as_json, costs, one_line, spared_by_pruning, trial_table
+from study.tables import as_json, costs, one_line, spared_by_pruning, trial_table, undriven
 from study.time_left import last_evaluations
 
 GOOD = [0.2, 0.3, 0.4, 0.5, 0.6]
@@ -125,6 +125,16 @@ def test_a_last_evaluation_that_takes_a_while_is_told_once_when_it_begins(make_b
     display.running(bridge.directory, lambda: results, 2)
     display.ended(None)
     assert "about 28 s" in console.file.getvalue()
+
+
+def test_a_study_that_nobody_drives_says_how_to_go_on_while_something_is_left(bridge):
+    results = read_study(bridge.directory)
+    assert undriven(results) is None  # this process does
+    assert undriven(results.at_rest()) == (
+        f"No process drives the study and 2 trials are left; go on with: fipo resume {bridge.directory}"
+    )
+    assert undriven(replace(results.at_rest(), trials=results.trials[:2], spec=results.spec.model_copy(
+        update={"trials": 2}))) is None  # fmt: skip
 
 
 def test_the_conclusion_names_the_best_and_the_next_two_commands(bridge):

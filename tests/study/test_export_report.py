@@ -171,7 +171,7 @@ def test_with_confirmations_the_seeds_speak_of_the_settings(tmp_path):
     assert "aime_2024/avg@32 over 2 fresh seeds 0.7950 +- 0.0050 (seeds)" in one.text
     assert f"<li>The {escape(seeds_against_settings(results.evidence))}.</li>" in one.text
     for number, mean in enumerate(("0.510 ±0.010", "0.795 ±0.005")):
-        assert f"Over 2 fresh seeds: aime_2024/avg@32 {mean} of trial {number}." in one.text
+        assert f"Over 2 fresh seeds: aime_2024/avg@32 {mean} of trial {number}" in one.text
     control = replace(results, trials=(replace(results.trials[0], control="DAPO"), *results.trials[1:]))
     (against,) = prepare(control, "report", out=tmp_path / "against.html")
     assert "Trial 1 against DAPO (trial 0), over 2 fresh seeds of both, paired: +0.285 ±0.015 on" in against.text

@@ -88,6 +88,7 @@ def test_status_says_whether_settings_differ_beyond_seeds(make_bridge, monkeypat
     assert "2 confirmed configurations do not differ beyond the noise of the seed" in shown
     for mean in ("0.650 ±0.050 of trial 2", "0.300 ±0.100 of trial 1"):
         assert f"Over 2 fresh seeds: sums_select/avg@8 {mean}" in shown
+    assert "No process drives" not in shown  # all is done
 
 
 def test_the_controls_of_the_study_file_are_confirmed_beside_the_top(make_bridge, monkeypatch, capsys):

@@ -9,7 +9,7 @@ import pytest
 from study.display import conclusion
 from study.export.provenance import selection_lines
 from study.results import read_study
-from study.verdict import tied, verdict
+from study.verdict import seed_means, tied, verdict
 
 
 @pytest.mark.parametrize(
@@ -189,9 +189,17 @@ def test_a_set_that_fewer_seeds_were_evaluated_on_does_not_lower_the_number_of_s
     assert "over 3 fresh seeds of both" in against(confirmed(results, ends))[0]
 
 
+def test_the_mean_over_fresh_seeds_is_told_on_the_sets_that_chose_nothing_too(results):
+    again = confirmed(results, {1: [(0.6, 0.5), (0.7, 0.6)], 0: [(0.5, None)]})
+    assert seed_means(again) == [
+        "Over 2 fresh seeds: sums_select/avg@8 0.650 ±0.050 of trial 1; only reported: sums_report/avg@8 0.550 ±0.050",
+        "Over 1 fresh seed: sums_select/avg@8 0.500 of trial 0 (DAPO)",
+    ]
+
+
 def test_seeds_that_agree_are_said_to_and_have_no_error_of_zero(results):
     (line,) = against(confirmed(results, {1: [(1.0, 0.5)] * 2, 0: [(1.0, 0.6), (1.0, 0.4)]}))
-    assert "+0.000 on sums_select/avg@8 (with every seed), +0.000 ±0.100 on sums_report/avg@8" in line
+    assert "+0.000 on sums_select/avg@8 (the same with every seed), +0.000 ±0.100 on sums_report/avg@8" in line
 
 
 def test_a_control_without_seeds_of_its_own_is_told_problem_by_problem(results):
