@@ -225,8 +225,8 @@ def control_mistakes(spec: StudySpec, label: str, given: Mapping[str, Value]) ->
         value = get_dotted(config, key)
         if key in spec.space and not contains(spec.space[key], value):
             mistakes.lines.append(
-                f"{where}: {key} = {flow(value)} lies outside space, {describe(spec.space[key])}; choose one within,"
-                " or widen the space, which takes a new study once this one has begun"
+                f"{where}: {key} = {flow(value)} lies outside space, {describe(spec.space[key])};"
+                " choose a value within, or widen the space, which takes a new study once this one has begun"
             )
     missing = [key for key in spec.space if key not in given]
     if missing and spec.sampler.name == "grid":
