@@ -52,11 +52,12 @@ def pruned(trials: pl.DataFrame, evaluations: pl.DataFrame, *, set_name: str, st
     table = stopped.join(own.rename({"step": "pruned_at"}), on=["trial", "pruned_at"], how="left")
     whole = evaluations.filter(pl.col("set") == set_name, ~frames.FEW)
     table = table.join(_peers(stopped, trials, whole), on="trial", how="left")
-    table = table.join(pace(evaluations), on="trial", how="left")
+    paces = pace(evaluations)
+    table = table.join(paces, on="trial", how="left")
     spared = pl.when(pl.col("stop_reason").is_null()).then(steps - pl.col("pruned_at"))
     taken = pl.coalesce("used_seconds", "seconds")
     to_its_end = pl.when(pl.col("pruned_at") > 0).then(taken / pl.col("pruned_at"))
-    rate = pl.coalesce("pace", to_its_end, pl.lit(pace(evaluations)["pace"].mean(), dtype=pl.Float64))
+    rate = pl.coalesce("pace", to_its_end, pl.lit(paces["pace"].mean(), dtype=pl.Float64))
     table = table.with_columns(
         spared.alias("spared_steps"),
         (spared * rate).alias("spared_seconds"),

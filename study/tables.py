@@ -161,8 +161,8 @@ def undriven(results: StudyResults) -> str | None:
     if results.driver is not None or left <= 0:
         return None
     command = f"fipo resume {shlex.quote(str(results.directory))}"
-    are = "1 trial is" if left == 1 else f"{left} trials are"
-    return f"No process drives the study and {are} left; go on with: {command}"
+    are = "is" if left == 1 else "are"
+    return f"No process drives the study and {counted(left, 'trial')} {are} left; go on with: {command}"
 
 
 def costs(results: StudyResults) -> str | None:

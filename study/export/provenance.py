@@ -98,12 +98,12 @@ def selection_lines(results: StudyResults, trial: TrialResult) -> list[str]:
         by = ", by its fresh seeds" if own.tested else ""
         chosen = f"best of {among}{by}" if rank == 1 else f"rank {rank} of {among}{by}"
     lines = [f"{chosen}; the highest of many is high partly by chance, so judge it by the sets that were only reported"]
-    if (seeds := own) is not None and seeds.tested:
-        mean, error = f"{seeds.mean:.4f}" if seeds.fresh else "not known", seeds.seed_error
+    if own is not None and own.tested:
+        mean, error = f"{own.mean:.4f}" if own.fresh else "not known", own.seed_error
         spread = "" if error is None else f" +- {error:.4f} (seeds)" if error else f" {error_in_words(error)}"
         lines.append(
-            f"{results.metric_name} over {seeds.seeds} {mean}{spread}"
-            f"; the run that was selected, {seeds.first:.4f}, is not among them"
+            f"{results.metric_name} over {own.seeds} {mean}{spread}"
+            f"; the run that was selected, {own.first:.4f}, is not among them"
         )
     if own is None or own.first < max(each.first for each in found):
         return lines  # the estimate is of the trial with the highest run
