@@ -261,8 +261,9 @@ def _watched(directory: Path, run: Callable[[Display], StudyResults]) -> None:
     from study.display import Display, conclusion
     from study.launch import terminated_as_interrupt
 
-    # Of its own file: what Ray and the trials print goes to the study's driver.log.
-    display = Display(Console(file=os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")))
+    # Of files of its own: what Ray and the trials print goes to the study's driver.log.
+    own = [os.fdopen(os.dup(stream.fileno()), "w", encoding="utf-8") for stream in (sys.stdout, sys.stderr)]
+    display = Display(*(Console(file=file) for file in own))
     with _stoppable(directory, f"go on with: fipo resume {directory}"):
         try:
             with terminated_as_interrupt():

@@ -6,21 +6,19 @@ import contextlib
 import os
 import secrets
 import shutil
-import socket
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from study.head import head_answers, knock
 from study.spec import Resources
 from trainer.errors import UserError
 
 _LONGEST = 43  # Unix socket paths end at about 107 bytes and Ray adds up to 64 of its own
 _LOCK = "scratch.lock"
-_ANSWER_SECONDS = 10.0
 
 
 @contextlib.contextmanager
@@ -114,25 +112,6 @@ def taken(resources: Resources) -> str:
     return " and ".join(f"{used:g} of {have[name]:g} {name}s" for name, used in held.items() if used > 0)
 
 
-def head_answers(patience: float = 0.0) -> bool:
-    """Whether the head of the connected Ray can be reached, within `patience` seconds.
-
-    It is asked past Ray, whose own calls block until, a minute later, it ends the process without a word.
-    """
-    import ray
-
-    host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
-    deadline = time.monotonic() + patience
-    while True:
-        try:
-            _knock(host, port)
-            return True
-        except OSError:
-            if time.monotonic() >= deadline:
-                return False
-            time.sleep(1)
-
-
 def own_groups() -> dict[str, str]:
     """The state of each placement group that this process has made, by its id; without those that are removed."""
     import ray
@@ -189,18 +168,13 @@ def _fit(have: dict[str, float], needs: dict[str, float]) -> int:
     return min(int(have.get(name, 0) // need) for name, need in needs.items())
 
 
-def _knock(host: str, port: str) -> None:
-    """Raise OSError when nothing listens there."""
-    socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_SECONDS).close()
-
-
 def _require_answer(address: str) -> None:
     """Raise UserError when nothing listens at host:port. Ray itself would knock for many minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdigit():
         return  # auto: Ray looks for a cluster on this machine
     try:
-        _knock(host, port)
+        knock(host, port)
     except (OSError, OverflowError) as error:
         raise UserError(
             f"resources.ray_address = {address!r}: nothing answers there ({error}); start it: ray start --head, or"

@@ -21,10 +21,10 @@ _PERIOD = 1.0
 
 
 class Display:
-    """Watches a launch on `console` (the `Watcher` of `study.launch`)."""
+    """Watches a launch on `console`, its last word on `errors` if given (the `Watcher` of `study.launch`)."""
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    def __init__(self, console: Console, errors: Console | None = None) -> None:
+        self._console, self._errors = console, errors or console
         self._bar = Progress(TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), console=console)
         self._task = self._bar.add_task("Base model", total=1.0)
         self._said = -1
@@ -80,6 +80,10 @@ class Display:
             self._thread.join()
             self._thread = None
 
+    def last_word(self, line: str) -> None:
+        """Say with which error the process ends."""
+        _say(self._errors, line, "red")
+
     def close(self) -> None:
         """Give the terminal back, whatever happened before."""
         self._stop_bar()
@@ -124,7 +128,11 @@ class Display:
             self._say(results.waits or FITS_AGAIN)
 
     def _say(self, line: str, style: str | None = None) -> None:
-        self._console.print(line, style=style, highlight=False, markup=False, soft_wrap=True)
+        _say(self._console, line, style)
+
+
+def _say(console: Console, line: str, style: str | None) -> None:
+    console.print(line, style=style, highlight=False, markup=False, soft_wrap=True)
 
 
 def _closing(number: int, seconds: float) -> str:

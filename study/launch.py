@@ -20,6 +20,7 @@ from study.commands import drop_unanswered
 from study.directory import Staging
 from study.environment import note_environment
 from study.files import relative_paths
+from study.head import GONE, watched_head
 from study.lock import driver_lock
 from study.problem_sets import told_of_files
 from study.results import StudyResults, collect, find_study
@@ -28,8 +29,7 @@ from study.storage import driving, edited, edited_files
 from trainer.errors import UserError, root_line
 
 _ASK_SECONDS = 1.0
-"""How often the driver asks Ray how many trials fit; each step of Tune wants to know. Where the head dies while a call
-waits for it, Ray ends the process a minute later without a word."""
+"""How often the driver asks Ray how many trials fit; each step of Tune wants to know."""
 
 
 class Watcher(Protocol):
@@ -49,6 +49,9 @@ class Watcher(Protocol):
 
     def ended(self, reason: str | None) -> None:
         """No trial runs any more; `reason` is why the study stopped before all was done."""
+
+    def last_word(self, line: str) -> None:
+        """The process ends right after, with `line` as its error. Called on another thread than the main one."""
 
 
 def launch(spec: StudySpec, directory: Path, watcher: Watcher) -> StudyResults:
@@ -144,24 +147,34 @@ def _run(bridge: Bridge, watcher: Watcher, scratch: Path) -> StudyResults:
             fits, asked = places(bridge.spec.resources), time.monotonic()
         return min(bridge.spec.concurrency, fits)
 
+    def last_word() -> None:
+        _cut_short(bridge, GONE)
+        watcher.ended(bridge.ending)
+        bridge.notifier.close()
+        watcher.last_word(_how_to_go_on(bridge.directory, GONE))
+
     note_environment(bridge.directory)
     if line := engines_apart(bridge.spec.resources, bridge.spec.engine_width):
         watcher.warn(line)
     watcher.running(bridge.directory, lambda: _results(bridge), concurrency())
     try:
-        with terminated_as_interrupt():  # ray.init has put its own handler there
+        with terminated_as_interrupt(), watched_head(last_word):  # ray.init has put its own handlers there
             run_trials(bridge, StudyTrial, concurrency=concurrency, scratch=scratch)
         if bridge.done:
             bridge.ending = None  # a budget that the last trial has spent stopped nothing
         text = f"the study has ended: {bridge.ending or 'all trials are done'}"
         bridge.notifier.tell("finished", text, ending=bridge.ending)
     except StudyAborted as error:
-        bridge.notifier.tell("failed", f"the study was cut short: {root_line(error)}")
+        _cut_short(bridge, root_line(error))
         raise
     finally:
         watcher.ended(bridge.ending)
         bridge.notifier.close()
     return _results(bridge).at_rest()
+
+
+def _cut_short(bridge: Bridge, why: str) -> None:
+    bridge.notifier.tell("failed", f"the study was cut short: {why}")
 
 
 def _results(bridge: Bridge) -> StudyResults:
@@ -177,8 +190,11 @@ def _resumable(directory: Path) -> Iterator[None]:
     try:
         yield
     except (StudyAborted, StorageInternalError, SQLAlchemyError, OSError) as error:
-        how = f"mend that, and go on with: fipo resume {directory}"
-        raise UserError(f"{directory}: {root_line(error)}; {how}") from None
+        raise UserError(_how_to_go_on(directory, root_line(error))) from None
+
+
+def _how_to_go_on(directory: Path, why: str) -> str:
+    return f"{directory}: {why}; mend that, and go on with: fipo resume {directory}"
 
 
 @contextlib.contextmanager

@@ -23,16 +23,15 @@ from ray.tune.search import Searcher
 
 from study.assignment import Report
 from study.bridge import Bridge, StudyAborted
-from study.cluster import head_answers, own_groups, remove_groups, strategy, taken
+from study.cluster import own_groups, remove_groups, strategy, taken
 from study.commands import answer_all
+from study.head import require_head
 from study.spec import Resources
 from study.trackers import trackers
 from trainer.errors import root_line
 
 REPORTED = tuple(field.name for field in dataclasses.fields(Report))
 DIED = "a process of the trial died or lost the others (killed, out of memory, its node or network, rank_timeout)"
-_HEAD_PATIENCE = 20.0
-"""Seconds that the head of the cluster may be silent. After 60 Ray ends the driver's process itself."""
 
 
 def _aborts(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -190,12 +189,6 @@ class Supervisor(_NotSaved, tune.Callback, tune.Stopper):
             held = f"{held} are taken by others" if held else "what is free lies on several nodes"
             why = f"the cluster has room for no trial: {held}; the study waits (look: ray status)"
         self._bridge.waits(why)
-
-
-def require_head() -> None:
-    """Raise StudyAborted when the head of the cluster is gone. Before a call to Ray, which would wait for it."""
-    if not head_answers(_HEAD_PATIENCE):
-        raise StudyAborted("the head of the Ray cluster does not answer any more (stopped or killed)")
 
 
 def require_own_node() -> None:

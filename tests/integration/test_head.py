@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -14,8 +17,9 @@ from tests.integration.test_cluster import SPEC
 pytestmark = pytest.mark.slow
 
 
-def test_a_study_whose_head_is_killed_says_so_and_tells_it(tmp_path: Path) -> None:
-    """Ray itself waits for a minute, and ends the process without a word."""
+@pytest.mark.parametrize("within_a_call", [False, True])
+def test_a_study_whose_head_is_killed_says_so_and_tells_it(tmp_path: Path, within_a_call: bool) -> None:
+    """Ray itself waits for a minute and ends the process without a word, also where a call waits for the head."""
     from ray.cluster_utils import Cluster
 
     cluster, directory = Cluster(initialize_head=True, head_node_args={"num_cpus": 1}), tmp_path / "study"
@@ -24,6 +28,9 @@ def test_a_study_whose_head_is_killed_says_so_and_tells_it(tmp_path: Path) -> No
     try:
         with driven(tmp_path, "launch", "spec.yaml", "--out", "study") as driver:
             wait_for(lambda trials: any(each.evaluations for each in trials), directory, driver)
+            if within_a_call:  # a head that stands still is called, and does not answer
+                os.kill(cluster.head_node.all_processes["gcs_server"][0].process.pid, signal.SIGSTOP)
+                time.sleep(5)
             cluster.head_node.kill_gcs_server(check_alive=False)
             _, complaint = driver.communicate(timeout=120)
     finally:
