@@ -201,7 +201,7 @@ def _typed_space(spec: StudySpec) -> dict[str, Any]:
 
 def control_mistakes(spec: StudySpec, label: str, given: Mapping[str, Value]) -> list[str]:
     """Why `spec` cannot run a control with these values; nothing when it can."""
-    where, mistakes = f"enqueue {label}", Mistakes()
+    where, mistakes, unseen = f"enqueue {label}", Mistakes(), list[str]()
     for key in given:
         with mistakes:
             _check_swept(key, where)
@@ -210,11 +210,15 @@ def control_mistakes(spec: StudySpec, label: str, given: Mapping[str, Value]) ->
                     f"{where}: {key} is the same quantity as {TWINS[key]}, which space has; give it as that,"
                     " gamma = 2^(-1/half_life)"
                 )
-            if key not in spec.space and spec.sampler.name not in samplers.BLIND:
-                raise UserError(
-                    f"{where}: {key} is not in space, so sampler {spec.sampler.name} would learn from this trial"
-                    f" without seeing it; add it to space, or use a blind sampler ({', '.join(samplers.BLIND)})"
-                )
+            if key not in spec.space:
+                unseen.append(key)
+    if unseen and spec.sampler.name not in samplers.BLIND:
+        one = len(unseen) == 1
+        mistakes.lines.append(
+            f"{where}: {', '.join(unseen)} {'is' if one else 'are'} not in space, so sampler {spec.sampler.name} would"
+            f" learn from this trial without seeing {'it' if one else 'them'}; add {'it' if one else 'them'} to space,"
+            f" or use a blind sampler ({', '.join(samplers.BLIND)})"
+        )
     if mistakes.lines:
         return mistakes.lines
     point = {**_first_point(spec), **given}

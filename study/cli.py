@@ -114,11 +114,10 @@ def status(
 @app.command(epilog="Example: fipo validate my_study.yaml")
 def validate(specs: Annotated[list[Path], typer.Argument(help="Study specs (YAML).")], sets: Set = None) -> None:
     """Check study specs and the local files that they name, without running anything: in stages, a line a mistake."""
-    from study.budget import devices
     from study.check import load_with_files
     from study.mistakes import SpecRefused
+    from study.plan import plan
     from study.settings import hardly_meant
-    from study.tables import counted
 
     refused = False
     for path in specs:
@@ -129,10 +128,7 @@ def validate(specs: Annotated[list[Path], typer.Argument(help="Study specs (YAML
                 _complain(line)
             refused = True
             continue
-        aim = f"maximizing {checked.metric_name()}" + (" and minimizing its length" if checked.against else "")
-        used = devices(checked.resources)
-        each = f"{counted(used.count, used.name)} a trial, {checked.concurrency} at a time"
-        typer.echo(f"{path}: {counted(checked.trials, 'trial')} over {', '.join(checked.space)}, {aim}; {each}")
+        typer.echo(f"{path}: {plan(checked)}")
         for line in (*hardly_meant(checked), *odd_files):
             _warn(f"{path}: {line}")
     if refused:

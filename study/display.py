@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -55,13 +56,17 @@ class Display:
         self._stop_bar()
         self._say(f"Warning: {line}", "yellow")
 
-    def running(self, directory: Path, snapshot: Callable[[], StudyResults], concurrency: int) -> None:
+    def running(self, directory: Path, snapshot: Callable[[], StudyResults], fit: int) -> None:
         """Show the trials from now on, on a thread of its own."""
         self._stop_bar()
         first = snapshot()
-        wanted = first.spec.concurrency
-        why = f" (concurrency is {wanted}, and no more fit)" if wanted > concurrency else ""
-        self._say(f"Study {directory}, {counted(concurrency, 'trial')} at a time{why}; each loads its model first")
+        wanted, why = first.spec.concurrency, ""
+        if wanted > fit:
+            why = f" (concurrency is {wanted}, and no more fit)"
+        elif fit > wanted and first.planned - first.ended > wanted:
+            why = f" ({fit} fit: fipo set {shlex.quote(str(directory))} concurrency={fit})"
+        at_a_time = counted(min(wanted, fit), "trial")
+        self._say(f"Study {directory}, {at_a_time} at a time{why}; each loads its model first")
         before = {trial.number: (trial.state, trial.deaths) for trial in first.trials if trial.state in ENDED}
         if before:
             self._say(f"{counted(len(before), 'trial')} {'has' if len(before) == 1 else 'have'} ended before")

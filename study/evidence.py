@@ -221,5 +221,11 @@ def error_in_words(error: float, number: Number = fraction) -> str:
     return f"±{shown}" if float(shown) else f"±<{shown[:-1]}1"
 
 
+def mean_in_words(runs: Mapping[int, float]) -> str:
+    """The mean over seeds and its standard error, ``0.300 ±0.013``; of one seed the mean alone."""
+    error = f" {error_in_words(_standard_error(list(runs.values())))}" if len(runs) > 1 else ""
+    return f"{statistics.fmean(runs.values()):.3f}{error}"
+
+
 def _standard_error(runs: Sequence[float]) -> float:
     return statistics.stdev(runs) / len(runs) ** 0.5

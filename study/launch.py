@@ -44,8 +44,8 @@ class Watcher(Protocol):
     def warn(self, line: str) -> None:
         """Something is allowed, and hardly meant."""
 
-    def running(self, directory: Path, snapshot: Callable[[], StudyResults], concurrency: int) -> None:
-        """The trials begin; `snapshot` returns the results so far."""
+    def running(self, directory: Path, snapshot: Callable[[], StudyResults], fit: int) -> None:
+        """The trials begin, of which `fit` at a time; `snapshot` returns the results so far."""
 
     def ended(self, reason: str | None) -> None:
         """No trial runs any more; `reason` is why the study stopped before all was done."""
@@ -156,7 +156,7 @@ def _run(bridge: Bridge, watcher: Watcher, scratch: Path) -> StudyResults:
     note_environment(bridge.directory)
     if line := engines_apart(bridge.spec.resources, bridge.spec.engine_width):
         watcher.warn(line)
-    watcher.running(bridge.directory, lambda: _results(bridge), concurrency())
+    watcher.running(bridge.directory, lambda: _results(bridge), places(bridge.spec.resources))
     try:
         with terminated_as_interrupt(), watched_head(last_word):  # ray.init has put its own handlers there
             run_trials(bridge, StudyTrial, concurrency=concurrency, scratch=scratch)

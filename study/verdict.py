@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from study.against import against_controls, reported_over_seeds
-from study.evidence import Evidence, error_in_words, seeds_against_settings
+from study.evidence import mean_in_words, seeds_against_settings
 from study.metric import metric_value
 from study.results import StudyResults, TrialResult
 from study.tables import chosen_among, counted, label, one_line
@@ -46,8 +46,7 @@ def seed_means(results: StudyResults) -> list[str]:
     for each in results.evidence:
         if each.tested:
             name = label(trials[each.number])
-            spread = f" {error_in_words(each.seed_error)}" if each.seed_error is not None else ""
-            mean = f"{each.mean:.3f}{spread}" if each.fresh else "not known"
+            mean = mean_in_words(each.fresh) if each.fresh else "not known"
             lines.append(
                 f"Over {each.seeds}: {results.metric_name} {mean} of trial {each.number}"
                 + (f" ({name})" if name else "")
@@ -60,10 +59,8 @@ def _reported(results: StudyResults, trial: TrialResult) -> str:
     """Its mean over these seeds on the sets that chose nothing: ``; only reported: aime_2025/avg@32 0.30 ±0.01``."""
     said = []
     for each in results.spec.evaluation_config().sets[1:]:
-        again = Evidence(trial.number, 0.0, reported_over_seeds(results, trial, each.name))
-        if again.fresh:
-            spread = f" {error_in_words(again.seed_error)}" if again.seed_error is not None else ""
-            said.append(f"{each.name}/avg@{each.samples} {again.mean:.3f}{spread}")
+        if again := reported_over_seeds(results, trial, each.name):
+            said.append(f"{each.name}/avg@{each.samples} {mean_in_words(again)}")
     return f"; only reported: {', '.join(said)}" if said else ""
 
 

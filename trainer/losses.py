@@ -150,8 +150,8 @@ def fipo_loss_sum(
     with torch.no_grad():
         dual_clipped = negative * (pessimistic > bound) * mask
         # One token beyond c is cut off; a second one says the sequence has left the old policy, and it is dropped.
-        kept = (dual_clipped.sum(1) <= 1).to(mask.dtype)
-        kept_mask = mask * kept[:, None]
+        stays = (dual_clipped.sum(1) <= 1).to(mask.dtype)  # [B]
+        kept = mask * stays[:, None]
         has_tokens = (mask.sum(1) > 0).to(mask.dtype)
         sums = {
             "tokens": mask.sum(),
@@ -162,12 +162,12 @@ def fipo_loss_sum(
             "influence_weight": (weights * mask).sum(),
             "weights_at_bound": (((weights <= 1.0 - epsilon_f_low) | (weights >= 1.0 + epsilon_f_high)) * mask).sum(),
             "sequences": has_tokens.sum(),
-            "dropped_sequences": (1.0 - kept).sum(),
+            "dropped_sequences": (1.0 - stays).sum(),
         }
 
     # Times 0 leaves a token out: ratios and weights are clamped, so there is no inf * 0.
-    total = _aggregate(token_loss * kept_mask, kept_mask, aggregation)
-    count = kept_mask.sum() if aggregation == "token-mean" else (kept * has_tokens).sum()
+    total = _aggregate(token_loss * kept, kept, aggregation)
+    count = kept.sum() if aggregation == "token-mean" else (stays * has_tokens).sum()
     valid = mask > 0
     return LossSum(
         total=total,
@@ -176,7 +176,7 @@ def fipo_loss_sum(
         smallest_weight=torch.where(valid, weights, torch.inf).amin(),
         largest_weight=torch.where(valid, weights, -torch.inf).amax(),
         weights=weights,
-        kept=kept_mask,
+        kept=kept,
     )
 
 

@@ -72,6 +72,26 @@ def test_plain_lines_tell_every_change_once(bridge):
     assert "2 of 4 trials" in lines[1]
 
 
+def test_that_more_would_fit_is_told_with_the_command_while_trials_are_left_to_fill_it(bridge):
+    console = Console(file=io.StringIO(), width=160)
+    results = read_study(bridge.directory)
+    for left in (2, 3):
+        spec = results.spec.model_copy(update={"trials": results.ended + left})
+        display = Display(console)
+        display.running(bridge.directory, lambda spec=spec: replace(results, spec=spec), 4)
+        display.ended(None)
+    said = [line for line in console.file.getvalue().splitlines() if line.startswith("Study")]
+    assert "2 trials at a time; each" in said[0]
+    assert f"2 trials at a time (4 fit: fipo set {bridge.directory} concurrency=4); each" in said[1]
+
+
+def test_the_last_word_is_an_error_in_one_line():
+    console, errors = (Console(file=io.StringIO(), width=20) for _ in range(2))
+    Display(console, errors).last_word("the head [b] does not answer; go on with: fipo resume x")
+    assert console.file.getvalue() == ""
+    assert errors.file.getvalue() == "the head [b] does not answer; go on with: fipo resume x\n"
+
+
 def test_what_ended_before_a_resume_is_counted_and_not_told_again(bridge):
     console = Console(file=io.StringIO(), width=160)
     display = Display(console)
