@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from study.evidence import Number, difference, error_in_words, fraction
+from study.evidence import Number, SeedMean, difference, error_in_words, fraction
 from study.paired import last_pair
 from study.results import StudyResults, TrialResult
 from study.spec import get_dotted
@@ -84,6 +84,13 @@ def _over_seeds(
         )
         said.append(f"{number(gap, signed=True)}{spread}")
     return f"{_names(trial, control)}, over {seeds} fresh seeds of both, paired: {', '.join(said)}"
+
+
+def seed_means_reported(results: StudyResults, trial: TrialResult) -> dict[str, SeedMean]:
+    """avg@k of the configuration of `trial` on each set that chose nothing, over fresh seeds; none without such."""
+    names = [each.name for each in results.spec.evaluation_config().sets[1:]]
+    runs = {name: reported_over_seeds(results, trial, name) for name in names}
+    return {name: SeedMean.of(found) for name, found in runs.items() if found}
 
 
 def reported_over_seeds(results: StudyResults, trial: TrialResult, set_name: str) -> dict[int, float]:

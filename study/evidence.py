@@ -23,6 +23,25 @@ class Number(Protocol):
     def __call__(self, fraction: float, *, signed: bool = False) -> str: ...
 
 
+class SeedMean(NamedTuple):
+    """A mean over training seeds."""
+
+    seeds: int
+    mean: float
+    seed_error: float | None
+    """Standard error of the mean; None for fewer than two seeds."""
+
+    @classmethod
+    def of(cls, runs: Mapping[int, float]) -> SeedMean:
+        """Of one or more `runs`, a number by training seed."""
+        error = _standard_error(list(runs.values())) if len(runs) > 1 else None
+        return cls(len(runs), statistics.fmean(runs.values()), error)
+
+    def __str__(self) -> str:
+        """``0.300 ±0.013``; of one seed the mean alone."""
+        return f"{self.mean:.3f}" + (f" {error_in_words(self.seed_error)}" if self.seed_error is not None else "")
+
+
 @dataclass(frozen=True)
 class Evidence:
     """What is known of one configuration: the metric of its completed runs, one seed each."""
@@ -39,12 +58,12 @@ class Evidence:
     @property
     def mean(self) -> float:
         """Mean over fresh seeds, or the first run alone."""
-        return statistics.fmean(self.fresh.values()) if self.fresh else self.first
+        return SeedMean.of(self.fresh).mean if self.fresh else self.first
 
     @property
     def seed_error(self) -> float | None:
         """Standard error of the mean over fresh seeds; None for fewer than two."""
-        return _standard_error(list(self.fresh.values())) if len(self.fresh) > 1 else None
+        return SeedMean.of(self.fresh).seed_error if self.fresh else None
 
     @property
     def tested(self) -> bool:
@@ -219,12 +238,6 @@ def error_in_words(error: float, number: Number = fraction) -> str:
         return "(all the same)"
     shown = number(error)
     return f"±{shown}" if float(shown) else f"±<{shown[:-1]}1"
-
-
-def mean_in_words(runs: Mapping[int, float]) -> str:
-    """The mean over seeds and its standard error, ``0.300 ±0.013``; of one seed the mean alone."""
-    error = f" {error_in_words(_standard_error(list(runs.values())))}" if len(runs) > 1 else ""
-    return f"{statistics.fmean(runs.values()):.3f}{error}"
 
 
 def _standard_error(runs: Sequence[float]) -> float:

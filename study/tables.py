@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from study.against import seed_means_reported
 from study.budget import devices
 from study.metric import metric_value
 from study.results import RAN, StudyResults, TrialResult
@@ -225,6 +226,7 @@ def as_json(results: StudyResults) -> str:
         data["evaluation"] = evaluation_row(trial.evaluations[-1]) if trial.evaluations else None
         trials.append(data)
     best, drawn = results.best, drawn_by_racing(results)
+    reported = {trial.number: seed_means_reported(results, trial) for trial in results.trials}
     whole = {
         "name": results.spec.name,
         "directory": str(results.directory.absolute()),
@@ -240,6 +242,7 @@ def as_json(results: StudyResults) -> str:
                 "lost": list(each.lost),
                 "mean": each.mean if each.fresh else None,
                 "seed_error": each.seed_error,
+                "only_reported": {name: mean._asdict() for name, mean in reported[each.number].items()},
             }
             for each in results.evidence
             if each.tested

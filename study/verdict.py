@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from study.against import against_controls, reported_over_seeds
-from study.evidence import mean_in_words, seeds_against_settings
+from study.against import against_controls, seed_means_reported
+from study.evidence import SeedMean, seeds_against_settings
 from study.metric import metric_value
 from study.results import StudyResults, TrialResult
 from study.tables import chosen_among, counted, label, one_line
@@ -46,7 +46,7 @@ def seed_means(results: StudyResults) -> list[str]:
     for each in results.evidence:
         if each.tested:
             name = label(trials[each.number])
-            mean = mean_in_words(each.fresh) if each.fresh else "not known"
+            mean = str(SeedMean.of(each.fresh)) if each.fresh else "not known"
             lines.append(
                 f"Over {each.seeds}: {results.metric_name} {mean} of trial {each.number}"
                 + (f" ({name})" if name else "")
@@ -57,10 +57,9 @@ def seed_means(results: StudyResults) -> list[str]:
 
 def _reported(results: StudyResults, trial: TrialResult) -> str:
     """Its mean over these seeds on the sets that chose nothing: ``; only reported: aime_2025/avg@32 0.30 ±0.01``."""
-    said = []
-    for each in results.spec.evaluation_config().sets[1:]:
-        if again := reported_over_seeds(results, trial, each.name):
-            said.append(f"{each.name}/avg@{each.samples} {mean_in_words(again)}")
+    samples = {each.name: each.samples for each in results.spec.evaluation_config().sets}
+    means = seed_means_reported(results, trial)
+    said = [f"{name}/avg@{samples[name]} {mean}" for name, mean in means.items()]
     return f"; only reported: {', '.join(said)}" if said else ""
 
 

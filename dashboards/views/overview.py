@@ -17,11 +17,11 @@ from dashboards.views.length_accuracy import FRONT, draw
 from dashboards.views.ranking import ranked
 from dashboards.views.trials import trials_table
 from dashboards.views.widgets import ORDER, PAGES, is_dark
-from study.against import over_seeds
+from study.against import over_seeds, seed_means_reported
 from study.budget import devices
-from study.evidence import Evidence, error_in_words, seeds_against_settings
+from study.evidence import Evidence, SeedMean, error_in_words, seeds_against_settings
 from study.results import StudyResults
-from study.tables import chosen_among, spared_by_pruning
+from study.tables import chosen_among, counted, spared_by_pruning
 from study.time_left import seconds_left
 
 
@@ -65,11 +65,14 @@ def _best(study: Study) -> None:
             f"The trials that confirm #{confirmed.number}: their mean, ± one standard error of it. The trial itself was"
             " chosen for being high, so it is left out.",
         )  # fmt: skip
+    again = seed_means_reported(study.results, best)
     for name in study.sets[:2]:
         scores = frames.newest(study.evaluations, name).filter(pl.col("trial") == best.number)
         for row in scores.iter_rows(named=True):
             selects = name == study.sets[0]
-            if not (selects and confirmed):
+            if name in again:
+                _reported_over_seeds(row, again[name])
+            elif not (selects and confirmed):
                 _score(row, study.results if selects else None)
             if selects:
                 growth = f"{row['growth']:.2f} × base model" if row["growth"] else None
@@ -80,7 +83,7 @@ def _best(study: Study) -> None:
 def _over_seeds(study: Study, confirmed: Evidence) -> str:
     """± the error over fresh seeds; where they agree, what a single run of them leaves open."""
     if confirmed.seed_error:
-        return f"{error_in_words(confirmed.seed_error, text.points).replace('±', '± ')} over {confirmed.seeds}"
+        return f"{_error(SeedMean.of(confirmed.fresh))} over {confirmed.seeds}"
     if confirmed.lost:
         return confirmed.seeds
     said = confirmed.seeds if len(confirmed.fresh) == 1 else f"all {confirmed.seeds} the same"
@@ -88,6 +91,25 @@ def _over_seeds(study: Study, confirmed: Evidence) -> str:
     runs = frames.newest(study.evaluations, study.sets[0]).filter(pl.col("trial").is_in(again.to_list()))
     known = text.errors(runs.row(0, named=True)) if runs.height and study.results.spec.metric == "avg@k" else None
     return f"{said}; each {known}" if known else said
+
+
+def _reported_over_seeds(row: dict[str, Any], again: SeedMean) -> None:
+    seeds = counted(again.seeds, "fresh seed")
+    if again.seed_error is not None:
+        seeds = f"{_error(again)} over {seeds}" if again.seed_error else f"all {seeds} the same"
+    _card(
+        f"Its avg@{row['samples']}, {row['set']}", text.accuracy(again.mean), seeds,
+        f"The trials that confirm #{row['trial']}: their mean, ± one standard error of it. This set chose nothing, so"
+        " its accuracy is not flattered.",
+    )  # fmt: skip
+
+
+def _mean(again: SeedMean | None) -> str | None:
+    return None if again is None else f"{text.points(again.mean)} {_error(again)}".strip()
+
+
+def _error(again: SeedMean) -> str:
+    return "" if again.seed_error is None else error_in_words(again.seed_error, text.points).replace("±", "± ")
 
 
 def _score(row: dict[str, Any], chosen_by: StudyResults | None) -> None:
@@ -176,12 +198,15 @@ def _confirmed(study: Study) -> None:
     for line in over_seeds(study.results, number=text.points, unit=" points"):
         st.markdown(text.in_markdown(f"{line[0].upper()}{line[1:]}."))
     labels = dict(study.trials.select("trial", "label").iter_rows())
+    numbered = {trial.number: trial for trial in study.results.trials}
+    again = [seed_means_reported(study.results, numbered[each.number]) for each in found]
     rows = [
         (labels[each.number], 100 * each.first, re.sub(" fresh seeds?", "", each.seeds),
          100 * each.mean if each.fresh else None,
          None if each.seed_error is None else error_in_words(each.seed_error, text.points),
-         ", ".join(map(text.points, each.fresh.values())))
-        for each in found
+         ", ".join(map(text.points, each.fresh.values())),
+         *(_mean(means.get(name)) for name in study.sets[1:]))
+        for each, means in zip(found, again, strict=True)
     ]  # fmt: skip
     number = st.column_config.NumberColumn
     columns = {
@@ -191,7 +216,9 @@ def _confirmed(study: Study) -> None:
         "error": st.column_config.TextColumn("± seeds", help="One standard error of that mean, in points."),
         "runs": st.column_config.TextColumn("each fresh seed, %"),
     }
-    table = pl.DataFrame(rows, schema=["trial", "first", "seeds", "mean", "error", "runs"], orient="row")
+    why = "Mean avg@k of the fresh seeds. This set chose nothing."
+    columns |= {f"{name} again": st.column_config.TextColumn(f"{name}, %", help=why) for name in study.sets[1:]}
+    table = pl.DataFrame(rows, schema=["trial", *columns], orient="row")
     st.dataframe(table, column_config=columns, hide_index=True, key="confirmed", alt="Confirmed configurations")
 
 

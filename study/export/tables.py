@@ -7,6 +7,7 @@ import json
 
 import polars
 
+from study.against import seed_means_reported
 from study.environment import environment
 from study.evidence import Evidence, seeds_against_settings
 from study.export.provenance import now, trained_with
@@ -38,7 +39,11 @@ def as_json(results: StudyResults) -> str:
         "trained_with": trained_with(results),
         "exported_with": environment(),
         "trials": [
-            _row(trial, seeds) | {"evaluations": [evaluation_row(each) for each in trial.evaluations]}
+            _row(trial, seeds)
+            | {
+                "only_reported": {name: mean._asdict() for name, mean in seed_means_reported(results, trial).items()},
+                "evaluations": [evaluation_row(each) for each in trial.evaluations],
+            }
             for trial in results.trials
         ],
     }
@@ -62,6 +67,8 @@ def as_csv(results: StudyResults) -> str:
                     )
                 }  # fmt: skip
                 row |= {f"{score.name}.{field}": value for field, value in bounds(score).items()}
+        for name, again in seed_means_reported(results, trial).items():
+            row |= {f"{name}.mean_over_seeds": again.mean, f"{name}.seed_error": again.seed_error}
         rows.append({key: _safe(value) for key, value in (row | origin).items()})
     return polars.DataFrame(rows, infer_schema_length=None).write_csv()
 

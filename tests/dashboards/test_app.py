@@ -14,9 +14,10 @@ from streamlit.testing.v1 import AppTest
 
 import dashboards
 from dashboards.source import fingerprint
+from study.against import seed_means_reported
 from study.lock import note_driver
 from study.results import StudyResults, read_study
-from tests.dashboards.synthetic import SyntheticStudy
+from tests.dashboards.synthetic import SETS, SyntheticStudy
 
 APP = Path(dashboards.__file__).with_name("app.py")
 
@@ -92,6 +93,12 @@ def test_confirmed_configurations_are_shown_with_the_error_over_seeds(
     (table,) = [each.value for each in app.dataframe if "seeds" in each.value]
     assert table["seeds"].to_list() == ["2", "2"]
     assert set(table["first"]) == {100 * results.trials[0].value, 100 * results.trials[1].value}
+    # The set that chose nothing is judged by the same seeds, not by the run that was chosen.
+    reported = seed_means_reported(results, results.best)[SETS[1]]
+    (card,) = [each for each in app.metric if SETS[1] in each.label.replace("\\", "")]
+    assert card.value == f"{100 * reported.mean:.1f} %"
+    assert card.delta == f"± {100 * reported.seed_error:.1f} over 2 fresh seeds"
+    assert table[f"{SETS[1]} again"][0] == f"{100 * reported.mean:.1f} ± {100 * reported.seed_error:.1f}"
 
 
 def test_a_study_whose_trials_all_failed_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

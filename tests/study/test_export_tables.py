@@ -13,7 +13,10 @@ import pytest
 from study.export import prepare
 from study.export.selection import split_half
 from study.results import StudyResults
+from study.tables import as_json as status_json
 from tests.study.exported import PAPER, make_results
+
+KEYS = {"mean": "mean_over_seeds", "seed_error": "seed_error"}
 
 
 def as_json(results: StudyResults) -> dict:
@@ -62,3 +65,10 @@ def test_the_mean_over_seeds_is_of_those_that_ended_and_the_lost_are_beside_it(r
     for row in (as_json(seeds)["trials"][0], as_csv(seeds)[0]):
         assert (row["fresh_seeds"], row["seeds_lost"]) == (2, "failed")
         assert (row["mean_over_seeds"], row["seed_error"]) == (pytest.approx(0.65), pytest.approx(0.05))
+    first, second = (trial.newest("aime_2025").accuracy for trial in confirming[:2])
+    again = {"mean": pytest.approx((first + second) / 2), "seed_error": pytest.approx(abs(first - second) / 2)}
+    assert first != second
+    assert as_json(seeds)["trials"][0]["only_reported"] == {"aime_2025": {"seeds": 2} | again}
+    assert json.loads(status_json(seeds))["confirmed"][0]["only_reported"] == {"aime_2025": {"seeds": 2} | again}
+    assert {each: as_csv(seeds)[0][f"aime_2025.{name}"] for each, name in KEYS.items()} == again
+    assert as_json(seeds)["trials"][1]["only_reported"] == {}
