@@ -5,10 +5,10 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Mapping
-from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
 from trainer import saturation
+from trainer.digits import per_cent
 
 LABELS = {
     "fipo.half_life": "half-life τ (tokens)",
@@ -58,8 +58,8 @@ def probability(p: float) -> str:
 
 
 def points(fraction: float, *, signed: bool = False) -> str:
-    """A fraction in per cent or points with one digit; a half goes up, as in the browser's tables and charts."""
-    rounded = Decimal(100 * fraction).quantize(Decimal("0.1"), ROUND_HALF_UP)
+    """A fraction in per cent or points with one digit."""
+    rounded = per_cent(fraction)
     return f"{rounded:+}" if signed else str(rounded)
 
 

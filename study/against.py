@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from study.evidence import Number, SeedMean, difference, error_in_words, fraction
+from study.evidence import Number, SeedMean, difference, error_in_words
 from study.paired import last_pair
 from study.results import StudyResults, TrialResult
 from study.spec import get_dotted
+from trainer.digits import decimal
 
 
 def against_controls(results: StudyResults) -> list[str]:
@@ -15,7 +16,7 @@ def against_controls(results: StudyResults) -> list[str]:
     """
     lines = []
     for each in pairs(results):
-        lines.append(_over_seeds(results, *each, fraction, "") or _by_problem(results, *each))
+        lines.append(_over_seeds(results, *each, decimal, "") or _by_problem(results, *each))
         lines += [line for line in (confounded(results, *each),) if line is not None]
     return lines
 
@@ -33,7 +34,7 @@ def confounded(results: StudyResults, trial: TrialResult, control: TrialResult) 
     return f"{who} differ in {', '.join(others)} too, so this is not the effect of FIPO alone"
 
 
-def over_seeds(results: StudyResults, *, number: Number = fraction, unit: str = "") -> list[str]:
+def over_seeds(results: StudyResults, *, number: Number = decimal, unit: str = "") -> list[str]:
     """A line for each of `pairs` that were both confirmed with two seeds or more, and one of `confounded`.
 
     Args:
@@ -108,8 +109,8 @@ def _by_problem(results: StudyResults, trial: TrialResult, control: TrialResult)
         if found is None:
             continue
         _, gap = found
-        spread = f" ±{gap.error:.3f} on {each.name}" if gap.error else f" on {each.name} ({gap.counts})"
-        said.append(f"{gap.difference:+.3f}{spread}")
+        spread = f" ±{decimal(gap.error)} on {each.name}" if gap.error else f" on {each.name} ({gap.counts})"
+        said.append(f"{decimal(gap.difference, signed=True)}{spread}")
     measured = "" if results.spec.metric == "avg@k" else " avg@k"
     return f"{_names(trial, control)}:{measured} {', '.join(said) or 'evaluated on no problems in common'}"
 

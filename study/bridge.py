@@ -28,6 +28,7 @@ from study.replicas import Confirmation, confirmations
 from study.running import BY_HAND, Running, taken_up
 from study.samplers import make_sampler
 from study.spec import StudySpec
+from trainer.digits import decimal
 from trainer.errors import UserError
 from trainer.records import read_evaluations
 
@@ -219,7 +220,7 @@ class Bridge:
             self.study.tell(trial, [running.value, running.length] if self.spec.against else running.value)
             running.thin()
             if running.value > self.account.best and attributes.CONFIRMS not in running.trial.user_attrs:
-                text = f"trial {number} is the best so far: {self.spec.metric_name()} {running.value:.3f}"
+                text = f"trial {number} is the best so far: {self.spec.metric_name()} {decimal(running.value)}"
                 self.notifier.tell("best", text, trial=number, value=running.value, params=trial.params)
             self.account.completed(running.value)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from study import attributes
 from study.metric import completed_value
 from study.spec import Budget, Resources
+from trainer.digits import decimal
 from trainer.records import Evaluation
 
 if TYPE_CHECKING:
@@ -117,5 +118,5 @@ class Account:
         if budget.hours is not None and time.monotonic() - self._started >= 3600 * budget.hours:
             return f"budget.hours = {budget.hours:g} is over"
         if budget.accuracy is not None and self.best >= budget.accuracy:
-            return f"budget.accuracy = {budget.accuracy:g} is reached ({self.best:.3f})"
+            return f"budget.accuracy = {budget.accuracy:g} is reached ({decimal(self.best)})"
         return None

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Sequence
 from pydantic import Field
 
 from trainer.config import Frozen
+from trainer.digits import decimal
 from trainer.records import SetScore
 
 
@@ -64,6 +65,6 @@ def collapse_reason(
     if present <= 0 or present < rule.policy_kl_factor * usual:
         return None
     return (
-        f"collapsed: {evaluations[-1][1].name} fell from {best.accuracy:.3f} at step {best_step} to"
-        f" {recent[-1][1].accuracy:.3f} while policy KL rose from {usual:.2g} to {present:.2g}"
+        f"collapsed: {evaluations[-1][1].name} fell from {decimal(best.accuracy)} at step {best_step} to"
+        f" {decimal(recent[-1][1].accuracy)} while policy KL rose from {usual:.2g} to {present:.2g}"
     )

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from study.running import BY_HAND
+from trainer.digits import decimal
 
 _LEVEL = 0.05
 """Of the test: as often equal configurations are said to differ."""
@@ -39,7 +40,7 @@ class SeedMean(NamedTuple):
 
     def __str__(self) -> str:
         """``0.300 ±0.013``; of one seed the mean alone."""
-        return f"{self.mean:.3f}" + (f" {error_in_words(self.seed_error)}" if self.seed_error is not None else "")
+        return decimal(self.mean) + (f" {error_in_words(self.seed_error)}" if self.seed_error is not None else "")
 
 
 @dataclass(frozen=True)
@@ -227,12 +228,7 @@ def difference(first: Mapping[int, float], second: Mapping[int, float]) -> tuple
     return statistics.fmean(gaps), error if error**2 > _NOTHING else 0.0, len(gaps)
 
 
-def fraction(fraction: float, *, signed: bool = False) -> str:
-    """Three digits: 0.013, +0.013."""
-    return f"{fraction:+.3f}" if signed else f"{fraction:.3f}"
-
-
-def error_in_words(error: float, number: Number = fraction) -> str:
+def error_in_words(error: float, number: Number = decimal) -> str:
     """A standard error over seeds: ±0.013 or ±<0.001; words for 0, which is no evidence that seeds do nothing."""
     if error == 0:
         return "(all the same)"

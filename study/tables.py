@@ -19,6 +19,7 @@ from study.metric import metric_value
 from study.results import RAN, StudyResults, TrialResult
 from study.spec import StudySpec
 from trainer import saturation
+from trainer.digits import decimal
 from trainer.records import Evaluation, SetScore
 
 STYLES = {"COMPLETE": "green", "PRUNED": "yellow", "FAIL": "red", "RUNNING": "cyan", "WAITING": "dim"}
@@ -114,7 +115,7 @@ def accuracy(spec: StudySpec, trial: TrialResult) -> str:
     score = trial.newest(spec.selecting.name)
     if score is None:
         return ""
-    value = saturation.short(score) if spec.metric == "avg@k" else f"{metric_value(score, spec.metric):.3f}"
+    value = saturation.short(score) if spec.metric == "avg@k" else decimal(metric_value(score, spec.metric))
     return value + (f" (k = {score.samples})" if spec.selecting.first_look else "")
 
 

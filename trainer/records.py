@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict
 
 from trainer import saturation
+from trainer.digits import decimal
 from trainer.errors import UserError
 
 if TYPE_CHECKING:
@@ -51,8 +52,9 @@ class SetScore(BaseModel):
         """Accuracy with its k and both errors, then the rest."""
         errors = "".join(f" {each.text} ({each.name})" for each in saturation.errors(self))
         return (
-            f"{self.name}  avg@{self.samples} {self.accuracy:.3f}{errors}  cons@{self.samples} {self.cons:.3f}"
-            f"  pass@{self.samples} {self.pass_at_k:.3f}  length {self.mean_length:.1f} tokens"
+            f"{self.name}  avg@{self.samples} {decimal(self.accuracy)}{errors}"
+            f"  cons@{self.samples} {decimal(self.cons)}  pass@{self.samples} {decimal(self.pass_at_k)}"
+            f"  length {self.mean_length:.1f} tokens"
         )
 
 

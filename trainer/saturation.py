@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
+from trainer.digits import decimal
+
 TAIL = 0.025
 """Of each side: the interval holds the accuracy in at least 95 of 100 studies."""
 
@@ -71,11 +73,11 @@ def errors(score: Score, *, digits: int = 3) -> list[Error]:
         ("problems", score.problem_error, 1),
     ):
         if error:
-            found.append(Error(name, f"±{error:.{digits}f}"))
+            found.append(Error(name, f"±{decimal(error, digits=digits)}"))
         elif error is not None and (name == "sampling" or score.accuracy in (0, 1)):
             low, high = interval(score.accuracy, problems=len(score.solved), samples=samples)
-            told = f">= {low:.{digits}f}" if high == 1 else f"<= {high:.{digits}f}"
-            told = told if high == 1 or low == 0 else f"{low:.{digits}f} to {high:.{digits}f}"
+            least, most = decimal(low, digits=digits), decimal(high, digits=digits)
+            told = f">= {least}" if high == 1 else f"<= {most}" if low == 0 else f"{least} to {most}"
             found.append(Error(name, f"{told}, 95 %", (low, high)))
     return found
 
@@ -87,7 +89,7 @@ def short(score: Score, *, digits: int = 3) -> str:
 
     The bound is that of sampling, which is for these very problems, where there is one.
     """
-    text, bound = f"{score.accuracy:.{digits}f}", False
+    text, bound = decimal(score.accuracy, digits=digits), False
     known = errors(score, digits=digits)
     for error in known:
         if error.bounds is None:

@@ -14,6 +14,7 @@ from study.metric import metric_value
 from study.results import StudyResults, TrialResult
 from study.tables import chosen_among, label
 from trainer import saturation
+from trainer.digits import decimal
 from trainer.records import SetScore
 
 
@@ -66,7 +67,7 @@ def score_lines(results: StudyResults, trial: TrialResult) -> list[str]:
             where = _with_digest(results, each.path)
             lines.append(f"{each.name} ({role}, {where}) at step {step}: {score_text(score)}")
             if each.name == selecting and results.spec.metric != "avg@k":
-                lines.append(f"{results.metric_name} {metric_value(score, results.spec.metric):.4f}")
+                lines.append(f"{results.metric_name} {decimal(metric_value(score, results.spec.metric), digits=4)}")
     return lines
 
 
@@ -82,7 +83,8 @@ def score_text(score: SetScore) -> str:
     errors = "".join(
         f" {each.text.replace('±', '+- ')} ({names[each.name]})" for each in saturation.errors(score, digits=4)
     )
-    return f"avg@{score.samples} {score.accuracy:.4f}{errors}, mean length {score.mean_length:.1f} tokens"
+    accuracy = decimal(score.accuracy, digits=4)
+    return f"avg@{score.samples} {accuracy}{errors}, mean length {score.mean_length:.1f} tokens"
 
 
 def selection_lines(results: StudyResults, trial: TrialResult) -> list[str]:
@@ -99,11 +101,12 @@ def selection_lines(results: StudyResults, trial: TrialResult) -> list[str]:
         chosen = f"best of {among}{by}" if rank == 1 else f"rank {rank} of {among}{by}"
     lines = [f"{chosen}; the highest of many is high partly by chance, so judge it by the sets that were only reported"]
     if own is not None and own.tested:
-        mean, error = f"{own.mean:.4f}" if own.fresh else "not known", own.seed_error
-        spread = "" if error is None else f" +- {error:.4f} (seeds)" if error else f" {error_in_words(error)}"
+        mean, error = decimal(own.mean, digits=4) if own.fresh else "not known", own.seed_error
+        if error is not None:
+            mean += f" +- {decimal(error, digits=4)} (seeds)" if error else f" {error_in_words(error)}"
         lines.append(
-            f"{results.metric_name} over {own.seeds} {mean}{spread}"
-            f"; the run that was selected, {own.first:.4f}, is not among them"
+            f"{results.metric_name} over {own.seeds} {mean}"
+            f"; the run that was selected, {decimal(own.first, digits=4)}, is not among them"
         )
     if own is None or own.first < max(each.first for each in found):
         return lines  # the estimate is of the trial with the highest run

@@ -22,6 +22,7 @@ from study.space import describe
 from study.tables import accuracy, counts, label, length, setting, state
 from study.verdict import seed_means
 from trainer import saturation
+from trainer.digits import decimal
 from trainer.records import SetScore
 
 STYLE = """
@@ -123,13 +124,13 @@ def _story(results: StudyResults, trial: TrialResult) -> str:
     if first is None or last is None:
         return plain(text + f"Trial {trial.number} has not been evaluated since it began.")
     text += (
-        f"Trial {trial.number} went from avg@{first.samples} {first.accuracy:.3f} to {last.accuracy:.3f} on {selecting}"
-        f" while its responses went from {first.mean_length:.1f} to {last.mean_length:.1f} tokens."
+        f"Trial {trial.number} went from avg@{first.samples} {decimal(first.accuracy)} to {decimal(last.accuracy)} on"
+        f" {selecting} while its responses went from {first.mean_length:.1f} to {last.mean_length:.1f} tokens."
     )
     for name in reported:
         before, after = _ends(trial, name)
         if before is not None and after is not None:
-            text += f" On {name}, which chose nothing: {before.accuracy:.3f} to {after.accuracy:.3f}."
+            text += f" On {name}, which chose nothing: {decimal(before.accuracy)} to {decimal(after.accuracy)}."
     return plain(text)
 
 
@@ -141,13 +142,13 @@ def _cards(results: StudyResults, trial: TrialResult) -> str:
         if score is not None:
             known = {each.name: each.text.replace("±", "± ") for each in saturation.errors(score)}
             error = f"{known['problems']} across problems" if "problems" in known else ""
-            cards.append((f"{each.name} avg@{score.samples}, {role}", f"{score.accuracy:.3f}", error))
+            cards.append((f"{each.name} avg@{score.samples}, {role}", decimal(score.accuracy), error))
     seeds = next((each for each in results.evidence if each.number == trial.number), None)
     if seeds is not None and seeds.tested:
         error, spread = seeds.seed_error, ""
         if error is not None:
             spread = error_in_words(error).replace("±", "± ").strip("()") + (" over seeds" if error else "")
-        mean = f"{seeds.mean:.3f}" if seeds.fresh else "not known"
+        mean = decimal(seeds.mean) if seeds.fresh else "not known"
         cards.append((f"{results.metric_name} over {seeds.seeds}", mean, spread))
     first, last = _ends(trial, sets[0].name)
     if first is not None and last is not None:
@@ -170,8 +171,8 @@ def _scores(results: StudyResults, trial: TrialResult) -> str:
             if score is not None:
                 known = {error.name: error.text.lstrip("±") for error in saturation.errors(score, digits=4)}
                 errors = [known.get(name, "") for name in ("sampling", "problems")]
-                rows.append([f"{each.name} ({role})", when, f"{score.accuracy:.4f}", *errors, str(score.samples),
-                             f"{score.mean_length:.1f}"])  # fmt: skip
+                accuracy, length = decimal(score.accuracy, digits=4), f"{score.mean_length:.1f}"
+                rows.append([f"{each.name} ({role})", when, accuracy, *errors, str(score.samples), length])
     titles = ["set", "", "avg@k", "± sampling", "± problems", "k", "length (tokens)"]
     return f'<div class="wide">{_table(titles, rows, left=2)}</div>'
 
@@ -217,7 +218,7 @@ def _compared(results: StudyResults, trial: TrialResult, control: TrialResult) -
         spread = f" ({gap.counts})"
         if gap.error is not None:
             beyond = "more" if abs(gap.difference) > 2 * gap.error else "not more"
-            spread = f" ± {gap.error:.4f} across problems, {beyond} than twice its error"
+            spread = f" ± {decimal(gap.error, digits=4)} across problems, {beyond} than twice its error"
         lines.append(
             f"Against the control {control.control} on {each.name} at step {step}, problem by problem:"
             f" {gap.difference:+.4f}{spread}."

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from study.results import StudyResults
+from trainer.digits import decimal
 from trainer.records import SetScore
 
 HALVINGS, SEED = 500, 0
@@ -26,10 +27,10 @@ class SplitHalf:
 
     def __str__(self) -> str:
         return (
-            f"{self.corrected:.4f} by split halves over problems ({self.halvings} halvings: the best of"
+            f"{decimal(self.corrected, digits=4)} by split halves over problems ({self.halvings} halvings: the best of"
             f" {self.candidates} COMPLETE trials on one half, reported on the other; low where trials differ, since"
             " fewer problems choose less well; of these policies, not of training again with another seed), against"
-            f" {self.selected:.4f} as selected"
+            f" {decimal(self.selected, digits=4)} as selected"
         )
 
 
