@@ -191,8 +191,13 @@ def seed_test(found: Sequence[Evidence]) -> SeedTest | None:
     return SeedTest(len(table), between, left, (first, first * (len(shared) - 1)))
 
 
-def seeds_against_settings(found: Sequence[Evidence]) -> str | None:
-    """What `seed_test` says, in one sentence; None without two confirmed configurations."""
+def seeds_against_settings(found: Sequence[Evidence], *, number: Number = decimal, unit: str = "") -> str | None:
+    """What `seed_test` says, in one sentence; None without two confirmed configurations.
+
+    Args:
+        number: how a fraction is written.
+        unit: what stands after it.
+    """
     test = seed_test(found)
     if test is None:
         return None
@@ -205,7 +210,7 @@ def seeds_against_settings(found: Sequence[Evidence]) -> str | None:
             " responses this is no measure of their noise"
         )
     (first, last), p, verb = test.freedom, test.p, "do not differ" if test.alike else "differ"
-    noise = error_in_words((test.left / last) ** 0.5).lstrip("±")
+    noise = error_in_words((test.left / last) ** 0.5, number).lstrip("±") + unit
     return (
         f"{groups} confirmed configurations {verb} beyond the noise of the seed:"
         f" beside what a seed does to all of them they scatter by {noise} (standard deviation),"

@@ -192,7 +192,7 @@ def _confirmed(study: Study) -> None:
     if not found:
         return
     st.subheader("Confirmed with other seeds")
-    verdict = seeds_against_settings(found)
+    verdict = seeds_against_settings(found, number=text.points, unit=" points")
     if verdict:
         st.markdown(text.in_markdown(verdict[0].upper() + verdict[1:] + "."))
     for line in over_seeds(study.results, number=text.points, unit=" points"):

@@ -67,7 +67,7 @@ def _verdict(study: Study, known: pl.DataFrame, step: int, last: int) -> None:
     own = known.filter(pl.col("confirms").is_null())  # confirmations are no other settings
     spread = differences.spread(own.rename({"score": "accuracy", "error": "sampling_error"}))
     where = f"at step {step}"
-    seeds = seeds_against_settings(study.results.evidence)
+    seeds = seeds_against_settings(study.results.evidence, number=text.points, unit=" points")
     numbered = {trial.number: trial for trial in study.results.trials}
     results = [numbered[number].scores(study.sets[0])[step] for number in own["trial"]]
     who = "All trials" if own.height == known.height else "All trials, those that confirm others left out,"
