@@ -31,7 +31,7 @@ def told_of_files(configs: Sequence[TrainerConfig], *, swept: Collection[str], h
     warnings = [*_overlaps(files), *_too_few(files, configs)]
     for model in files.models:
         with mistakes:
-            for refused, line in _lost_text(model, files, configs):
+            for refused, line in _told_by_tokenizer(model, files, configs):
                 (mistakes.lines if refused else warnings).append(line)
     return Told(files.mistakes + mistakes.lines, warnings)
 
@@ -71,7 +71,9 @@ def _texts(named: NamedFile) -> set[str]:
     return {" ".join(each.prompt.split()) for each in named.problems}
 
 
-def _lost_text(model: NamedFile, files: StudyFiles, configs: Sequence[TrainerConfig]) -> Iterator[tuple[bool, str]]:
+def _told_by_tokenizer(
+    model: NamedFile, files: StudyFiles, configs: Sequence[TrainerConfig]
+) -> Iterator[tuple[bool, str]]:
     """The sets of which the tokenizer of `model` loses characters, and whether it does so in every prompt.
 
     Raises:

@@ -74,12 +74,16 @@ class TrialResult:
     @property
     def steps_done(self) -> int:
         """Training steps finished so far."""
-        return int(last_line(self.directory / "metrics.jsonl").get("step", 0))
+        return int(self._last_metrics.get("step", 0))
 
     @property
     def seconds_done(self) -> float:
         """Seconds that the steps so far have taken."""
-        return float(last_line(self.directory / "metrics.jsonl").get("seconds/total", 0.0))
+        return float(self._last_metrics.get("seconds/total", 0.0))
+
+    @functools.cached_property
+    def _last_metrics(self) -> dict[str, Any]:
+        return last_line(self.directory / "metrics.jsonl")
 
     def scores(self, set_name: str) -> dict[int, SetScore]:
         """What its evaluations of a set gave, by training step in ascending order."""

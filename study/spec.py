@@ -110,7 +110,11 @@ class Notify(Frozen):
 
 
 class Wandb(Frozen):
-    """Weights & Biases, through Ray Tune's callback; the key is wandb's own (`wandb login` or WANDB_API_KEY)."""
+    """Weights & Biases, through Ray Tune's callback; the key is wandb's own (`wandb login` or WANDB_API_KEY).
+
+    Its files are written to `wandb/` in the study directory, or under WANDB_DIR. Without internet launch with
+    WANDB_MODE=offline, and later: wandb sync DIR/wandb/offline-run-*.
+    """
 
     project: str = Field(min_length=1)
     """Project that the trials are logged to; they are grouped by the study's name."""

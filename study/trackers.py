@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,24 @@ from ray.tune.logger import JsonLoggerCallback, LoggerCallback, TBXLoggerCallbac
 from study.spec import StudySpec
 
 
-class TensorBoard(TBXLoggerCallback):
+class EveryStep(LoggerCallback):
+    """Has a tracker log each training step. Tune gives it one result an evaluation, with the steps since the last."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._newest: dict[Any, int] = {}
+
+    def log_trial_result(self, iteration: int, trial: Any, result: dict[str, Any]) -> None:
+        steps = result.get("metrics", [])
+        *before, last = [each for each in steps if each["step"] > self._newest.get(trial, -1)] or [{}]
+        for each in before:
+            super().log_trial_result(each["step"], trial, {"training_iteration": each["step"], "metrics": each})
+        if steps:  # a trial that goes on after a death tells all again
+            self._newest[trial] = steps[-1]["step"]
+        super().log_trial_result(iteration, trial, {**result, "metrics": last})
+
+
+class TensorBoard(EveryStep, TBXLoggerCallback):
     """Tune's callback, writing to `tensorboard/<trial>` of the study directory instead of Tune's scratch one."""
 
     def log_trial_start(self, trial: Any) -> None:
@@ -20,17 +38,25 @@ class TensorBoard(TBXLoggerCallback):
         self._trial_result[trial] = {}
 
 
-def trackers(spec: StudySpec) -> list[LoggerCallback]:
-    """The callbacks that `spec` asks for."""
+def trackers(spec: StudySpec, directory: Path) -> list[LoggerCallback]:
+    """The callbacks that `spec` asks for; what they write for themselves goes to the study's `directory`."""
     # Tune reads its own record of each trial at the end and complains in the log without one.
     found: list[LoggerCallback] = [JsonLoggerCallback(), TensorBoard()]
     if spec.tracking.wandb is not None:
         from ray.air.integrations.wandb import WandbLoggerCallback
 
-        found.append(WandbLoggerCallback(project=spec.tracking.wandb.project, group=spec.name))
+        class Wandb(EveryStep, WandbLoggerCallback):
+            pass
+
+        # Else under Tune's scratch directory, which goes at the end, and with it the runs of WANDB_MODE=offline.
+        place = {} if "WANDB_DIR" in os.environ else {"dir": str(directory)}
+        found.append(Wandb(project=spec.tracking.wandb.project, group=spec.name, **place))
     if spec.tracking.mlflow is not None:
         from ray.air.integrations.mlflow import MLflowLoggerCallback
 
+        class Mlflow(EveryStep, MLflowLoggerCallback):
+            pass
+
         uri = spec.tracking.mlflow.tracking_uri
-        found.append(MLflowLoggerCallback(tracking_uri=uri, experiment_name=spec.name))
+        found.append(Mlflow(tracking_uri=uri, experiment_name=spec.name))
     return found

@@ -78,10 +78,10 @@ class StudyTrial(tune.Trainable):
                     self._look = told["step"], told["look"]
                     return {**told, "training_iteration": told["step"]}
                 evaluation = Evaluation.model_validate(told["evaluation"])
-                self._policy_kl += [(line["step"], line.get("policy_kl")) for line in told["metrics"]]
+                self._metrics += told["metrics"]
                 score = evaluation.score(self._set_name)
                 if score is not None:
-                    return self._result(evaluation, score, told["metrics"])
+                    return self._result(evaluation, score)
             return {"done": True}
         except _Stopped:
             self.cleanup()
@@ -106,13 +106,16 @@ class StudyTrial(tune.Trainable):
         self._collapse = spec.collapse
         self._scores: list[tuple[int, SetScore]] = []
         self._policy_kl: list[tuple[int, float | None]] = []
+        self._metrics: list[dict[str, Any]] = []
         self._look: tuple[int, int] | None = None
         if not self._workers:
             self._workers = start_workers(get_current_placement_group(), spec)
         address = self._workers[0].rendezvous.remote()
         self._begun = [worker.begin.remote(directory, address) for worker in self._workers]
 
-    def _result(self, evaluation: Evaluation, score: SetScore, metrics: list[dict[str, Any]]) -> dict[str, Any]:
+    def _result(self, evaluation: Evaluation, score: SetScore) -> dict[str, Any]:
+        metrics, self._metrics = self._metrics, []
+        self._policy_kl += [(line["step"], line.get("policy_kl")) for line in metrics]
         self._scores.append((evaluation.step, score))
         result = {
             "step": evaluation.step,
@@ -123,7 +126,8 @@ class StudyTrial(tune.Trainable):
             "length": score.mean_length,
             "seconds": evaluation.seconds,
             "tokens": evaluation.tokens,
-            "metrics": {name: value for name, value in metrics[-1].items() if value is not None} if metrics else {},
+            # For the trackers: every step since the result before.
+            "metrics": [{name: value for name, value in line.items() if value is not None} for line in metrics],
         }
         if self._collapse is not None:
             reason = collapse_reason(self._collapse, self._policy_kl, self._scores)

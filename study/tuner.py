@@ -234,7 +234,7 @@ def run_trials(
             storage_path=str(scratch),  # without a place for its own records Tune complains in the log
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=resources.retries),
-            callbacks=[*trackers(bridge.spec), supervisor],
+            callbacks=[*trackers(bridge.spec, bridge.directory), supervisor],
             stop=supervisor,
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
         ),

@@ -134,7 +134,7 @@ def driven(
     """The results of a trial selected by ``sums`` that is told a score and metrics after steps 1, 2, 3, ..."""
     trial = StudyTrial.__new__(StudyTrial)
     trial._refused, trial._set_name, trial._metric, trial._collapse = None, "sums", metric, collapse
-    trial._scores, trial._policy_kl = [], []
+    trial._scores, trial._policy_kl, trial._metrics = [], [], []
     each = iter(
         {"evaluation": Evaluation(step=step, seconds=7.5, tokens=300, scores=(own,)).model_dump(), "metrics": metrics}
         for step, (own, metrics) in enumerate(told, 1)
@@ -149,7 +149,7 @@ def test_a_result_has_the_numbers_of_its_evaluation(metric: str, value: float):
     own = own.model_copy(update={"accuracy": 0.1, "cons": 0.2, "pass_at_k": 0.3})
     assert driven([(own, [{"step": 0, "loss": 1.0}, {"step": 1, "loss": 2.0, "policy_kl": None}])], metric=metric) == [
         {"step": 1, "training_iteration": 1, "value": value, "samples": 4, "solved": [0, 3], "length": 80.0,
-         "seconds": 7.5, "tokens": 300, "metrics": {"step": 1, "loss": 2.0}}
+         "seconds": 7.5, "tokens": 300, "metrics": [{"step": 0, "loss": 1.0}, {"step": 1, "loss": 2.0}]}
     ]  # fmt: skip
 
 

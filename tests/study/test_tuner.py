@@ -9,7 +9,7 @@ import os
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import mlflow
 import optuna
@@ -27,21 +27,13 @@ CURVE = {1e-4: [0.2, 0.3, 0.4, 0.5, 0.6], 2e-3: [0.2, 0.25, 0.1, 0.0, 0.0]}
 
 
 @pytest.fixture(scope="module")
-def offline(tmp_path_factory) -> Iterator[Path]:
-    """Where W&B writes instead of sending. Ray's processes have the environment of the moment it is started."""
+def tuner() -> Iterator[ModuleType]:
     with pytest.MonkeyPatch.context() as patch:
-        folder = tmp_path_factory.mktemp("wandb")
-        patch.setenv("WANDB_MODE", "offline")
-        patch.setenv("WANDB_DIR", str(folder))
-        yield folder
+        patch.setenv("WANDB_MODE", "offline")  # Ray's processes have the environment of the moment it is started
+        with ray_session(Resources()):
+            import study.tuner
 
-
-@pytest.fixture(scope="module")
-def tuner(offline):
-    with ray_session(Resources()):
-        import study.tuner
-
-        yield study.tuner
+            yield study.tuner
 
 
 def controls(*rates: float) -> list[dict[str, object]]:
@@ -228,8 +220,8 @@ def test_a_look_at_a_racing_evaluation_is_answered_and_is_no_result(make_bridge,
     assert states(bridge)[0].intermediate_values == {0: 0.2, 10: 0.4, 15: 0.5, 20: 0.6}
 
 
-def tensorboard_values(folder: Path) -> dict[int, float]:
-    """The metric by step, read from the event files of `folder`: records of length, checksum, content, checksum."""
+def tensorboard_values(folder: Path, tag: str) -> dict[int, float]:
+    """A number by step, read from the event files of `folder`: records of length, checksum, content, checksum."""
     from tensorboardX.proto import event_pb2
 
     found = {}
@@ -239,32 +231,78 @@ def tensorboard_values(folder: Path) -> dict[int, float]:
             (length,) = struct.unpack_from("<Q", data, start)
             event = event_pb2.Event.FromString(data[start + 12 : start + 12 + length])
             for each in event.summary.value:
-                if each.tag == "ray/tune/value":
+                if each.tag == f"ray/tune/{tag}":
                     found[event.step] = each.simple_value
             start += length + 16
     return found
 
 
 def test_every_tracker_that_is_asked_for_gets_the_results_under_their_training_steps(
-    make_bridge, tuner, offline, tmp_path, monkeypatch
+    make_bridge, tuner, tmp_path, monkeypatch
 ):
+    """An evaluation's under its own, and what was measured in training under each between."""
+
+    def with_metrics(number, step):
+        told = [{"step": each, "grad_norm": each / 8} for each in range(max(step - 4, 1), step + 1)]
+        return {"step": step, "training_iteration": step, "value": CURVE[1e-4][step // 5], "metrics": told}
+
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")  # a store that needs no server
     uri = (tmp_path / "mlruns").as_uri()
     bridge = make_bridge(
         trials=1, space=RATE, enqueue=controls(1e-4), pruner={"name": "none"},
         tracking={"wandb": {"project": "fipo"}, "mlflow": {"tracking_uri": uri}},
     )  # fmt: skip
-    tuner.run_trials(bridge, trainable(), concurrency=lambda: 1, scratch=tmp_path)
+    tuner.run_trials(bridge, trainable(with_metrics), concurrency=lambda: 1, scratch=tmp_path)
+    norms = {step: step / 8 for step in range(1, 21)}
     curve = dict(zip(range(0, 25, 5), CURVE[1e-4], strict=True))
-    assert tensorboard_values(bridge.directory / "tensorboard" / "0000") == pytest.approx(curve)
+    board = bridge.directory / "tensorboard" / "0000"
+    assert tensorboard_values(board, "value") == pytest.approx(curve)
+    assert tensorboard_values(board, "metrics/grad_norm") == norms
 
     client = mlflow.MlflowClient(uri)
     (run,) = client.search_runs([client.get_experiment_by_name("unit").experiment_id])
     assert run.data.params["optimizer.learning_rate"] == "0.0001"
     assert {each.step: each.value for each in client.get_metric_history(run.info.run_id, "value")} == curve
 
-    (log,) = offline.glob("wandb/offline-run-*/run-*.wandb")
+    norm = client.get_metric_history(run.info.run_id, "metrics/grad_norm")
+    assert [(each.step, each.value) for each in norm] == list(norms.items())
+
+    (log,) = bridge.directory.glob("wandb/offline-run-*/run-*.wandb")  # not where it goes with Ray's own files
     assert b"optimizer.learning_rate" in log.read_bytes()
+    assert log.read_bytes().count(b"metrics/grad_norm") >= len(norms)
+
+
+def test_a_trial_that_tells_its_steps_again_after_a_death_is_logged_once(tuner, tmp_path, make_spec):
+    from ray.tune.logger import LoggerCallback
+
+    from study.trackers import EveryStep
+
+    logged = []
+
+    class Tracker(LoggerCallback):
+        def log_trial_result(self, iteration, trial, result):
+            logged.append((iteration, result["metrics"].get("step"), result.get("value")))
+
+    class Ours(EveryStep, Tracker):
+        pass
+
+    ours = Ours()
+    for value, first, last in ((0.1, 1, 0), (0.2, 1, 2), (0.3, 1, 4)):  # the base model has no step
+        told = [{"step": step} for step in range(first, last + 1)]
+        ours.log_trial_result(last, "trial", {"value": value, "metrics": told})
+    ours.log_trial_result(4, "trial", {"value": None})  # last words
+    assert logged == [(0, None, 0.1), (1, 1, None), (2, 2, 0.2), (3, 3, None), (4, 4, 0.3), (4, None, None)]
+
+
+@pytest.mark.parametrize("chosen", [None, "/elsewhere"])
+def test_runs_of_wandb_lie_in_the_study_unless_the_user_has_chosen_a_place(make_spec, tmp_path, monkeypatch, chosen):
+    from study.trackers import trackers
+
+    monkeypatch.delenv("WANDB_DIR", raising=False)
+    if chosen is not None:
+        monkeypatch.setenv("WANDB_DIR", chosen)
+    found = trackers(make_spec(tracking={"wandb": {"project": "fipo"}}), tmp_path)[-1]
+    assert found.kwargs == ({"dir": str(tmp_path)} if chosen is None else {})
 
 
 def test_a_spent_budget_ends_the_study_between_two_results(make_bridge, tuner):
@@ -303,7 +341,7 @@ def test_a_study_whose_room_others_take_can_be_stopped_and_its_trackers_end_in_o
 
     bridge = make_bridge(space=RATE, enqueue=controls(1e-4))
     monkeypatch.setattr(tuner.Supervisor, "_PATIENCE", 0.5)  # between two looks
-    monkeypatch.setattr(tuner, "trackers", lambda spec: [Tracker()])
+    monkeypatch.setattr(tuner, "trackers", lambda spec, directory: [Tracker()])
     bridge.waits = lambda why: bridge.end("stopped by hand")
     others = ray.remote(Others).options(num_cpus=ray.cluster_resources()["CPU"]).remote()
     ray.get(others.there.remote())
