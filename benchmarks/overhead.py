@@ -127,7 +127,7 @@ def ours(concurrency: int, storage: str, scratch: Path, *, steps: int = STEPS, *
     directory = staging.publish()
     times = Times()
     trackers = study.tuner.trackers
-    study.tuner.trackers = lambda *study: [*trackers(*study), times.callback()]
+    study.tuner.trackers = lambda spec, directory: [*trackers(spec, directory), times.callback()]
     noop = trainable(steps, concurrency, scratch / "started")
     with driving(spec, directory) as optuna_study:
         bridge = Bridge(optuna_study, spec, directory)

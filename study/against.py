@@ -6,6 +6,7 @@ from study.evidence import Number, SeedMean, difference, error_in_words
 from study.paired import last_pair
 from study.results import StudyResults, TrialResult
 from study.spec import get_dotted
+from trainer.config import INFLUENCE
 from trainer.digits import decimal
 
 
@@ -22,12 +23,14 @@ def against_controls(results: StudyResults) -> list[str]:
 
 
 def confounded(results: StudyResults, trial: TrialResult, control: TrialResult) -> str | None:
-    """That the two differ in swept or given keys outside `fipo` too; None where they do not, or where FIPO is alike."""
+    """That the two differ in swept or given keys that are not FIPO's own too, `clip_high` among them; None where they
+    do not, or where FIPO is alike."""
     one, other = (results.spec.config({**each.params, **each.beside}) for each in (trial, control))
-    if one.fipo == other.fipo:
+    if one.fipo.influence == other.fipo.influence:
         return None
     keys = dict.fromkeys((*results.spec.space, *trial.beside, *control.beside))
-    others = [key for key in keys if not key.startswith("fipo.") and get_dotted(one, key) != get_dotted(other, key)]
+    own = {f"fipo.{name}" for name in INFLUENCE}
+    others = [key for key in keys if key not in own and get_dotted(one, key) != get_dotted(other, key)]
     if not others:
         return None
     who = f"{trial.control or f'trial {trial.number}'} and {control.control}"

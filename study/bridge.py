@@ -202,11 +202,11 @@ class Bridge:
             return
         self.account.rests(number)
         trial, short = running.trial, running.last_step < self.spec.steps
-        trial.set_user_attr(attributes.USAGE, dataclasses.asdict(self.account.usage(number)))
         if running.fail_reason is None and running.pruned_at is None and short:
             if self.ending is not None:
                 return
             running.fail_reason = f"ended after step {max(running.last_step, 0)} of {self.spec.steps}"
+        trial.set_user_attr(attributes.USAGE, dataclasses.asdict(self.account.usage(number)))
         if running.fail_reason is not None:
             trial.set_user_attr(attributes.FAIL_REASON, running.fail_reason)
             self.study.tell(trial, state=TrialState.FAIL)

@@ -95,7 +95,7 @@ def status(
 
         typer.echo(text(results))
         return
-    from study.tables import beside_space, costs, counts, label, trial_table, undriven
+    from study.tables import beside_space, costs, counts, named, trial_table, undriven
     from study.verdict import verdict
 
     console = _console()
@@ -108,7 +108,7 @@ def status(
         if trial.fail_reason:
             typer.echo(f"trial {trial.number} failed: {trial.fail_reason}")
         if trial.beside and trial.confirms is None:
-            typer.echo(f"trial {trial.number} ({label(trial)}), {beside_space(trial.beside)}")
+            typer.echo(f"{named(trial)}, {beside_space(trial.beside)}")
 
 
 @app.command(epilog="Example: fipo validate my_study.yaml")
@@ -255,7 +255,7 @@ def main() -> None:
 def _watched(directory: Path, run: Callable[[Display], StudyResults]) -> None:
     """Run a study with a display, and say how it ended."""
     from study.display import Display, conclusion
-    from study.launch import terminated_as_interrupt
+    from study.signals import terminated_as_interrupt
 
     # Of files of its own: what Ray and the trials print goes to the study's driver.log.
     own = [os.fdopen(os.dup(stream.fileno()), "w", encoding="utf-8") for stream in (sys.stdout, sys.stderr)]

@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,6 +22,7 @@ from study.head import GONE, watched_head
 from study.lock import driver_lock
 from study.problem_sets import told_of_files
 from study.results import StudyResults, collect, find_study
+from study.signals import terminated_as_interrupt
 from study.spec import StudySpec
 from study.storage import driving, edited, edited_files
 from trainer.errors import UserError, root_line
@@ -217,20 +216,3 @@ def _flush() -> None:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError):  # a full disk has been told of already
             stream.flush()
-
-
-@contextlib.contextmanager
-def terminated_as_interrupt() -> Iterator[None]:
-    """Inside the block SIGTERM acts like Ctrl-C, so that a stopped job ends its study in order as well."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    # A terminal that is gone too, unless the user has said otherwise (nohup).
-    ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-    signals = (signal.SIGTERM,) if ignored else (signal.SIGTERM, signal.SIGHUP)
-    previous = [signal.signal(each, signal.default_int_handler) for each in signals]
-    try:
-        yield
-    finally:
-        for each, handler in zip(signals, previous, strict=True):
-            signal.signal(each, handler)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -175,6 +176,8 @@ def _lost(trial: TrialResult) -> str:
 def find_study(path: Path | None) -> Path:
     """`path` if it is a study directory, the newest one under ./studies for None. Raises UserError otherwise."""
     if path is not None:
+        if re.match(r"\w+:/", str(path)):
+            raise UserError(f"{path}: is a storage; fipo dashboard reads those, here give a study directory")
         if not path.exists():
             raise UserError(f"{path}: no such directory; give a study directory, or start one with: fipo launch")
         if not (path / "study.yaml").exists():
@@ -236,9 +239,12 @@ def _result(spec: StudySpec, directory: Path, trial: FrozenTrial) -> TrialResult
 
 
 def _usage(spec: StudySpec, trial: FrozenTrial, evaluations: tuple[Evaluation, ...]) -> Usage:
-    """What the driver has recorded at the trial's end; before, what it had taken at its newest evaluation."""
-    known = usage_of(trial)
-    return known if known.seconds or not evaluations else usage_so_far(spec.resources, evaluations)
+    """What the driver has recorded at the trial's end; before, what it had taken at its newest evaluation.
+
+    Earlier versions recorded it of a trial that stopped and goes on as well.
+    """
+    known = usage_of(trial) if trial.state.is_finished() else NOTHING
+    return known if known.seconds else usage_so_far(spec.resources, evaluations)
 
 
 def _stamp(path: Path) -> tuple[int, int]:

@@ -87,6 +87,12 @@ def label(trial: TrialResult) -> str | None:
     return f"confirms {trial.confirms}" if trial.confirms is not None else trial.control or trial.enqueued
 
 
+def named(trial: TrialResult) -> str:
+    """For example ``trial 3``, ``trial 0 (DAPO)``."""
+    name = label(trial)
+    return f"trial {trial.number}" + (f" ({name})" if name else "")
+
+
 def chosen_among(results: StudyResults) -> str:
     """What the best is the best of, for example ``9 COMPLETE among 14 trials``: confirmations chose nothing."""
     own = [trial for trial in results.trials if trial.confirms is None]
@@ -127,9 +133,7 @@ def length(spec: StudySpec, trial: TrialResult) -> str:
 
 def one_line(results: StudyResults, trial: TrialResult) -> str:
     """A trial in one plain line, for logs."""
-    name = label(trial)
-    how = state(results, trial).replace(" at ", " at step ")
-    parts = [f"trial {trial.number}" + (f" ({name})" if name else ""), how]
+    parts = [named(trial), state(results, trial).replace(" at ", " at step ")]
     if (value := accuracy(results.spec, trial)) != "":
         parts.append(f"{results.metric_name} {value}, length {length(results.spec, trial)}")
     parts += [reason for reason in (lost(trial), trial.fail_reason, trial.stop_reason) if reason]
@@ -183,11 +187,14 @@ def costs(results: StudyResults) -> str | None:
 
 
 def spared_by_pruning(results: StudyResults) -> float | None:
-    """Share of the steps of complete and pruned trials that were not trained; None before a first one is.
+    """Share of the steps of complete and pruned trials that were not trained; None before a first one is, and where
+    there is no pruner.
 
     Trials that collapsed or were stopped by hand do not count, for it was not the pruner that spared their steps, nor
     those that confirm others, which it never sees.
     """
+    if results.spec.pruner.name == "none":
+        return None
     total = results.spec.steps
     ran = (trial for trial in results.trials if trial.state in RAN and trial.confirms is None)
     finished = [trial for trial in ran if trial.stop_reason is None]

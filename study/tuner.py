@@ -26,6 +26,7 @@ from study.bridge import Bridge, StudyAborted
 from study.cluster import own_groups, remove_groups, strategy, taken
 from study.commands import answer_all
 from study.head import require_head
+from study.signals import raise_lost_interrupt
 from study.spec import Resources
 from study.trackers import trackers
 from trainer.errors import root_line
@@ -134,8 +135,8 @@ class BridgeScheduler(_NotSaved, FIFOScheduler):
 
 
 class Supervisor(_NotSaved, tune.Callback, tune.Stopper):
-    """Looks every second whether there is a command, the budget is spent, no trial fits or gets its room, or Ray has
-    died; Tune would wait for ever."""
+    """Looks every second whether there is a command, the budget is spent, no trial fits or gets its room, Ray has died,
+    or a signal came that Python has lost; Tune would wait for ever."""
 
     _PERIOD = 1.0
     _PATIENCE = 30.0
@@ -163,6 +164,7 @@ class Supervisor(_NotSaved, tune.Callback, tune.Stopper):
         """Look and tell, once a second at most; `trials` are Tune's."""
         if time.monotonic() < self._next:
             return
+        raise_lost_interrupt()
         self._next = time.monotonic() + self._PERIOD
         require_own_node()
         running = any(trial.status == "RUNNING" for trial in trials)

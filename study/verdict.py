@@ -8,7 +8,7 @@ from study.against import against_controls, seed_means_reported
 from study.evidence import SeedMean, seeds_against_settings
 from study.metric import metric_value
 from study.results import StudyResults, TrialResult
-from study.tables import chosen_among, counted, label, one_line
+from study.tables import chosen_among, counted, named, one_line
 from trainer.records import SetScore
 
 
@@ -45,11 +45,9 @@ def seed_means(results: StudyResults) -> list[str]:
     lines = []
     for each in results.evidence:
         if each.tested:
-            name = label(trials[each.number])
             mean = str(SeedMean.of(each.fresh)) if each.fresh else "not known"
             lines.append(
-                f"Over {each.seeds}: {results.metric_name} {mean} of trial {each.number}"
-                + (f" ({name})" if name else "")
+                f"Over {each.seeds}: {results.metric_name} {mean} of {named(trials[each.number])}"
                 + _reported(results, trials[each.number])
             )
     return lines

@@ -96,6 +96,10 @@ class RewardConfig(Frozen):
     """The largest soft punishment, reached at `rollout.max_response_length`."""
 
 
+INFLUENCE = frozenset({"gamma", "half_life", "epsilon_f_low", "epsilon_f_high", "safety_threshold", "filtering"})
+"""The keys of `FipoConfig` that are FIPO's own: they decide the influence weights. The others are PPO's or DAPO's."""
+
+
 class FipoConfig(Frozen):
     gamma: float | None = Field(default=None, ge=0, le=1)
     """Discount of the future KL per token (paper eq. 7). Give this or `half_life`."""
@@ -148,6 +152,14 @@ class FipoConfig(Frozen):
     def is_dapo(self) -> bool:
         """Whether every influence weight is 1, so that gamma and what else is FIPO's decide nothing."""
         return self.epsilon_f_low == self.epsilon_f_high == 0.0
+
+    @property
+    def influence(self) -> tuple[float, float, float, float, bool] | None:
+        """What decides the influence weights, the two names of the discount as one; None where all weights are 1."""
+        if self.is_dapo:
+            return None
+        bounds = self.epsilon_f_low, self.epsilon_f_high
+        return self.discount, *bounds, self.safety_threshold, self.filtering
 
 
 class OptimizerConfig(Frozen):

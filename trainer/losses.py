@@ -7,7 +7,7 @@ Where the authors' code and the paper differ, this follows the code, and says so
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, assert_never
 
 import torch
 from torch import Tensor
@@ -183,9 +183,13 @@ def fipo_loss_sum(
 def _aggregate(token_values: Tensor, kept: Tensor, aggregation: Aggregation) -> Tensor:
     """Sum over tokens, or over sequences of token sums or token means; `token_values` is 0 outside `kept`."""
     per_sequence = token_values.sum(1)
-    if aggregation == "seq-mean-token-mean":
-        per_sequence = per_sequence / kept.sum(1).clamp(min=1.0)
-    return per_sequence.sum()
+    match aggregation:
+        case "token-mean" | "seq-mean-token-sum":
+            return per_sequence.sum()
+        case "seq-mean-token-mean":
+            return (per_sequence / kept.sum(1).clamp(min=1.0)).sum()
+        case _:
+            assert_never(aggregation)
 
 
 def reference_kl_sum(

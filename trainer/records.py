@@ -1,4 +1,4 @@
-"""What a run says about itself: the evaluation record, the only thing a study needs of a trial."""
+"""What a run says about itself: its evaluations, and the metrics of each training step."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from trainer import saturation
 from trainer.digits import decimal
@@ -106,8 +106,21 @@ def last_line(path: Path) -> dict[str, Any]:
 
 
 def read_evaluations(directory: Path) -> list[Evaluation]:
-    """The evaluations of the run in `directory`, in the order of their steps."""
-    return [Evaluation.model_validate_json(line) for line in _whole_lines(directory / "evaluations.jsonl")]
+    """The evaluations of the run in `directory`, in the order of their steps.
+
+    Raises:
+        UserError: another version of this project has written them, or they are damaged.
+    """
+    path = directory / "evaluations.jsonl"
+    try:
+        return [Evaluation.model_validate_json(line) for line in _whole_lines(path)]
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise UserError(
+            f"{path}: not as this version writes it ({where}: {first['msg']}); read it with the version that trained"
+            " (environment.txt of the study)"
+        ) from None
 
 
 def _whole_lines(path: Path) -> list[str]:

@@ -8,6 +8,7 @@ from collections.abc import Generator
 from contextlib import ExitStack, closing
 from importlib.util import find_spec
 from pathlib import Path
+from typing import assert_never
 
 import polars
 import torch
@@ -169,11 +170,16 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, config: TrainerConfig, s
     """
     settings = config.optimizer
     rate = settings.learning_rate
-    if step <= settings.warmup_steps:
-        rate *= step / settings.warmup_steps
-    elif settings.schedule == "cosine":
-        done = (step - 1 - settings.warmup_steps) / (config.steps - settings.warmup_steps)
-        rate *= 0.5 * (1 + math.cos(math.pi * done))
+    match settings.schedule:
+        case _ if step <= settings.warmup_steps:
+            rate *= step / settings.warmup_steps
+        case "constant":
+            pass
+        case "cosine":
+            done = (step - 1 - settings.warmup_steps) / (config.steps - settings.warmup_steps)
+            rate *= 0.5 * (1 + math.cos(math.pi * done))
+        case _:
+            assert_never(settings.schedule)
     for group in optimizer.param_groups:
         group["lr"] = rate
     return rate

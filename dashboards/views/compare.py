@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 MOST = 8
 PAIRED_HELP = f"""Problem by problem, at that step; ± one standard error over problems. Where fewer than
 {FEWEST} differ there is none: the counts of better and worse say all."""
-USUAL = "complete ones: the best, the controls and the newest"
+USUAL = "complete ones: the best and the controls"
 SEED_NOTE = "One training seed each: what the seed does is not in these errors."
 
 

@@ -166,7 +166,8 @@ def _configuration(study: Study) -> None:
     if gamma is not None and "fipo.gamma" not in best.params:
         values.insert(1, f"{text.label('fipo.gamma')} **{gamma:.4g}**")
     left, right = st.columns([3, 1], vertical_alignment="center")
-    left.markdown(f"Best configuration (#{best.number}): " + " · ".join(values))
+    name = study.trials.filter(pl.col("trial") == best.number)["label"].item()
+    left.markdown(f"Best configuration, {text.in_markdown(name)}: " + " · ".join(values))
     if right.button("Export it", icon=":material/download:", type="primary", width="stretch"):
         st.switch_page(st.session_state[PAGES]["export"])
 

@@ -81,7 +81,8 @@ def choose_trials(
     """A multiselect of trials by label. Left empty: all, or with `most` the best, the controls and the newest.
 
     Args:
-        complete: left empty, leave out what has not come to its last step, where two trials have.
+        complete: left empty, leave out what has not come to its last step, where two trials have, and take the next
+            best in place of the newest.
     """
     labels = dict(study.trials.select("trial", "label").iter_rows())
     chosen = st.multiselect(
@@ -94,8 +95,10 @@ def choose_trials(
     ended = usual.filter(pl.col("state") == "COMPLETE")
     if complete and ended.height > 1:
         usual = ended
-    controls, begun = usual.drop_nulls("control")["trial"].to_list(), usual["trial"].to_list()
-    return list(dict.fromkeys([*([best.number] if best else []), *controls, *begun[::-1]]))[: min(4, most)]
+    controls, others = usual.drop_nulls("control")["trial"].to_list(), usual["trial"].to_list()[::-1]
+    if usual is ended:
+        others = [each.number for each in study.results.evidence]
+    return list(dict.fromkeys([*([best.number] if best else []), *controls, *others]))[: min(4, most)]
 
 
 def filter_trials(study: Study) -> Filtered:

@@ -25,7 +25,7 @@ from study.export.gaps import Gap, settle
 from study.export.provenance import differences, provenance
 from study.export.recipe import Recipe, make_recipe
 from study.results import StudyResults, TrialResult
-from study.tables import accuracy, counts
+from study.tables import accuracy, counts, named
 from trainer.errors import UserError
 from trainer.records import appearing
 
@@ -163,7 +163,7 @@ def summary(results: StudyResults, exports: list[Export]) -> Iterator[str]:
             yield f"{export.path}: {counts(results)}"
             continue
         score = accuracy(results.spec, export.trial) or "not evaluated yet"
-        yield f"{export.path}: trial {export.trial.number}, {results.metric_name} {score}"
+        yield f"{export.path}: {named(export.trial)}, {results.metric_name} {score}"
         for gap in export.gaps:
             yield f"  approximated {gap.ours}: {gap.taken}"
         if export.gaps:

@@ -19,7 +19,7 @@ from study.export.transfer import tuned_on
 from study.paired import last_pair
 from study.results import StudyResults, TrialResult
 from study.space import describe
-from study.tables import accuracy, counts, label, length, setting, state
+from study.tables import accuracy, counts, label, length, named, setting, state
 from study.verdict import seed_means
 from trainer import saturation
 from trainer.digits import decimal
@@ -121,10 +121,11 @@ def _story(results: StudyResults, trial: TrialResult) -> str:
     swept = ", ".join(key.split(".")[-1] for key in results.spec.space)
     text = f"{counts(results)}, over {swept}. "
     first, last = _ends(trial, selecting)
+    who = f"T{named(trial)[1:]}"
     if first is None or last is None:
-        return plain(text + f"Trial {trial.number} has not been evaluated since it began.")
+        return plain(text + f"{who} has not been evaluated since it began.")
     text += (
-        f"Trial {trial.number} went from avg@{first.samples} {decimal(first.accuracy)} to {decimal(last.accuracy)} on"
+        f"{who} went from avg@{first.samples} {decimal(first.accuracy)} to {decimal(last.accuracy)} on"
         f" {selecting} while its responses went from {first.mean_length:.1f} to {last.mean_length:.1f} tokens."
     )
     for name in reported:

@@ -13,6 +13,7 @@ from study.export.gaps import (
     one_batch,
     one_k,
     one_ratio,
+    only_aggregation,
 )
 from study.export.recipe import Machines, Recipe, local_file, require_outside
 from study.export.script import hydra, script
@@ -66,6 +67,10 @@ def render(recipe: Recipe, header: Iterable[str]) -> tuple[str, list[Gap]]:
     return script(lines, "python3 -m recipe.dapo.main_dapo", quoted), gaps
 
 
+AGGREGATIONS = ("token-mean", "seq-mean-token-sum", "seq-mean-token-mean")
+"""Its names for what `fipo.aggregation` calls the same."""
+
+
 def _loss(config: TrainerConfig, gaps: list[Gap]) -> dict[str, object]:
     fipo = config.fipo
     ratio = one_ratio(fipo, gaps, unclipped=True)
@@ -90,7 +95,7 @@ def _loss(config: TrainerConfig, gaps: list[Gap]) -> dict[str, object]:
         f"{ACTOR}.clip_ratio_low": fipo.clip_low,
         f"{ACTOR}.clip_ratio_high": fipo.clip_high,
         f"{ACTOR}.clip_ratio_c": fipo.dual_clip,
-        f"{ACTOR}.loss_agg_mode": fipo.aggregation,
+        f"{ACTOR}.loss_agg_mode": only_aggregation(config, gaps, {each: each for each in AGGREGATIONS}),
         f"{ACTOR}.use_kl_loss": fipo.kl_coef > 0,
         f"{ACTOR}.kl_loss_coef": fipo.kl_coef,
         f"{ACTOR}.kl_loss_type": "low_var_kl",

@@ -202,6 +202,11 @@ def test_knob_evaluation__completions(tmp_path: Path) -> None:
 def test_knob_checkpoint__every(tmp_path: Path) -> None:
     run(config("checkpoint.every", None), tmp_path)
     assert [each.name for each in (tmp_path / "checkpoints").iterdir()] == ["step-000002"]
+    data = config("checkpoint.every", 2).model_dump() | {"steps": 5}
+    data["checkpoint"]["keep"] = 9
+    run(TrainerConfig.model_validate(data), tmp_path / "five")
+    kept = {each.name for each in (tmp_path / "five" / "checkpoints").iterdir()}
+    assert kept == {"step-000002", "step-000004", "step-000005"}  # the last step's always
 
 
 def test_knob_checkpoint__keep(tmp_path: Path) -> None:

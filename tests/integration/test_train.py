@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import shutil
@@ -98,6 +99,14 @@ def test_another_seed_gives_other_numbers(uninterrupted: Path, tmp_path: Path) -
     run(tmp_path, short(seed=1, steps=2), tmp_path / "other")
     assert numbers(tmp_path / "other")[1] != numbers(uninterrupted)[1]
     assert numbers(tmp_path / "other")[0] == numbers(uninterrupted)[0]  # trials are evaluated on the same draws
+
+
+def test_tokens_are_all_that_were_sampled_in_training(uninterrupted: Path) -> None:
+    """Those of groups that taught nothing and were drawn again too: they took as long."""
+    lines = read_lines(uninterrupted / "metrics.jsonl")
+    each = [line["sampled_batches"] * 8 * 4 * line["rollout/length_mean"] for line in lines[1:]]
+    assert [line["tokens"] for line in lines] == pytest.approx([0, *itertools.accumulate(each)])
+    assert any(line["groups_kept"] < 8 for line in lines[1:])
 
 
 def test_the_first_minibatch_has_ratio_one_in_every_step(uninterrupted: Path) -> None:

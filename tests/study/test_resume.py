@@ -11,6 +11,7 @@ import pytest
 
 from study.assignment import Report
 from study.bridge import Bridge
+from study.results import collect
 from study.spec import StudySpec
 from study.storage import create_study, driving
 from tests.study.conftest import an_evaluation
@@ -156,6 +157,26 @@ def test_what_a_trial_took_is_known_when_its_end_is_told_by_another_driver(begin
     Journal(directory, writes=True).write_evaluation(an_evaluation(20, 0.6).model_copy(update={"seconds": 1800.0}))
     life.bridge()
     assert life.trials()[0].user_attrs["usage"] == {"seconds": 1800.0, "gpu_hours": 0.5, "tokens": 2000}
+
+
+def test_what_a_trial_takes_goes_on_growing_where_its_study_was_stopped_and_taken_up(begin):
+    """Its end tells what it took; a stop is none."""
+    life = begin(trials=1, resources={"gpus_per_worker": 1})
+    bridge = life.bridge()
+    bridge.ask()
+    bridge.report(0, Report(5, 0.3, seconds=900.0, tokens=500))
+    bridge.end("stopped by hand")
+    bridge.finish(0)
+    (left,) = life.trials()
+    assert left.state.name == "RUNNING" and "usage" not in left.user_attrs
+    recorded = {"seconds": 900.0, "gpu_hours": 0.25, "tokens": 500}  # by earlier versions
+    bridge.study._storage.set_trial_user_attr(left._trial_id, "usage", recorded)
+    bridge = life.bridge()
+    journal = Journal(bridge.ask().directory, writes=True)
+    for step, seconds in ((10, 1800.0), (15, 2700.0)):
+        journal.write_evaluation(an_evaluation(step, 0.4).model_copy(update={"seconds": seconds}))
+        (trial,) = collect(life.directory, life.spec, life.trials()).trials
+        assert (trial.usage.seconds, trial.usage.gpu_hours) == (seconds, seconds / 3600)
 
 
 def test_a_decision_that_the_driver_died_before_is_taken_when_the_step_is_told_again(begin):

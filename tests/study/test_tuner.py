@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import math
 import os
+import signal
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +19,9 @@ import ray
 
 from study.bridge import Bridge, StudyAborted
 from study.cluster import own_groups, ray_session
+from study.signals import terminated_as_interrupt
 from study.spec import Resources
+from tests.study.test_signals import lose
 
 pytestmark = pytest.mark.slow
 
@@ -303,6 +306,15 @@ def test_runs_of_wandb_lie_in_the_study_unless_the_user_has_chosen_a_place(make_
         monkeypatch.setenv("WANDB_DIR", chosen)
     found = trackers(make_spec(tracking={"wandb": {"project": "fipo"}}), tmp_path)[-1]
     assert found.kwargs == ({"dir": str(tmp_path)} if chosen is None else {})
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_signal_that_python_has_lost_ends_the_study_at_the_next_look(make_bridge, tuner):
+    supervisor = tuner.Supervisor(make_bridge(), lambda: 1)
+    with terminated_as_interrupt():
+        lose(signal.SIGTERM)
+        with pytest.raises(KeyboardInterrupt):
+            supervisor.look([])
 
 
 def test_a_spent_budget_ends_the_study_between_two_results(make_bridge, tuner):

@@ -99,6 +99,7 @@ def test_what_the_best_is_chosen_among_is_one_number_without_pruned_trials_and_c
 
 RATE = {"optimizer.learning_rate": {"type": "log-uniform", "low": 1e-5, "high": 1e-2}}
 BOUND = {"fipo.epsilon_f_high": {"type": "uniform", "low": 0, "high": 0.5}}
+KL = {"fipo.kl_coef": {"type": "uniform", "low": 0, "high": 2}}
 DAPO = {"label": "DAPO", "values": {"optimizer.learning_rate": 1e-4}}
 
 
@@ -214,6 +215,11 @@ def test_a_control_without_seeds_of_its_own_is_told_problem_by_problem(results):
         (BOUND, {"optimizer.learning_rate": 1e-4, "fipo.epsilon_f_high": 0}, "optimizer.learning_rate"),
         (BOUND, {"fipo.epsilon_f_high": 0}, None),  # FIPO alone
         (RATE, {"optimizer.learning_rate": 1e-4}, None),  # FIPO is the same
+        # Of the keys under fipo those of PPO and DAPO are not FIPO's own.
+        (BOUND | KL, {"fipo.epsilon_f_high": 0, "fipo.kl_coef": 0}, "fipo.kl_coef"),
+        (BOUND, {"fipo.epsilon_f_high": 0, "fipo.clip_low": 0.1, "fipo.safety_threshold": 9}, "fipo.clip_low"),
+        (BOUND, {"fipo.epsilon_f_high": 0, "fipo.half_life": 8, "fipo.filtering": False}, None),
+        (KL, {"fipo.kl_coef": 0}, None),  # FIPO is the same
     ],
 )
 def test_what_the_control_differs_in_beside_fipo_is_told(make_bridge, run_trial, space, values, keys):

@@ -9,7 +9,7 @@ import pytest
 from pydantic import BaseModel
 
 from tests.integration import test_knobs
-from trainer.config import FipoConfig, TrainerConfig
+from trainer.config import INFLUENCE, FipoConfig, TrainerConfig
 from trainer.config_file import read_yaml, validate
 from trainer.errors import UserError
 
@@ -101,3 +101,23 @@ def test_a_merged_key_may_be_given_anew_however_deep_its_anchor_lies(tmp_path) -
     path = tmp_path / "run.yaml"
     path.write_text("a: {b: {c: &c {x: 1}, d: &d {<<: *c, x: 2}}}\ne: {<<: *d, x: 3}\n")
     assert read_yaml(path)["e"] == {"x": 3}
+
+
+OTHER = {
+    "gamma": 0.5, "half_life": 8, "epsilon_f_low": 0.1, "epsilon_f_high": 0.3, "safety_threshold": 9,
+    "filtering": False, "clip_low": 0.1, "clip_high": 0.4, "dual_clip": 3, "kl_coef": 0.1,
+    "aggregation": "seq-mean-token-mean",
+}  # fmt: skip
+
+
+def test_the_influence_weights_are_decided_by_the_keys_that_are_fipos_own_and_by_no_other():
+    assert OTHER.keys() == FipoConfig.model_fields.keys()
+    changed = {key for key, value in OTHER.items() if FipoConfig(**{key: value}).influence != FipoConfig().influence}
+    assert changed == INFLUENCE
+    assert FipoConfig(half_life=1).influence == FipoConfig(gamma=0.5).influence
+
+
+def test_where_all_weights_are_1_nothing_decides_them():
+    dapo = {"epsilon_f_low": 0, "epsilon_f_high": 0}
+    assert all(FipoConfig(**{key: value} | dapo).influence is None for key, value in OTHER.items())
+    assert FipoConfig(epsilon_f_low=0, epsilon_f_high=0.1).influence is not None

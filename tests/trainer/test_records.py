@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from pathlib import Path
@@ -33,6 +34,25 @@ def filled(directory: Path, steps: int = 4) -> Journal:
 def test_evaluations_read_back_equal(tmp_path: Path) -> None:
     filled(tmp_path)
     assert read_evaluations(tmp_path) == [evaluation(step) for step in range(4)]
+
+
+def test_evaluations_that_were_written_before_are_read() -> None:
+    """A field that is added to `SetScore` has a default, or no study that there is can be read, resumed or exported."""
+    base, last = read_evaluations(Path(__file__).parent / "data")
+    assert (base.step, last.step) == (0, 24)
+    assert [score.accuracy for score in last.scores] == [235 / 240, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"), [({"step": 3}, "seconds: Field required"), ({"extra": 1}, "extra: Extra inputs")]
+)
+def test_evaluations_of_another_version_are_one_line(tmp_path: Path, line: dict, complaint: str) -> None:
+    known = evaluation(3).model_dump(mode="json")
+    record = line if "step" in line else known | line
+    (tmp_path / "evaluations.jsonl").write_text(json.dumps(record) + "\n")
+    with pytest.raises(UserError, match=rf"evaluations\.jsonl: not as this version writes it \({complaint}") as refused:
+        read_evaluations(tmp_path)
+    assert len(str(refused.value).splitlines()) == 1
 
 
 def test_a_torn_last_line_is_left_out(tmp_path: Path) -> None:

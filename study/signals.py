@@ -1,0 +1,40 @@
+"""Signals that end a command in order: SIGTERM and the end of the terminal act like Ctrl-C."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from typing import Any, NoReturn
+
+_came = threading.Event()
+
+
+@contextlib.contextmanager
+def terminated_as_interrupt() -> Iterator[None]:
+    """Inside the block SIGTERM acts like Ctrl-C, so that a stopped job ends its study in order as well."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    # A terminal that is gone too, unless the user has said otherwise (nohup); likewise Ctrl-C (a background job).
+    wanted = [signal.SIGTERM]
+    wanted += [each for each in (signal.SIGHUP, signal.SIGINT) if signal.getsignal(each) is not signal.SIG_IGN]
+    previous = [signal.signal(each, _interrupt) for each in wanted]
+    try:
+        yield
+    finally:
+        for each, handler in zip(wanted, previous, strict=True):
+            signal.signal(each, handler)
+        _came.clear()
+
+
+def raise_lost_interrupt() -> None:
+    """Raise the KeyboardInterrupt of a signal again. Python drops what is raised while it clears memory away."""
+    if _came.is_set():
+        raise KeyboardInterrupt
+
+
+def _interrupt(number: int, frame: Any) -> NoReturn:
+    _came.set()
+    raise KeyboardInterrupt

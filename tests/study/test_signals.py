@@ -1,0 +1,52 @@
+"""Signals as interrupts, also one that comes where Python drops what is raised."""
+
+from __future__ import annotations
+
+import os
+import signal
+import weakref
+
+import pytest
+
+from study.signals import raise_lost_interrupt, terminated_as_interrupt
+
+
+class Thing:
+    """Something to be cleared away."""
+
+
+def lose(number: int) -> None:
+    """Send this process a signal while Python calls back that an object has gone."""
+    thing = Thing()
+    watch = weakref.ref(thing, lambda _: os.kill(os.getpid(), number))
+    del thing
+    assert watch() is None
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_interrupts(number):
+    before = signal.getsignal(number)
+    with terminated_as_interrupt(), pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), number)
+    assert signal.getsignal(number) is before
+    raise_lost_interrupt()  # it has been raised, and is over
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_signal_that_python_has_lost_is_raised_later(number):
+    with terminated_as_interrupt():
+        lose(number)
+        with pytest.raises(KeyboardInterrupt):
+            raise_lost_interrupt()
+
+
+def test_what_the_user_has_the_command_ignore_stays_ignored(monkeypatch):
+    for number in (signal.SIGHUP, signal.SIGINT):
+        before = signal.signal(number, signal.SIG_IGN)
+        try:
+            with terminated_as_interrupt():
+                os.kill(os.getpid(), number)
+                raise_lost_interrupt()
+        finally:
+            signal.signal(number, before)
