@@ -135,6 +135,7 @@ def _plane(study: Study, known: pl.DataFrame, keys: list[str], measure: str) -> 
     if drawn is None:
         right.warning(
             f"No map: one over these {found.trials} configurations {misses} The two say little about a trial here."
+            f" {SEEDS}"
         )
         return
     chart = plane.uncertainty(configurations, x, y, surface=drawn, dark=is_dark())
@@ -158,12 +159,15 @@ def _importance(study: Study, known: pl.DataFrame) -> None:
         return
     share = ranking.shares(study, known)
     if share.is_empty() or known.filter(pl.col("confirms").is_null())["score"].n_unique() == 1:
-        st.caption("All trials have one score: there is nothing to explain.")
+        alone = "There is one parameter, which explains all that any does."
+        st.caption(
+            alone if len(study.results.spec.space) < 2 else "All trials have one score: there is nothing to explain."
+        )
         return
     few, beyond = usable.height < importances.TRUSTED, importances.beyond_chance(share)
     if not beyond:
-        st.warning(f"Of {usable.height} configurations no parameter explains more than random numbers do: the pale bars"
-                   " do not tell which one matters.")  # fmt: skip
+        st.warning(f"Of {usable.height} configurations no parameter explains more than one does of shuffled scores: the"
+                   " pale bars do not tell which one matters.")  # fmt: skip
     elif few:
         st.info(f"Of {usable.height} configurations: a hint, not a finding. A single trial can turn the order of the"
                 f" pale bars; from {importances.TRUSTED} on they count.")  # fmt: skip
@@ -172,6 +176,7 @@ def _importance(study: Study, known: pl.DataFrame) -> None:
     taken = min(usable.height, importances.MOST)
     st.caption(
         f"From {taken} of {usable.height} configurations at this step. {SEEDS} fANOVA explains the differences"
-        " between all of them, PED-ANOVA what sets the best tenth apart. What explains no more than random numbers"
-        " do explains nothing."
+        " between all of them, PED-ANOVA what sets the best tenth apart. The last bars are the most that any parameter"
+        f" explained in {importances.SHUFFLES} studies with these scores shuffled; where no parameter mattered, one"
+        f" would be above them in {100 / (importances.SHUFFLES + 1):.0f} of 100 studies."
     )

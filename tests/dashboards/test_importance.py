@@ -30,9 +30,29 @@ def test_the_parameter_that_decides_is_the_most_important(finished: StudyResults
     frame = importance.importance(results, steered_by_rate(results))
     for (_,), own in frame.group_by("method"):
         assert own.sort("importance")["parameter"][-1] == "optimizer.learning_rate"
-        assert own["importance"].sum() == pytest.approx(1)
+        assert own.filter(pl.col("parameter") != importance.CHANCE)["importance"].sum() == pytest.approx(1)
         assert set(own["parameter"]) == {*results.spec.space, importance.CHANCE}
     assert set(frame["method"]) == {"fANOVA", "PED-ANOVA"}
+    assert importance.beyond_chance(frame)
+    assert importance.ranked(list(results.spec.space), frame)[0] == "optimizer.learning_rate"
+
+
+def test_where_nothing_matters_hardly_a_study_shows_that_something_does(finished: StudyResults) -> None:
+    """Of random scores one study in twenty. One made-up parameter beside k real ones is the least of them in most."""
+    results, draw = many(finished), np.random.default_rng(5)
+    chance = [
+        importance.importance(results, steered_by_rate(results).sample(20, seed=study).with_columns(
+            score=pl.Series(draw.normal(size=20))))
+        for study in range(12)
+    ]  # fmt: skip
+    assert sum(map(importance.beyond_chance, chance)) <= 2
+
+
+def test_one_parameter_has_no_share(finished: StudyResults) -> None:
+    key = "optimizer.learning_rate"
+    spec = finished.spec.model_copy(update={"space": {key: finished.spec.space[key]}})
+    alone = dataclasses.replace(many(finished), spec=spec)
+    assert importance.importance(alone, steered_by_rate(alone)).is_empty()
 
 
 def test_real_scores_of_a_step_are_taken(finished: StudyResults) -> None:
