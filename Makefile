@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help sweep test gpu vllm-cpu lint docs bench dashboard clean
+.PHONY: help setup sweep test gpu vllm-cpu lint docs bench dashboard clean
 
 help:            ## List the targets
 	@awk -F ':.*## *' '/^[a-z-]+:.*##/ {printf "%-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,6 +17,8 @@ $(VENV)/.installed: pyproject.toml
 $(VENV)/.installed-test: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --progress-bar off -e '.[test]'
 	@touch $@
+
+setup: $(VENV)/.installed       ## Set up alone, for a node of a cluster
 
 sweep: $(VENV)/.installed       ## Set up and run the default study on the CPU
 	$(BIN)/fipo launch

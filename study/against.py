@@ -52,16 +52,15 @@ def over_seeds(results: StudyResults, *, number: Number = decimal, unit: str = "
 
 
 def pairs(results: StudyResults) -> list[tuple[TrialResult, TrialResult]]:
-    """The best trial with every other COMPLETE control; the best sampled trial with a control that is the best."""
+    """The best sampled trial with every COMPLETE control, and a control that is the best with the other controls."""
     if not results.evidence:
         return []
     numbered = {trial.number: trial for trial in results.trials}
     ranked = [numbered[each.number] for each in results.evidence]
-    found = [(ranked[0], each) for each in results.trials if each.control and each in ranked[1:]]
+    controls = [each for each in results.trials if each.control and each in ranked]
     sampled = next((each for each in ranked if not each.control), None)
-    if sampled is not None and ranked[0].control:
-        found.insert(0, (sampled, ranked[0]))
-    return found
+    who = [each for each in (sampled, ranked[0] if ranked[0].control else None) if each is not None]
+    return [(one, control) for one in who for control in controls if control is not one]
 
 
 def _over_seeds(

@@ -183,11 +183,11 @@ class Bridge:
 
     @property
     def done(self) -> bool:
-        """Whether nothing is running and nothing is left to hand out."""
+        """Whether nothing is running, nothing is left to hand out, and no trial has stopped to be resumed."""
         if self._running or self._left or self._asked < self.spec.trials:
             return False
         trials = self.study.get_trials(deepcopy=False)
-        return not any(each.state.name == "WAITING" for each in trials) and not self._due(trials)
+        return all(each.state.is_finished() for each in trials) and not self._due(trials)
 
     def finish(self, number: int) -> None:
         """Tell Optuna how trial `number` ended; a pruned one loses its checkpoints, any other all but the newest.

@@ -28,18 +28,20 @@ def ray_session(resources: Resources) -> Iterator[Path]:
     Raises:
         UserError: no cluster at `ray_address`, or no place for a trial on it.
     """
-    if resources.ray_address is not None:
-        _require_answer(resources.ray_address)
+    address = resources.ray_address
+    if address is not None:
+        _require_answer(address)
     with scratch_directory() as scratch:
-        prepare_environment(local=resources.ray_address is None)
+        prepare_environment(local=address is None)
         import ray
 
+        address = _found() if address == "auto" else address
         options = {"logging_level": "error", "log_to_driver": True, "configure_logging": False}
         try:
-            if resources.ray_address is None:
+            if address is None:
                 ray.init(address="local", include_dashboard=False, _temp_dir=str(scratch), **options)
             else:
-                ray.init(address=resources.ray_address, **options)
+                ray.init(address=address, **options)
         except (ConnectionError, ValueError, RuntimeError) as error:
             line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             if resources.ray_address is None:
@@ -168,11 +170,41 @@ def _fit(have: dict[str, float], needs: dict[str, float]) -> int:
     return min(int(have.get(name, 0) // need) for name, need in needs.items())
 
 
+def _found() -> str:
+    """What `auto` stands for: RAY_ADDRESS, the cluster that this node has joined with `ray start`, else the only Ray
+    here that answers. Ray itself may take a study's own, which is on loopback, and knocks for a quarter of an hour.
+
+    Raises:
+        UserError: there is none, none that answers, or more than one.
+    """
+    from ray._private import services, utils
+
+    joined = os.environ.get("RAY_ADDRESS") or utils.read_ray_address(None)
+    known = [joined] if joined else sorted(services.find_gcs_addresses())
+    answering = [each for each in known if _answers(each)]
+    if len(answering) == 1:
+        return answering[0]
+    found = (
+        f"of {', '.join(known)} {'several answer' if answering else 'none answers'}" if known else "found no Ray here"
+    )
+    raise UserError(
+        f"resources.ray_address = 'auto': {found}; start your cluster (ray start), or write its address, host:port"
+    )
+
+
+def _answers(address: str) -> bool:
+    try:
+        _require_answer(address)
+    except UserError:
+        return False
+    return True
+
+
 def _require_answer(address: str) -> None:
     """Raise UserError when nothing listens at host:port. Ray itself would knock for many minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdigit():
-        return  # auto: Ray looks for a cluster on this machine
+        return  # auto
     try:
         knock(host, port)
     except (OSError, OverflowError) as error:

@@ -166,6 +166,9 @@ def _run(bridge: Bridge, watcher: Watcher, scratch: Path) -> StudyResults:
     except StudyAborted as error:
         _cut_short(bridge, root_line(error))
         raise
+    except KeyboardInterrupt:
+        bridge.notifier.tell("finished", "the study has ended: interrupted by a signal", ending="interrupted")
+        raise
     finally:
         watcher.ended(bridge.ending)
         bridge.notifier.close()

@@ -28,15 +28,17 @@ STYLES = {"COMPLETE": "green", "PRUNED": "yellow", "FAIL": "red", "RUNNING": "cy
 def trial_table(results: StudyResults, trials: Sequence[TrialResult], console: Console) -> Table:
     """`trials` of a study: state, step, metric with both errors, mean response length, and swept values.
 
-    On a narrow `console` the last of the swept keys are left out.
+    On a narrow `console` the last of the swept keys are left out, and named below it.
     """
-    keys = list(results.spec.space)
+    keys, left_out = list(results.spec.space), list[str]()
     unbounded = console.options.update_width(10_000)  # a measure is otherwise cut at the console's own width
     while True:
         table = _table(results, trials, keys)
         if not keys or console.measure(table, options=unbounded).maximum <= console.width:
+            if left_out:
+                table.caption, table.caption_justify = f"not shown for want of width: {', '.join(left_out)}", "left"
             return table
-        keys.pop()
+        left_out.insert(0, keys.pop().split(".")[-1])
 
 
 def _table(results: StudyResults, trials: Sequence[TrialResult], keys: Sequence[str]) -> Table:

@@ -1,6 +1,7 @@
 """The processes of a trial that train: Ray actors, one for each rank.
 
-They import no Ray Tune and none of the study's storage: each is started anew with its trial, while someone waits.
+They import no Ray Tune and none of the study's storage: each is started while someone waits, on GPUs anew with each
+trial; on CPUs it goes on with the next.
 """
 
 from __future__ import annotations

@@ -86,7 +86,8 @@ class RolloutConfig(Frozen):
     """Truncated importance sampling (https://fengyao.notion.site/off-policy-rl): each token's loss is multiplied by
     min(p_trainer / p_rollout, this), both before the update. Null is off: the loss takes the rollout for exact."""
     max_sampled_batches: int = Field(default=1, ge=1)
-    """Dynamic sampling (DAPO 3.2): at most this many batches are drawn to replace groups with equal rewards."""
+    """Dynamic sampling (DAPO 3.2): at most this many batches are drawn to replace groups that are all right or all
+    wrong."""
 
 
 class RewardConfig(Frozen):
@@ -154,12 +155,12 @@ class FipoConfig(Frozen):
         return self.epsilon_f_low == self.epsilon_f_high == 0.0
 
     @property
-    def influence(self) -> tuple[float, float, float, float, bool] | None:
+    def influence(self) -> dict[str, Any] | None:
         """What decides the influence weights, the two names of the discount as one; None where all weights are 1."""
         if self.is_dapo:
             return None
-        bounds = self.epsilon_f_low, self.epsilon_f_high
-        return self.discount, *bounds, self.safety_threshold, self.filtering
+        others = {name: getattr(self, name) for name in INFLUENCE - {"gamma", "half_life"}}
+        return others | {"discount": self.discount}
 
 
 class OptimizerConfig(Frozen):

@@ -57,8 +57,8 @@ def sample_batch(
 ) -> Batch:
     """Sample groups until `rollout.prompts_per_step` of them are informative, or the bound on batches is reached.
 
-    Groups whose responses are all right or all wrong have no advantage and are dropped (DAPO 3.2). With the bound
-    reached the step trains on what there is, which may be nothing.
+    Groups whose responses are all right or all wrong are dropped (DAPO 3.2), also where a punishment of length makes
+    their rewards differ. With the bound reached the step trains on what there is, which may be nothing.
     """
     rollout, reward = config.rollout, config.reward
     kept: list[tuple[Problem, list[Response], np.ndarray]] = []

@@ -17,3 +17,8 @@ def accuracy(values: pl.Series) -> dict[str, Any]:
     include = palette.least_span(float(values.min() or 0.0), float(values.max() or 0.0))
     bounds = {"clipmin": -ROOM, "clipmax": 1 + ROOM, "include": list(include)}
     return {"tickformat": ".0%", "zeroline": False, "autorangeoptions": bounds}
+
+
+def digits(low: float, high: float) -> str:
+    """How ticks between two fractions are written: narrow ones would repeat whole per cents."""
+    return ".0%" if high - low >= palette.LEAST_SPAN / 2 else ".1%"

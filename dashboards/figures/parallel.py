@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 import polars as pl
 
 from dashboards import palette, text
+from dashboards.figures.axes import digits
 from dashboards.figures.parameters import MARGIN, hover
 
 MOST = 150
@@ -100,10 +101,10 @@ class _Axis:
         low, high = min(self.scale.values), max(self.scale.values)
         log = self.scale.log and not self.percent
         inner = self.scale.ticks if log else [low + (high - low) * share for share in (0.25, 0.5, 0.75)]
-        known = sorted({low, high, *inner})
+        known, percent = sorted({low, high, *inner}), digits(low, high)
         kept: list[tuple[float, str]] = []
         for value in [low, high, *known[1:-1]]:
             place = float(self.position(value) or 0.0)
             if all(math.fabs(place - other) > 0.08 for other, _ in kept):
-                kept.append((place, f"{value:.0%}" if self.percent else text.number(value)))
+                kept.append((place, format(value, percent) if self.percent else text.number(value)))
         return kept

@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 import polars as pl
 
 from dashboards import palette, text
+from dashboards.figures.axes import digits
 from dashboards.figures.parameters import LEGEND, MARGIN, hover, value_axis
 from dashboards.surface import Surface
 
@@ -20,12 +21,12 @@ def estimate(
     """The trials of `scores.at_step`, coloured by their score, on the map of `surface` where there is one."""
     known = scores.drop_nulls([x, y])
     low, high = palette.span(known["score"])
-    bar = _bar(measure, _digits(low, high)) | _ends(known["score"], low, high)
+    bar = _bar(measure, digits(low, high)) | _ends(known["score"], low, high)
     colours = {"colorscale": palette.sequential(dark), "cmin": low, "cmax": high}
     figure = go.Figure()
     if surface is not None:
         shades = {"colorscale": palette.sequential(dark), "zmin": low, "zmax": high, "colorbar": bar}
-        figure.add_trace(_contour(surface, surface.mean, _digits(low, high), shades, "estimate %{z:.1%}", dark))
+        figure.add_trace(_contour(surface, surface.mean, digits(low, high), shades, "estimate %{z:.1%}", dark))
     for state in palette.STATE_SYMBOLS:
         own = known.filter(pl.col("state") == state)
         if own.is_empty():
@@ -67,11 +68,6 @@ def _contour(
     )  # fmt: skip
 
 
-def _digits(low: float, high: float) -> str:
-    """How the bar's ticks are written: narrow ones would repeat whole per cents."""
-    return ".0%" if high - low >= palette.LEAST_SPAN / 2 else ".1%"
-
-
 def _bar(title: str, digits: str) -> dict[str, object]:
     return {"title": {"text": text.in_plotly(title), "side": "right"}, "tickformat": digits, "thickness": 12,
             "outlinewidth": 0}  # fmt: skip
@@ -82,7 +78,7 @@ def _ends(scores: pl.Series, low: float, high: float) -> dict[str, object]:
     if not (scores < low).any():
         return {}
     ticks = [low + (high - low) * i / 4 for i in range(5)]
-    names = [format(tick, _digits(low, high)) for tick in ticks]
+    names = [format(tick, digits(low, high)) for tick in ticks]
     return {"tickvals": ticks, "ticktext": [f"≤ {names[0]}", *names[1:]]}
 
 

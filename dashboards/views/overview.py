@@ -21,7 +21,7 @@ from study.against import over_seeds, seed_means_reported
 from study.budget import devices
 from study.evidence import Evidence, SeedMean, error_in_words, seeds_against_settings
 from study.results import StudyResults
-from study.tables import chosen_among, counted, spared_by_pruning
+from study.tables import beside_space, chosen_among, counted, spared_by_pruning
 from study.time_left import seconds_left
 
 
@@ -44,7 +44,11 @@ def render(study: Study) -> None:
     )
     _confirmed(study)
     st.subheader("Trials")
+    labels = dict(study.trials.select("trial", "label").iter_rows())
     trials_table(study, study.sets[0])
+    for trial in study.results.trials:
+        if trial.beside and trial.confirms is None:
+            st.caption(text.in_markdown(f"{labels[trial.number]}, {beside_space(trial.beside)}"))
     if study.trials["value"].count() > 1:
         st.subheader("Search so far")
         figure = history(study.trials, metric=study.results.metric_name, dark=is_dark())
@@ -104,8 +108,8 @@ def _reported_over_seeds(row: dict[str, Any], again: SeedMean) -> None:
     )  # fmt: skip
 
 
-def _mean(again: SeedMean | None) -> str | None:
-    return None if again is None else f"{text.points(again.mean)} {_error(again)}".strip()
+def _mean(again: SeedMean | None) -> str:
+    return "" if again is None else f"{text.points(again.mean)} {_error(again)}".strip()
 
 
 def _error(again: SeedMean) -> str:
@@ -165,6 +169,10 @@ def _configuration(study: Study) -> None:
     gamma = study.trials.filter(pl.col("trial") == best.number).to_dict(as_series=False).get("fipo.gamma", [None])[0]
     if gamma is not None and "fipo.gamma" not in best.params:
         values.insert(1, f"{text.label('fipo.gamma')} **{gamma:.4g}**")
+    values += [
+        f"{text.in_markdown(text.label(key))} **{text.in_markdown(text.setting(value))}**"
+        for key, value in best.beside.items()
+    ]
     left, right = st.columns([3, 1], vertical_alignment="center")
     name = study.trials.filter(pl.col("trial") == best.number)["label"].item()
     left.markdown(f"Best configuration, {text.in_markdown(name)}: " + " · ".join(values))
@@ -204,7 +212,7 @@ def _confirmed(study: Study) -> None:
     rows = [
         (labels[each.number], 100 * each.first, re.sub(" fresh seeds?", "", each.seeds),
          100 * each.mean if each.fresh else None,
-         None if each.seed_error is None else error_in_words(each.seed_error, text.points),
+         "" if each.seed_error is None else error_in_words(each.seed_error, text.points),
          ", ".join(map(text.points, each.fresh.values())),
          *(_mean(means.get(name)) for name in study.sets[1:]))
         for each, means in zip(found, again, strict=True)

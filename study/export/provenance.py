@@ -12,7 +12,7 @@ from study.export.selection import no_estimate, split_half
 from study.export.transfer import tuned_on
 from study.metric import metric_value
 from study.results import StudyResults, TrialResult
-from study.tables import chosen_among, label
+from study.tables import beside_space, chosen_among, label
 from trainer import saturation
 from trainer.digits import decimal
 from trainer.records import SetScore
@@ -29,7 +29,7 @@ def provenance(results: StudyResults, trial: TrialResult) -> list[str]:
         f"Study {results.spec.name}, trial {trial.number}" + (f" ({role})" if role else ""),
         f"from {results.directory.absolute().name}, exported {now()}",
         f"state {trial.state} at step {trial.steps_done} of {config.steps}{stopped}{ended}",
-        f"sampled: {sampled}",
+        f"sampled: {sampled}" + (f"; {beside_space(trial.beside)}" if trial.beside else ""),
         f"seeds: training {config.seed}, sampler {results.spec.seed} ({results.spec.sampler.name})",
         f"{tuned_on(trial, config)}; training data {_with_digest(results, config.data.train)}",
         *score_lines(results, trial),

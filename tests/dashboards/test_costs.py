@@ -47,6 +47,9 @@ def test_a_pruned_trial_is_measured_against_the_complete_ones_at_its_step() -> N
     assert (row["accuracy"], row["others"], row["compared"]) == (0.3, pytest.approx(0.7), 2)
     # 0.5 seconds per step between its evaluations; its 2 seconds of starting would not come again.
     assert (row["spared_steps"], row["seconds"], row["spared_seconds"]) == (30, 9.0, 15.0)
+    resumed = table.with_columns(used_seconds=pl.Series([None, None, None, 8.0]), seconds=90_000.0)  # a night between
+    (row,) = costs.pruned(resumed, evaluations(scores + own), set_name="a", steps=40).iter_rows(named=True)
+    assert row["seconds"] == 8.0
 
 
 def test_what_was_stopped_by_hand_is_a_row_of_which_nothing_was_spared() -> None:

@@ -144,6 +144,22 @@ def test_curves_drop_points_that_are_not_finite(finished: StudyResults) -> None:
     assert points["accuracy"].is_finite().all()
 
 
+def test_each_length_is_the_one_it_is_called(finished: StudyResults) -> None:
+    trials, evaluations = frames.trials(finished), frames.evaluations(finished)
+    first = next(trial for trial in finished.trials if trial.evaluations)
+    score = first.evaluations[0].score("sums_select")
+    assert score is not None
+    _, low, median, high, _ = score.length_quantiles
+    for name, length in {
+        "mean": score.mean_length,
+        "median": median,
+        "lower quartile": low,
+        "upper quartile": high,
+    }.items():
+        points = frames.curves(trials, evaluations, set_name="sums_select", length=name, only=[first.number])
+        assert points["length"][0] == length
+
+
 def test_curves_take_the_chosen_length_error_colour_and_trials(finished: StudyResults) -> None:
     trials, evaluations = frames.trials(finished), frames.evaluations(finished)
     options = {

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from study.cluster import ray_session, scratch_directory
+from study.cluster import _found, ray_session, scratch_directory
 from study.spec import Resources
 from trainer.errors import UserError
 
@@ -69,3 +69,40 @@ def test_a_long_name_of_the_temporary_folder_is_not_used(temporary, monkeypatch)
     monkeypatch.setattr(tempfile, "tempdir", str(long))
     with scratch_directory() as scratch:
         assert scratch.parent == Path("/tmp")
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    """Where something listens that takes every call."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+@pytest.mark.parametrize("joined", ["environment", "file", None])
+def test_auto_is_the_cluster_that_this_node_has_joined_or_the_only_one_that_answers(monkeypatch, port, joined):
+    ours, other = f"127.0.0.1:{port}", "127.0.0.1:1"
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    if joined == "environment":
+        monkeypatch.setenv("RAY_ADDRESS", ours)
+    monkeypatch.setattr("ray._private.utils.read_ray_address", lambda _: ours if joined == "file" else None)
+    monkeypatch.setattr("ray._private.services.find_gcs_addresses", lambda: frozenset({other} | ({ours} - {joined})))
+    assert _found() == ours
+
+
+@pytest.mark.parametrize(
+    ("joined", "running", "complaint"),
+    [
+        (None, (), "found no Ray here"),
+        (None, ("127.0.0.1:1", "127.0.0.1:2"), "of 127.0.0.1:1, 127.0.0.1:2 none answers"),
+        ("127.0.0.1:1", ("open",), "of 127.0.0.1:1 none answers"),  # a stranger's is no cluster of ours
+        (None, ("open", "localhost:open"), "several answer"),
+    ],
+)
+def test_auto_without_a_cluster_is_one_line_at_once(monkeypatch, port, joined, running, complaint):
+    addresses = [each.replace("open", f"127.0.0.1:{port}" if each == "open" else str(port)) for each in running]
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr("ray._private.utils.read_ray_address", lambda _: joined)
+    monkeypatch.setattr("ray._private.services.find_gcs_addresses", lambda: frozenset(addresses))
+    with pytest.raises(UserError, match=r"ray_address = 'auto'") as refused, ray_session(Resources(ray_address="auto")):
+        pass
+    assert complaint in str(refused.value) and "host:port" in str(refused.value)

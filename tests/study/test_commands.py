@@ -55,6 +55,15 @@ def test_an_enqueued_trial_is_next_with_its_values_and_label(driven):
     assert written(driven).trials == 3
 
 
+def test_what_is_enqueued_right_behind_the_controls_is_no_control(make_bridge, run_trial):
+    bridge = make_bridge(trials=1, enqueue=[{"label": "DAPO", "values": {RATE: 1e-3}}])
+    run_trial(bridge, [0.1] * 5)
+    carry_out(bridge, Enqueue(label="guess", values={RATE: 2e-3}))
+    run_trial(bridge, [0.1] * 5)
+    first, second = read_study(bridge.directory).trials
+    assert [(each.control, each.enqueued) for each in (first, second)] == [("DAPO", None), (None, "guess")]
+
+
 def test_an_enqueued_value_that_the_space_does_not_have_is_told(driven):
     said = send(driven.directory, Enqueue(label="DAPO", values={RATE: 2e-3, "fipo.epsilon_f_high": 0.5}))
     assert said == "trials is 3; DAPO is next in the queue; not in space: fipo.epsilon_f_high 0.5"

@@ -54,7 +54,9 @@ def test_a_narrow_table_leaves_out_swept_values_before_it_cuts_the_rest(bridge):
     shown = shown_table(bridge.directory, width=70)
     assert max(map(len, shown.splitlines())) <= 70
     assert "PRUNED at 5" in shown and "0.600 ±0.011 ±0.022" in shown
-    assert "learning" not in shown
+    *rows, told = shown.splitlines()
+    assert "learning" not in "".join(rows) and told.strip() == "not shown for want of width: learning_rate"
+    assert "not shown" not in shown_table(bridge.directory)
 
 
 def test_plain_lines_tell_every_change_once(bridge):

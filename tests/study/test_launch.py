@@ -252,13 +252,16 @@ def test_an_edited_problem_file_is_told_by_its_name(make_spec, tmp_path) -> None
     assert told() == []
 
 
-@pytest.mark.parametrize(("trials", "stops"), [(1, False), (2, True)])
+@pytest.mark.parametrize(("trials", "evaluations", "stops"), [(1, 5, False), (2, 5, True), (1, 3, True)])
 def test_a_budget_stops_a_study_only_where_something_is_left(
-    make_bridge, run_trial, monkeypatch, shown, tmp_path, trials, stops
+    make_bridge, run_trial, monkeypatch, shown, tmp_path, trials, evaluations, stops
 ) -> None:
+    """Also where all trials have begun, and one was stopped on its way: it is left to be resumed."""
+
     def one_trial(bridge, *_, **__) -> None:
-        run_trial(bridge, [0.1] * 5)
+        number = run_trial(bridge, [0.1] * evaluations, finish=False)
         bridge.end("budget.gpu_hours = 1 is spent")
+        bridge.finish(number)
 
     monkeypatch.setattr("study.tuner.run_trials", one_trial)
     monkeypatch.setattr("study.launch.places", lambda resources: 1)
@@ -267,9 +270,25 @@ def test_a_budget_stops_a_study_only_where_something_is_left(
     bridge = make_bridge(trials=trials, pruner={"name": "none"})
     bridge.notifier.tell = lambda event, text, **values: told.append(text)
     results = _run(bridge, shown[0], tmp_path)
-    assert [trial.state for trial in results.trials] == ["COMPLETE"]
+    assert [trial.state for trial in results.trials] == ["COMPLETE" if evaluations == 5 else "RUNNING"]
     assert ("Stopping: budget.gpu_hours" in shown[1].getvalue()) == stops
     assert told[-1] == f"the study has ended: {'budget.gpu_hours = 1 is spent' if stops else 'all trials are done'}"
+
+
+def test_that_a_signal_has_ended_a_study_is_told(make_bridge, monkeypatch, shown, tmp_path) -> None:
+    """As at the time limit of a scheduler."""
+
+    def killed(*_, **__) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("study.tuner.run_trials", killed)
+    monkeypatch.setattr("study.launch.places", lambda resources: 1)
+    monkeypatch.setattr("study.launch.engines_apart", lambda resources, width: None)
+    bridge, told = make_bridge(), []
+    bridge.notifier.tell = lambda event, text, **values: told.append((event, values))
+    with pytest.raises(KeyboardInterrupt):
+        _run(bridge, shown[0], tmp_path)
+    assert told == [("finished", {"ending": "interrupted"})]
 
 
 def test_what_differs_from_a_study_that_goes_on_is_named(spec_file, tmp_path, monkeypatch, capfd) -> None:

@@ -154,6 +154,24 @@ def test_a_control_that_is_the_best_is_told_from_the_best_sampled_trial(results)
     assert line.startswith("Trial 1 against DAPO (trial 0): -0.013 on sums_select (better on 0, worse on 1 of 10")
 
 
+@pytest.mark.parametrize(
+    ("ends", "compared"),
+    [
+        ((0.5, 0.75, 0.625, 0.25), ["Trial 2 against GRPO", "Trial 2 against DAPO", "GRPO (trial 1) against DAPO"]),
+        ((0.5, 0.55, 0.625, 0.25), ["Trial 2 against DAPO", "Trial 2 against GRPO"]),
+    ],
+)
+def test_the_best_sampled_trial_is_told_against_every_control_whichever_is_the_best(
+    make_bridge, run_trial, ends, compared
+):
+    grpo = {"label": "GRPO", "values": {"optimizer.learning_rate": 2e-4}}
+    bridge = make_bridge(trials=4, enqueue=[DAPO, grpo], pruner={"name": "none"})
+    for end in ends:
+        run_trial(bridge, [0.2, 0.3, 0.4, 0.4, end])
+    told = [line.split(":")[0] for line in against(read_study(bridge.directory))]
+    assert sorted(line.removesuffix(" (trial 0)").removesuffix(" (trial 1)") for line in told) == sorted(compared)
+
+
 def test_a_control_alone_is_compared_with_nothing(results):
     assert against(replace(results, trials=results.trials[:1])) == []
     pruned = replace(results.trials[0], state="PRUNED", value=None)

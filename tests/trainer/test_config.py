@@ -6,12 +6,15 @@ from collections.abc import Iterator
 from typing import get_args
 
 import pytest
+import torch
 from pydantic import BaseModel
 
 from tests.integration import test_knobs
 from trainer.config import INFLUENCE, FipoConfig, TrainerConfig
 from trainer.config_file import read_yaml, validate
 from trainer.errors import UserError
+from trainer.losses import fipo_loss_sum
+from trainer.update import loss_settings
 
 
 def refused(data: dict) -> str:
@@ -111,9 +114,21 @@ OTHER = {
 
 
 def test_the_influence_weights_are_decided_by_the_keys_that_are_fipos_own_and_by_no_other():
+    """But for `dual_clip`: `filtering` goes by it, and it is PPO's all the same."""
     assert OTHER.keys() == FipoConfig.model_fields.keys()
-    changed = {key for key, value in OTHER.items() if FipoConfig(**{key: value}).influence != FipoConfig().influence}
-    assert changed == INFLUENCE
+    draw = torch.Generator().manual_seed(0)
+    batch = [torch.randn(4, 60, generator=draw, dtype=torch.float64) for _ in range(3)]
+
+    def weights(fipo: FipoConfig) -> torch.Tensor:
+        old, change, advantages = batch
+        change = 1.5 * change  # ratios beyond every threshold
+        return fipo_loss_sum(old + change, old, advantages, torch.ones(4, 60), **loss_settings(fipo)).weights
+
+    others = {key: FipoConfig(**{key: value}) for key, value in OTHER.items()}
+    assert {key for key, other in others.items() if not weights(other).equal(weights(FipoConfig()))} == {
+        *INFLUENCE, "dual_clip"
+    }  # fmt: skip
+    assert {key for key, other in others.items() if other.influence != FipoConfig().influence} == INFLUENCE
     assert FipoConfig(half_life=1).influence == FipoConfig(gamma=0.5).influence
 
 
