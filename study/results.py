@@ -73,6 +73,11 @@ class TrialResult:
     """Values that it was given for keys that the space does not have: a control's, or the seed of a confirmation."""
 
     @property
+    def unswept(self) -> dict[str, Any]:
+        """Its settings that no other trial has, but for a seed: with them it says nothing of what is swept."""
+        return {key: value for key, value in self.beside.items() if key != "seed"}
+
+    @property
     def steps_done(self) -> int:
         """Training steps finished so far."""
         return int(self._last_metrics.get("step", 0))

@@ -105,7 +105,9 @@ def number(value: object) -> str:
     """A swept value in few digits, as YAML writes it where it is none."""
     if value is None:
         return "null"
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.0f}" if value.is_integer() and abs(value) < 1e6 else f"{value:.3g}"
 
 
 def setting(trial: TrialResult, key: str) -> str:

@@ -14,6 +14,7 @@ from dashboards.source import Study
 from dashboards.views import ranking
 from dashboards.views.widgets import IN_URL, choose_parameter, is_dark
 from study.evidence import seeds_against_settings
+from study.tables import beside_space
 from study.verdict import tied
 
 SEEDS = "A confirmed configuration counts once, by the mean of its fresh seeds."
@@ -32,6 +33,9 @@ def render(study: Study) -> None:
         return
     step = _step(counts)
     known = ranking.compared(study, step)
+    if known.is_empty():
+        st.info(f"No trial of which only what is swept is another has been evaluated yet.{_apart(study)}")
+        return
     keys = ranking.ordered(study, keys, known)
     _verdict(study, known, step, max(counts))
     measure = study.results.metric_name
@@ -88,12 +92,21 @@ def _verdict(study: Study, known: pl.DataFrame, step: int, last: int) -> None:
         )
     if seeds:
         st.info(text.in_markdown(f"{seeds}."))
-    came = f"{known.height} of {study.trials.height} trials were evaluated at step {step}"
+    apart = sum(bool(trial.unswept) for trial in study.results.trials)
+    came = f"{known.height} of {study.trials.height - apart} trials were evaluated at step {step}"
     came += "" if step == last else f"; the last step is {last}"
     hidden = study.trials.filter(pl.col("state") == "PRUNED", ~pl.col("trial").is_in(known["trial"].to_list())).height
     verbs = ("was", "is") if hidden == 1 else ("were", "are")
     ended = f" {hidden} that {verbs[0]} pruned before it {verbs[1]} in no chart here." if hidden else ""
-    st.caption(f"{came}.{ended}{_lost(study, known)}")
+    st.caption(f"{came}.{ended}{_lost(study, known)}{_apart(study)}")
+
+
+def _apart(study: Study) -> str:
+    """Which trials are left out since they have settings beside the space. With a leading space."""
+    labels = dict(study.trials.select("trial", "label").iter_rows())
+    own = [trial for trial in study.results.trials if trial.unswept and trial.confirms is None]
+    said = "".join(f" {labels[trial.number]} is in nothing here, {beside_space(trial.beside)}." for trial in own)
+    return text.in_markdown(said) if said else ""
 
 
 def _lost(study: Study, known: pl.DataFrame) -> str:

@@ -34,9 +34,12 @@ def warm(reader: Reader) -> None:
 
 
 def compared(study: Study, step: int) -> pl.DataFrame:
-    """The trials at a training step by what the study maximizes (`scores.at_step`)."""
+    """The trials at a training step by what the study maximizes (`scores.at_step`), of which only what is swept is
+    another: a control with other settings, beside the space, is none of them."""
     metric = study.results.spec.metric
-    return scores.at_step(study.trials, study.evaluations, set_name=study.sets[0], step=step, metric=metric)
+    apart = [trial.number for trial in study.results.trials if trial.unswept]
+    found = scores.at_step(study.trials, study.evaluations, set_name=study.sets[0], step=step, metric=metric)
+    return found.filter(~pl.col("trial").is_in(apart))
 
 
 def ordered(study: Study, keys: list[str], known: pl.DataFrame) -> list[str]:

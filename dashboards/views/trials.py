@@ -96,5 +96,7 @@ def without_error(table: pl.DataFrame, *, most: int = 4) -> str:
 
 
 def _format(values: pl.Series) -> str:
-    """Three digits; with an exponent for rates, whose zeros after the point no one counts."""
+    """Three digits, with an exponent for rates, whose zeros after the point no one counts; whole ones as they are."""
+    if (values.drop_nulls() % 1 == 0).all() and (values.abs().max() or 0) < 1e6:
+        return "%d"
     return "%.2e" if (values.abs().max() or 0) < 1e-2 and (values.abs().min() or 0) > 0 else "%.3g"

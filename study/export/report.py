@@ -19,7 +19,7 @@ from study.export.transfer import tuned_on
 from study.paired import last_pair
 from study.results import StudyResults, TrialResult
 from study.space import describe
-from study.tables import accuracy, counts, label, length, named, setting, state
+from study.tables import accuracy, beside_space, counts, label, length, named, setting, state
 from study.verdict import seed_means
 from trainer import saturation
 from trainer.digits import decimal
@@ -243,7 +243,12 @@ def _trials(results: StudyResults, chosen: TrialResult) -> str:
             length(spec, trial), *(setting(trial, key) for key in spec.space),
         ])  # fmt: skip
     mark = next((index for index, trial in enumerate(ordered) if trial.number == chosen.number), None)
-    return _table([*titles, *(key.replace(".", ". ") for key in spec.space)], rows, left=2, chosen=mark)
+    beside = "".join(
+        f'<p class="soft">{escape(plain(f"{named(each)}, {beside_space(each.beside)}"))}.</p>'
+        for each in results.trials
+        if each.beside and each.confirms is None
+    )
+    return _table([*titles, *(key.replace(".", ". ") for key in spec.space)], rows, left=2, chosen=mark) + beside
 
 
 def _latest(results: StudyResults, trial: TrialResult) -> float:

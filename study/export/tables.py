@@ -55,7 +55,8 @@ def as_csv(results: StudyResults) -> str:
     rows, origin, seeds = [], _origin(results), _seeds(results)
     for trial in results.trials:
         row = _row(trial, seeds)
-        row |= {f"params.{key}": value for key, value in row.pop("params").items()}
+        for name in ("params", "beside"):
+            row |= {f"{name}.{key}": value for key, value in row.pop(name).items()}
         for evaluation in trial.evaluations:
             for score in evaluation.scores:
                 row[f"{score.name}.step"] = evaluation.step
@@ -122,6 +123,7 @@ def _row(trial: TrialResult, seeds: dict[int, Evidence]) -> dict:
         **dataclasses.asdict(trial.usage),
         "directory": trial.directory.name,
         "params": dict(trial.params),
+        "beside": dict(trial.beside),
         **_run(trial),
     }
 

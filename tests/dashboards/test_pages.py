@@ -462,3 +462,29 @@ def test_what_a_control_has_beside_the_space_is_told_with_it(finished: StudyResu
     assert "GRPO (#" in shown and "fipo.clip_high **0.2**" in shown and "**seq-mean-token-mean**" in shown
     (told,) = [each.value.replace("\\", "") for each in app.caption if "not in space" in each.value]
     assert told.endswith("not in space: fipo.clip_high 0.2, fipo.aggregation seq-mean-token-mean")
+
+
+def test_a_control_with_settings_that_are_not_swept_says_nothing_of_what_is(
+    finished: StudyResults, page: Shown
+) -> None:
+    """DAPO beside a half-life swept at fixed epsilon_f stands at a point of the space, and is another thing."""
+    control = next(trial for trial in finished.trials if trial.control)
+    beside = {"fipo.epsilon_f_low": 0.0, "fipo.clip_high": 0.2}
+    again = dataclasses.replace(control, number=40, control=None, confirms=control.number, beside=beside | {"seed": 1})
+    own = [dataclasses.replace(each, beside=beside) if each is control else each for each in finished.trials]
+    app = page(dataclasses.replace(finished, trials=(*own, again)), "parameters")
+    step = app.select_slider[0].value
+    there = sum(trial.evaluations[-1].step >= step for trial in finished.trials) - 1
+    said = " ".join(each.value.replace("\\", "") for each in [*app.info, *app.warning, *app.caption])
+    assert f"{there} of 11 trials were evaluated at step {step}" in said
+    assert f"{there} trials do" in said and f"Needs 8 configurations at this step; there are {there}." in said
+    assert "DAPO (#0) is in nothing here, not in space: fipo.epsilon_f_low 0, fipo.clip_high 0.2." in said
+    charts = {each.proto.id.split("-", 2)[-1]: json.loads(each.proto.spec) for each in app.get("plotly_chart")}
+    assert not any("DAPO" in str(chart["data"]) for chart in charts.values())
+    alone = [dataclasses.replace(each, beside=beside) for each in finished.trials]
+    (told,) = page(dataclasses.replace(finished, trials=tuple(alone)), "parameters").info
+    assert told.value.startswith("No trial of which only what is swept is another")
+
+
+def test_another_seed_is_no_other_setting(finished: StudyResults) -> None:
+    assert dataclasses.replace(finished.trials[0], beside={"seed": 3}).unswept == {}

@@ -16,7 +16,7 @@ from study.display import Display, conclusion
 from study.lock import FITS_AGAIN, Driver
 from study.results import collect, read_study
 from study.spec import Resources
-from study.tables import as_json, costs, one_line, spared_by_pruning, trial_table, undriven
+from study.tables import as_json, costs, number, one_line, spared_by_pruning, trial_table, undriven
 from study.time_left import last_evaluations
 
 GOOD = [0.2, 0.3, 0.4, 0.5, 0.6]
@@ -251,3 +251,12 @@ def test_what_others_print_does_not_come_between_the_rows_of_the_live_table(brid
     assert "PRUNED at 5" in console.file.getvalue()
     assert "traceback" not in console.file.getvalue()
     assert "traceback" in capsys.readouterr().out
+
+
+WRITTEN = [(1024.0, "1024"), (16.0, "16"), (0.0, "0"), (845.31, "845"), (1e-5, "1e-05"), (None, "null"), (7, "7")]
+
+
+@pytest.mark.parametrize(("value", "written"), WRITTEN)
+def test_a_swept_value_is_short_and_a_whole_number_is_itself(value, written):
+    """1.02e+03 is no value of a grid that has 1024."""
+    assert number(value) == written

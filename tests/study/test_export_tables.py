@@ -55,6 +55,19 @@ def test_the_accuracy_without_the_luck_of_the_choice_is_the_split_halves(results
         assert row["selection_corrected"] == pytest.approx(estimate.corrected)
 
 
+def test_what_a_control_has_beside_the_space_stands_in_its_row_and_below_the_table_of_the_report(results):
+    beside = {"fipo.clip_high": 0.2, "fipo.aggregation": "seq-mean-token-mean"}
+    grpo = replace(results.trials[0], control="GRPO", beside=beside)
+    study = replace(results, trials=(grpo, *results.trials[1:]))
+    assert [each["beside"] for each in as_json(study)["trials"]] == [beside, *[{}] * 5]
+    first, *others = as_csv(study)
+    assert (first["beside.fipo.clip_high"], first["beside.fipo.aggregation"]) == (0.2, "seq-mean-token-mean")
+    assert {each["beside.fipo.clip_high"] for each in others} == {None}
+    (report,) = prepare(study, "report", out=Path("report.html"))
+    said = "trial 0 (GRPO), not in space: fipo.clip_high 0.2, fipo.aggregation seq-mean-token-mean."
+    assert report.text.count(said) == 1
+
+
 def test_the_mean_over_seeds_is_of_those_that_ended_and_the_lost_are_beside_it(results):
     """Of three fresh seeds one has failed: 0.65 is the mean of 0.6 and 0.7, the error half their difference."""
     confirming = [
