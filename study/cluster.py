@@ -26,7 +26,7 @@ def ray_session(resources: Resources) -> Iterator[Path]:
     """Ray is up inside the block. Yields a scratch directory that is removed afterwards. Import ray only inside.
 
     Raises:
-        UserError: no cluster at `ray_address`, or no place for a trial on it.
+        UserError: no cluster at `ray_address`, or the local one did not start.
     """
     address = resources.ray_address
     if address is not None:

@@ -32,7 +32,7 @@ _ASK_SECONDS = 1.0
 
 
 class Watcher(Protocol):
-    """Shows a launch to the user. Its methods are called on the main thread, `snapshot` on any."""
+    """Shows a launch to the user. Its methods are called on the main thread, but for `last_word`; `snapshot` on any."""
 
     def doing(self, text: str) -> None:
         """Something begins that takes seconds and tells nothing itself."""
@@ -50,7 +50,8 @@ class Watcher(Protocol):
         """No trial runs any more; `reason` is why the study stopped before all was done."""
 
     def last_word(self, line: str) -> None:
-        """The process ends right after, with `line` as its error. Called on another thread than the main one."""
+        """The process ends right after, with `line` as its error. Called on another thread than the main one, and
+        `ended` before it."""
 
 
 def launch(spec: StudySpec, directory: Path, watcher: Watcher) -> StudyResults:

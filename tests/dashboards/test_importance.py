@@ -37,6 +37,19 @@ def test_the_parameter_that_decides_is_the_most_important(finished: StudyResults
     assert importance.ranked(list(results.spec.space), frame)[0] == "optimizer.learning_rate"
 
 
+def test_what_sets_the_best_apart_is_asked_of_the_best(finished: StudyResults) -> None:
+    """A high rate ruins a trial; among those that it leaves alone the upper bound decides."""
+    results = many(finished)
+    space = results.spec.space["optimizer.learning_rate"]
+    rows = []
+    for trial in results.trials:
+        ruined = trial.params["optimizer.learning_rate"] > space.low + 0.8 * (space.high - space.low)  # type: ignore[union-attr]
+        rows.append((trial.number, 0.0 if ruined else 0.5 + trial.params["fipo.epsilon_f_high"]))
+    frame = importance.importance(results, pl.DataFrame(rows, schema=["trial", "score"], orient="row"))
+    best = frame.filter(pl.col("method") == "PED-ANOVA", pl.col("parameter") != importance.CHANCE).sort("importance")
+    assert best["parameter"][-1] == "fipo.epsilon_f_high"
+
+
 def test_where_nothing_matters_hardly_a_study_shows_that_something_does(finished: StudyResults) -> None:
     """Of random scores one study in twenty. One made-up parameter beside k real ones is the least of them in most."""
     results, draw = many(finished), np.random.default_rng(5)

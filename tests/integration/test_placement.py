@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from study.cluster import engines_apart, places, require_place
+from study.cluster import engines_apart, places, require_place, strategy
 from study.spec import Resources, StudySpec
 from study.trial import start_workers
 from trainer.errors import UserError
@@ -122,3 +122,9 @@ def test_a_worker_that_was_given_a_gpu_and_sees_none_says_so_and_trains_nothing(
     with pytest.raises(UserError, match=r"gpus_per_worker = 1: torch [^ ]+ \(built .*\) sees no GPU on node [\d.]+; "):
         ray.get(worker.begin.remote(tmp_path, ("127.0.0.1", 0)))
     remove_placement_group(group)
+
+
+@pytest.mark.parametrize(("workers", "packed"), [(2, "STRICT_PACK"), (4, "STRICT_PACK"), (6, "PACK")])
+def test_a_trial_lies_on_one_node_where_any_is_large_enough(nodes: list[str], workers: int, packed: str) -> None:
+    """Four fit on the larger one alone."""
+    assert strategy(spec_of(1, workers).resources) == packed

@@ -18,6 +18,10 @@ CONTROLS = [{"label": name, "values": {"fipo.half_life": value}} for name, value
             ["then up to 15 confirmations, 3 seeds of the best 3 and 2 controls"],
         ),
         ({"replicas": {"seeds": 2, "top": None}}, ["then up to 8 confirmations, 2 seeds of the best 4"]),
+        (
+            {"replicas": {"seeds": 2, "top": None}, "enqueue": CONTROLS},
+            ["then up to 10 confirmations, 2 seeds of the best 3 and 2 controls"],
+        ),
         ({"replicas": {"seeds": 2, "top": 9}}, ["then up to 8 confirmations, 2 seeds of the best 4"]),
         (
             {"budget": {"gpu_hours": 1500000, "hours": 1, "accuracy": 0.5}, "resources": {"gpus_per_worker": 1}},
