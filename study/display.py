@@ -152,7 +152,8 @@ def conclusion(results: StudyResults, directory: Path) -> list[str]:
     if any(trial.state == "RUNNING" for trial in results.trials):
         lines.append(f"Not all is done; go on with: fipo resume {directory}")
     if results.best is None:
-        return [*lines, f"No trial is COMPLETE; the reasons: fipo status {directory}"]
+        ended_badly = any(trial.state in ("PRUNED", "FAIL") for trial in results.trials)
+        return [*lines, "No trial is COMPLETE" + (f"; the reasons: fipo status {directory}" if ended_badly else "")]
     return [
         *lines,
         *verdict(results),

@@ -21,8 +21,9 @@ def seconds_left(results: StudyResults) -> float | None:
     """Expected seconds until all planned trials have ended; None before a step is done.
 
     As many run at a time as have so far (`at_a_time`), `concurrency` at most. Each is expected to do as many steps as
-    those that completed or were pruned, at their pace, and to take as long to start. One that failed is not run again,
-    and how soon it failed says nothing of the others.
+    those that completed or that the pruner stopped, at their pace, and to take as long to start; all of them where it
+    has come further than that, or confirms another. How soon one failed, collapsed or was stopped by hand says nothing
+    of the others.
     """
     ran = [trial for trial in results.trials if trial.state in RAN]
     running = [trial for trial in results.trials if trial.state == "RUNNING"]
@@ -32,14 +33,22 @@ def seconds_left(results: StudyResults) -> float | None:
     if not done:
         return None
     pace = sum(trial.usage.seconds if trial.state in RAN else trial.seconds_done for trial in measured) / done
-    usual = done / len(ran) if measured is ran else results.spec.steps
+    whole, own = results.spec.steps, [each for each in ran if each.stop_reason is None and each.confirms is None]
+    usual = sum(steps[trial.number] for trial in own) / len(own) if own else 0.0
     start = _start_up(ran, since=datetime.fromtimestamp(results.driver.began if results.driver else 0))
-    busy = [max(0.0, usual - steps[each.number]) * pace + (start if each.starting else 0.0) for each in running]
+
+    def expected(trial: TrialResult) -> float:
+        return usual if trial.confirms is None and steps[trial.number] < usual else whole
+
+    busy = [(expected(each) - steps[each.number]) * pace + (start if each.starting else 0.0) for each in running]
     lanes = max(1, len(running), min(results.spec.concurrency, at_a_time(results.trials)))
     free = busy + [0.0] * (lanes - len(busy))
     heapq.heapify(free)
-    for _ in range(results.planned - results.ended - len(running)):
-        heapq.heapreplace(free, free[0] + start + usual * pace)
+    waiting = results.planned - results.ended - len(running)
+    confirming = [trial for trial in results.trials if trial.confirms is not None and trial.state != "WAITING"]
+    last = min(waiting, max(0, results.planned - results.spec.trials - len(confirming)))  # which no pruner stops
+    for to_do in [usual or whole] * (waiting - last) + [whole] * last:
+        heapq.heapreplace(free, free[0] + start + to_do * pace)
     return max(*free, *last_evaluations(results).values(), 0.0)
 
 

@@ -87,6 +87,25 @@ def test_how_soon_a_trial_failed_says_nothing_of_those_to_come(study):
     assert seconds_left(study(*ended, trials=6, concurrency=1)) == pytest.approx(4 * 40)
 
 
+@pytest.mark.parametrize("ended", ["stopped by hand", "collapsed: a fell", None])
+def test_a_trial_that_the_pruner_did_not_stop_says_nothing_of_how_far_others_come(study, ended):
+    # Two steps a second: one was stopped at step 2, of those that run 10 and 5 steps are left; two more follow.
+    ran = [("PRUNED", 0, 1.0, 2), ("RUNNING", 0, 5.0, 10), ("RUNNING", 1, 7.5, 15)]
+    results = study(*ran, trials=5, concurrency=2)
+    stopped = replace(results.trials[0], stop_reason=ended)
+    left = seconds_left(replace(results, trials=(stopped, *results.trials[1:])))
+    # Else two are expected to do two steps each, and those that came further to end at the 20th.
+    assert left == pytest.approx(15.0 if ended else 5.0)
+
+
+def test_a_trial_that_confirms_another_is_run_to_its_end(study):
+    # Half a second a step: 20 and 10 steps took 15 s. One confirmation is at step 5, three more follow.
+    ran = [("COMPLETE", 0, 10.0, 20), ("PRUNED", 10, 5.0, 10), ("RUNNING", 15, 2.5, 5)]
+    results = study(*ran, trials=2, concurrency=1, replicas={"seeds": 4, "top": 1})
+    again = replace(results.trials[2], confirms=0)
+    assert seconds_left(replace(results, trials=(*results.trials[:2], again))) == pytest.approx(7.5 + 3 * 10)
+
+
 def test_time_left_is_unknown_before_the_first_step(study):
     assert seconds_left(study(("RUNNING", 0, 1.0, 0))) is None
 
