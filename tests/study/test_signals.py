@@ -5,10 +5,21 @@ from __future__ import annotations
 import os
 import signal
 import weakref
+from collections.abc import Iterator
 
 import pytest
 
 from study.signals import raise_lost_interrupt, terminated_as_interrupt
+
+
+@pytest.fixture(autouse=True)
+def in_the_foreground() -> Iterator[None]:
+    """The tests may run under nohup or as a background job, where these are ignored."""
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 class Thing:
@@ -41,7 +52,7 @@ def test_a_signal_that_python_has_lost_is_raised_later(number):
             raise_lost_interrupt()
 
 
-def test_what_the_user_has_the_command_ignore_stays_ignored(monkeypatch):
+def test_what_the_user_has_the_command_ignore_stays_ignored():
     for number in (signal.SIGHUP, signal.SIGINT):
         before = signal.signal(number, signal.SIG_IGN)
         try:
