@@ -88,7 +88,8 @@ def _alike(results: StudyResults, spread: differences.Spread | None, set_name: s
 
 
 def _one_seed(results: StudyResults) -> Advice | None:
-    if "seed" in results.spec.space or any(each.tested for each in results.evidence):
+    planned = results.spec.replicas is not None and results.ended < results.planned
+    if planned or "seed" in results.spec.space or any(each.tested for each in results.evidence):
         return None
     return Advice("Every trial ran with one seed: run the best settings again with fresh ones before you rely on them.")
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, TypeAdapter, ValidationError
 
 from study.lock import driver, driver_lock
+from study.mistakes import flow
 from study.space import Value
 from study.spec import StudySpec, set_dotted
 from trainer.config import Frozen
@@ -181,7 +182,9 @@ def _change(bridge: Bridge, values: Mapping[str, Any]) -> str:
     for line in setting_mistakes(spec, enqueued=enqueued):
         raise UserError(line)
     bridge.change(spec)
-    said = ", ".join(f"{key} is {value}" + " from the next resume on" * (key in LATER) for key, value in values.items())
+    said = ", ".join(
+        f"{key} is {flow(value)}" + " from the next resume on" * (key in LATER) for key, value in values.items()
+    )
     fit = room(spec.resources) if "concurrency" in values else None
     if fit is not None and fit < spec.concurrency:
         said += f"; only {fit} fit at a time on what is there"

@@ -108,7 +108,8 @@ def evidence(runs: Iterable[Run]) -> list[Evidence]:
 
     A single run that was not chosen to be confirmed may be higher than the mean of one that was, by luck alone: they
     were compared by a single run each. So a configuration that was confirmed, and lost no seed, comes before all that
-    had no better first run than it. That leaves a control, which is confirmed whatever its rank, where it belongs.
+    had no better first run than it, in the order of its fresh seeds. That leaves a control, which is confirmed whatever
+    its rank, where it belongs: among those if its fresh seeds are as high as theirs, else by its mean among the others.
     """
     found = []
     fresh, lost = defaultdict[int, dict[int, float]](dict), defaultdict[int, list[str]](list)
@@ -123,10 +124,10 @@ def evidence(runs: Iterable[Run]) -> list[Evidence]:
     known = [Evidence(number, value, fresh[number], tuple(lost[number])) for number, value in found]
     bar = max((each.first for each in known if not each.tested), default=-math.inf)
 
-    def chosen(each: Evidence) -> bool:
-        return bool(each.fresh) and each.first >= bar and all(how == BY_HAND for how in each.lost)
-
-    return sorted(known, key=lambda each: (not chosen(each), -each.worth, each.number))
+    confirmed = [each for each in known if each.fresh and all(how == BY_HAND for how in each.lost)]
+    least = min((each.worth for each in confirmed if each.first >= bar), default=math.inf)
+    ahead = {each.number for each in confirmed if each.first >= bar or each.worth >= least}
+    return sorted(known, key=lambda each: (each.number not in ahead, -each.worth, each.number))
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from dashboards.source import Study
 from dashboards.views.widgets import IN_URL, is_dark
 from trainer.errors import UserError
 
-ALL = "all of them"
+ALL = "all that were kept"
 SHORT, PART = 2000, 4000
 """Tokens that all responses to a problem may have together to be shown at once, and that are shown of one at a time."""
 HELP = """Each token is coloured by its influence weight f, by which FIPO multiplies the advantage, as the policy after

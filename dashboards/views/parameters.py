@@ -105,8 +105,8 @@ def _apart(study: Study) -> str:
     """Which trials are left out since they have settings beside the space. With a leading space."""
     labels = dict(study.trials.select("trial", "label").iter_rows())
     own = [trial for trial in study.results.trials if trial.unswept and trial.confirms is None]
-    said = "".join(f" {labels[trial.number]} is in nothing here, {beside_space(trial.beside)}." for trial in own)
-    return text.in_markdown(said) if said else ""
+    said = (f"{labels[trial.number]} is in nothing here, {beside_space(trial.beside)}." for trial in own)
+    return "".join(f" {text.in_markdown(each)}" for each in said)
 
 
 def _lost(study: Study, known: pl.DataFrame) -> str:

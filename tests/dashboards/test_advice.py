@@ -147,6 +147,8 @@ def test_a_study_that_repeats_seeds_is_not_told_to(finished: StudyResults) -> No
     assert any("one seed" in each for each in said(finished))
     assert not any("one seed" in each for each in said(seeded))
     assert not any("one seed" in each for each in said(confirmed))
+    to_come = dataclasses.replace(finished, spec=finished.spec.model_copy(update={"replicas": Replicas(seeds=2)}))
+    assert not any("one seed" in each for each in said(to_come))
 
 
 @pytest.mark.parametrize("kept", [0, 1])

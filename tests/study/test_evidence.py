@@ -46,6 +46,13 @@ def run(number: int, value: float | None, confirms: int | None = None, *, lost: 
         ([run(0, 0.9), run(1, 0.7), run(2, 0.6, 0), run(3, 0.6, 0)], [0, 1]),
         # A control, which is confirmed though others were better.
         ([run(0, 0.1), run(1, 0.9), run(2, 0.7), run(3, 0.2, 0), run(4, 0.2, 0), run(5, 0.8, 1)], [1, 2, 0]),
+        # One that is as good as the chosen, or better, over the same seeds: what it did alone is no news then.
+        ([run(0, 0.1), run(1, 0.9), run(2, 0.8), run(3, 0.7, 0), run(4, 0.6, 1)], [0, 1, 2]),
+        ([run(0, 0.1), run(1, 0.9), run(2, 0.8), run(3, 0.6, 0), run(4, 0.6, 1)], [0, 1, 2]),
+        (
+            [run(0, 0.1), run(1, 0.9), run(2, 0.85), run(3, 0.8), run(4, 0.6, 0), run(5, 0.7, 1), run(6, 0.5, 2)],
+            [1, 0, 2, 3],
+        ),
         # A seed that is lost counts 0: 0.53 is less than 0.7, and more than 0.5.
         ([run(0, 0.9), run(1, 0.7), run(2, 0.8, 0), run(3, 0.8, 0), run(4, None, 0)], [1, 0]),
         ([run(0, 0.9), run(1, 0.5), run(2, 0.8, 0), run(3, 0.8, 0), run(4, None, 0, lost="failed")], [0, 1]),
@@ -54,7 +61,19 @@ def run(number: int, value: float | None, confirms: int | None = None, *, lost: 
         ([run(0, 0.9), run(1, 0.8), run(2, 0.9, 0), run(3, None, 0, lost=BY_HAND), run(4, 0.8, 1)], [0, 1]),
         ([run(0, 0.9), run(1, 0.1), run(2, None, 0), run(3, None, 0)], [1, 0]),
     ],
-    ids=["single runs", "chosen", "control", "lost", "lost and better", "by hand", "by hand and chosen", "all lost"],
+    ids=[
+        "single runs",
+        "chosen",
+        "control",
+        "control ahead",
+        "control alike",
+        "control between",
+        "lost",
+        "lost and better",
+        "by hand",
+        "by hand and chosen",
+        "all lost",
+    ],
 )
 def test_configurations_are_ranked_by_what_their_runs_are_worth(runs, ranking):
     assert [each.number for each in evidence(runs)] == ranking
