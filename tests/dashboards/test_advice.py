@@ -9,6 +9,7 @@ from dashboards import frames
 from dashboards.advice import advice
 from study.lock import Driver
 from study.results import StudyResults, TrialResult
+from study.spec import Replicas
 
 DRIVER = Driver("host", 1)
 WITHIN = {"fipo.epsilon_f_low": 0.2, "fipo.epsilon_f_high": 0.2, "fipo.half_life": 16.0,

@@ -234,6 +234,11 @@ def test_confirmed_configurations_are_judged_against_the_noise_of_the_seed(finis
     results = dataclasses.replace(finished, trials=(*finished.trials, *again))
     app = page(results, "parameters")
     assert any("2 confirmed configurations" in each.value for each in app.info)
+    step = app.select_slider[0].value
+    own = sum(trial.evaluations[-1].step >= step for trial in finished.trials)  # fresh seeds are no other settings
+    assert any(
+        f"{own} trials do" in each.value or f"{own} trials differ" in each.value for each in [*app.info, *app.warning]
+    )
     (plane,) = [json.loads(each.proto.spec) for each in app.get("plotly_chart") if "plane" in each.proto.id]
     (points,) = [each for each in plane["data"] if each["mode"] == "markers" and each["name"] == "complete"]
     configurations = [trial for trial in finished.trials if trial.state == "COMPLETE"]

@@ -87,6 +87,25 @@ def test_how_soon_a_trial_failed_says_nothing_of_those_to_come(study):
     assert seconds_left(study(*ended, trials=6, concurrency=1)) == pytest.approx(4 * 40)
 
 
+def test_a_trial_that_starts_has_its_start_before_it(study):
+    ended = [("COMPLETE", 0, 40.0, 20), ("RUNNING", 46, 0.0, 0)]
+    results = study(*ended, trials=2, concurrency=1, start_up=6.0)
+    starting = replace(results.trials[1], starting=True)
+    assert seconds_left(results) == pytest.approx(40)
+    assert seconds_left(replace(results, trials=(results.trials[0], starting))) == pytest.approx(46)
+
+
+def test_a_trial_that_runs_tells_its_pace_by_its_own_clock_and_not_by_its_last_evaluation(study):
+    results = study(("RUNNING", 0, 13.0, 5), trials=1, concurrency=1)
+    evaluated = replace(results.trials[0], usage=Usage(seconds=1.0))
+    assert seconds_left(replace(results, trials=(evaluated,))) == pytest.approx(15 * 13 / 5)
+
+
+def test_a_last_evaluation_that_outlasts_all_the_rest_is_waited_for(study, monkeypatch):
+    monkeypatch.setattr("study.time_left.last_evaluations", lambda results: {0: 500.0})
+    assert seconds_left(study(("RUNNING", 0, 13.0, 19), trials=1, concurrency=1)) == 500.0
+
+
 @pytest.mark.parametrize("ended", ["stopped by hand", "collapsed: a fell", None])
 def test_a_trial_that_the_pruner_did_not_stop_says_nothing_of_how_far_others_come(study, ended):
     # Two steps a second: one was stopped at step 2, of those that run 10 and 5 steps are left; two more follow.
