@@ -70,7 +70,7 @@ def _over_seeds(
     known = {each.number: each.fresh for each in results.evidence}
     measured = {results.metric_name: difference(known[trial.number], known[control.number])}
     for each in results.spec.evaluation_config().sets[1:]:
-        found = (reported_over_seeds(results, one, each.name) for one in (trial, control))
+        found = (_reported(results, one.number, each.name) for one in (trial, control))
         measured[f"{each.name}/avg@{each.samples}"] = difference(*found)
     if measured[results.metric_name] is None:
         return None
@@ -89,16 +89,20 @@ def _over_seeds(
     return f"{_names(trial, control)}, over {seeds} fresh seeds of both, paired: {', '.join(said)}"
 
 
-def seed_means_reported(results: StudyResults, trial: TrialResult) -> dict[str, SeedMean]:
-    """avg@k of the configuration of `trial` on each set that chose nothing, over fresh seeds; none without such."""
+def seed_means_reported(results: StudyResults) -> dict[int, dict[str, SeedMean]]:
+    """avg@k of each configuration with fresh seeds, by its trial, over them on each set that chose nothing."""
     names = [each.name for each in results.spec.evaluation_config().sets[1:]]
-    runs = {name: reported_over_seeds(results, trial, name) for name in names}
-    return {name: SeedMean.of(found) for name, found in runs.items() if found}
+    found = {}
+    for each in results.evidence:
+        if each.fresh:
+            runs = {name: _reported(results, each.number, name) for name in names}
+            found[each.number] = {name: SeedMean.of(known) for name, known in runs.items() if known}
+    return found
 
 
-def reported_over_seeds(results: StudyResults, trial: TrialResult, set_name: str) -> dict[int, float]:
-    """avg@k at the end of the trials that confirm `trial`, by training seed."""
-    confirming = [each for each in results.trials if each.confirms == trial.number and each.value is not None]
+def _reported(results: StudyResults, number: int, set_name: str) -> dict[int, float]:
+    """avg@k at the end of the trials that confirm trial `number`, by training seed."""
+    confirming = [each for each in results.trials if each.confirms == number and each.value is not None]
     scores = {results.seed(each): each.newest(set_name) for each in confirming}
     return {seed: score.accuracy for seed, score in scores.items() if score is not None}
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from study.bridge import StudyAborted
 
 GONE = "the head of the Ray cluster does not answer any more (stopped or killed)"
-PATIENCE = 20.0
+_PATIENCE = 20.0
 """Seconds that the head may be silent before the study is ended in order."""
 
 _LAST_WORD_SECONDS = 30.0
@@ -32,7 +32,7 @@ def knock(host: str, port: str) -> None:
 
 def require_head() -> None:
     """Raise StudyAborted when the head is gone. Before a call to Ray, which would wait for it."""
-    if not head_answers(PATIENCE):
+    if not head_answers(_PATIENCE):
         raise StudyAborted(GONE)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import sys
 import time
@@ -139,7 +138,7 @@ def _run(bridge: Bridge, watcher: Watcher, scratch: Path) -> StudyResults:
     from study.trial import StudyTrial
     from study.tuner import run_trials
 
-    fits, asked = 0, -math.inf
+    fits, asked = places(bridge.spec.resources), time.monotonic()
 
     def concurrency() -> int:
         nonlocal fits, asked
@@ -156,7 +155,7 @@ def _run(bridge: Bridge, watcher: Watcher, scratch: Path) -> StudyResults:
     note_environment(bridge.directory)
     if line := engines_apart(bridge.spec.resources, bridge.spec.engine_width):
         watcher.warn(line)
-    watcher.running(bridge.directory, lambda: _results(bridge), places(bridge.spec.resources))
+    watcher.running(bridge.directory, lambda: _results(bridge), fits)
     try:
         with terminated_as_interrupt(), watched_head(last_word):  # ray.init has put its own handlers there
             run_trials(bridge, StudyTrial, concurrency=concurrency, scratch=scratch)

@@ -22,9 +22,9 @@ def _confirmations(spec: StudySpec) -> Iterator[str]:
     if spec.replicas is None:
         return
     sampled, controls = spec.trials - len(spec.enqueue), len(spec.enqueue)
-    best = sampled if spec.replicas.top is None else min(spec.replicas.top, sampled)
-    of = f"the best {best}" + (f" and {counted(controls, 'control')}" if controls else "")
-    yield f"then up to {(best + controls) * spec.replicas.seeds} confirmations, {spec.replicas.seeds} seeds of {of}"
+    configurations = spec.replicas.confirmed(sampled, controls)
+    of = f"the best {configurations - controls}" + (f" and {counted(controls, 'control')}" if controls else "")
+    yield f"then up to {configurations * spec.replicas.seeds} confirmations, {spec.replicas.seeds} seeds of {of}"
 
 
 def _ends(spec: StudySpec) -> Iterator[str]:

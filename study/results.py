@@ -152,7 +152,7 @@ class StudyResults:
         alive = [trial.number for trial in own if trial.state not in ("PRUNED", "FAIL")]
         controls = sum(number < len(self.spec.enqueue) for number in alive)
         sampled = len(alive) - controls + max(self.spec.trials - len(own), 0)
-        return replicas.seeds * (controls + min(sampled, replicas.top or sampled))
+        return replicas.seeds * replicas.confirmed(sampled, controls)
 
     @property
     def evidence(self) -> list[Evidence]:

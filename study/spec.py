@@ -90,6 +90,10 @@ class Replicas(Frozen):
     top: int | None = Field(default=3, ge=1)
     """How many of the best configurations are confirmed, beside the controls; null is all that completed."""
 
+    def confirmed(self, sampled: int, controls: int) -> int:
+        """How many of so many configurations are confirmed."""
+        return controls + (sampled if self.top is None else min(self.top, sampled))
+
 
 class Notify(Frozen):
     """Who is told of a study's events. What is sent is JSON: event, study, directory, text and the trial's numbers."""

@@ -238,7 +238,7 @@ def as_json(results: StudyResults) -> str:
         data["evaluation"] = evaluation_row(trial.evaluations[-1]) if trial.evaluations else None
         trials.append(data)
     best, drawn = results.best, drawn_by_racing(results)
-    reported = {trial.number: seed_means_reported(results, trial) for trial in results.trials}
+    reported = seed_means_reported(results)
     whole = {
         "name": results.spec.name,
         "directory": str(results.directory.absolute()),
@@ -254,7 +254,7 @@ def as_json(results: StudyResults) -> str:
                 "lost": list(each.lost),
                 "mean": each.mean if each.fresh else None,
                 "seed_error": each.seed_error,
-                "only_reported": {name: mean._asdict() for name, mean in reported[each.number].items()},
+                "only_reported": {name: mean._asdict() for name, mean in reported.get(each.number, {}).items()},
             }
             for each in results.evidence
             if each.tested

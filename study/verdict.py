@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from study.against import against_controls, seed_means_reported
 from study.evidence import SeedMean, seeds_against_settings
@@ -41,22 +41,21 @@ def seed_means(results: StudyResults) -> list[str]:
 
     Seeds that were lost are counted: the mean of those that survived flatters.
     """
-    trials = {trial.number: trial for trial in results.trials}
+    trials, reported = {trial.number: trial for trial in results.trials}, seed_means_reported(results)
     lines = []
     for each in results.evidence:
         if each.tested:
             mean = str(SeedMean.of(each.fresh)) if each.fresh else "not known"
             lines.append(
                 f"Over {each.seeds}: {results.metric_name} {mean} of {named(trials[each.number])}"
-                + _reported(results, trials[each.number])
+                + _reported(results, reported.get(each.number, {}))
             )
     return lines
 
 
-def _reported(results: StudyResults, trial: TrialResult) -> str:
-    """Its mean over these seeds on the sets that chose nothing: ``; only reported: aime_2025/avg@32 0.30 ±0.01``."""
+def _reported(results: StudyResults, means: Mapping[str, SeedMean]) -> str:
+    """Its `means` over these seeds on the sets that chose nothing: ``; only reported: aime_2025/avg@32 0.30 ±0.01``."""
     samples = {each.name: each.samples for each in results.spec.evaluation_config().sets}
-    means = seed_means_reported(results, trial)
     said = [f"{name}/avg@{samples[name]} {mean}" for name, mean in means.items()]
     return f"; only reported: {', '.join(said)}" if said else ""
 

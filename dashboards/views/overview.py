@@ -69,7 +69,7 @@ def _best(study: Study) -> None:
             f"The trials that confirm #{confirmed.number}: their mean, ± one standard error of it. The trial itself was"
             " chosen for being high, so it is left out.",
         )  # fmt: skip
-    again = seed_means_reported(study.results, best)
+    again = seed_means_reported(study.results).get(best.number, {})
     for name in study.sets[:2]:
         scores = frames.newest(study.evaluations, name).filter(pl.col("trial") == best.number)
         for row in scores.iter_rows(named=True):
@@ -207,15 +207,14 @@ def _confirmed(study: Study) -> None:
     for line in over_seeds(study.results, number=text.points, unit=" points"):
         st.markdown(text.in_markdown(f"{line[0].upper()}{line[1:]}."))
     labels = dict(study.trials.select("trial", "label").iter_rows())
-    numbered = {trial.number: trial for trial in study.results.trials}
-    again = [seed_means_reported(study.results, numbered[each.number]) for each in found]
+    again = seed_means_reported(study.results)
     rows = [
         (labels[each.number], 100 * each.first, re.sub(" fresh seeds?", "", each.seeds),
          100 * each.mean if each.fresh else None,
          "" if each.seed_error is None else error_in_words(each.seed_error, text.points),
          ", ".join(map(text.points, each.fresh.values())),
-         *(_mean(means.get(name)) for name in study.sets[1:]))
-        for each, means in zip(found, again, strict=True)
+         *(_mean(again.get(each.number, {}).get(name)) for name in study.sets[1:]))
+        for each in found
     ]  # fmt: skip
     number = st.column_config.NumberColumn
     columns = {

@@ -20,7 +20,7 @@ from study.tables import bounds, evaluation_row, with_zone
 
 def as_json(results: StudyResults) -> str:
     """The study with its complete spec, what its seeds say, and each trial with every evaluation."""
-    estimate, seeds = split_half(results), _seeds(results)
+    estimate, seeds, reported = split_half(results), _seeds(results), seed_means_reported(results)
     whole = {
         "study": published(results.spec),
         "metric": results.metric_name,
@@ -41,7 +41,7 @@ def as_json(results: StudyResults) -> str:
         "trials": [
             _row(trial, seeds)
             | {
-                "only_reported": {name: mean._asdict() for name, mean in seed_means_reported(results, trial).items()},
+                "only_reported": {name: mean._asdict() for name, mean in reported.get(trial.number, {}).items()},
                 "evaluations": [evaluation_row(each) for each in trial.evaluations],
             }
             for trial in results.trials
@@ -52,7 +52,7 @@ def as_json(results: StudyResults) -> str:
 
 def as_csv(results: StudyResults) -> str:
     """One row per trial: state, sampled values, each set's newest scores with both errors, and where it comes from."""
-    rows, origin, seeds = [], _origin(results), _seeds(results)
+    rows, origin, seeds, reported = [], _origin(results), _seeds(results), seed_means_reported(results)
     for trial in results.trials:
         row = _row(trial, seeds)
         for name in ("params", "beside"):
@@ -68,7 +68,7 @@ def as_csv(results: StudyResults) -> str:
                     )
                 }  # fmt: skip
                 row |= {f"{score.name}.{field}": value for field, value in bounds(score).items()}
-        for name, again in seed_means_reported(results, trial).items():
+        for name, again in reported.get(trial.number, {}).items():
             row |= {f"{name}.mean_over_seeds": again.mean, f"{name}.seed_error": again.seed_error}
         rows.append({key: _safe(value) for key, value in (row | origin).items()})
     return polars.DataFrame(rows, infer_schema_length=None).write_csv()

@@ -98,7 +98,7 @@ def test_confirmed_configurations_are_shown_with_the_error_over_seeds(
     said = [each.value.replace("\\", "") for each in app.markdown]
     assert any(f"scatter by {int(scatter) / 10:.1f} points" in each for each in said)  # 0.019 as 1.9
     # The set that chose nothing is judged by the same seeds, not by the run that was chosen.
-    reported = seed_means_reported(results, results.best)[SETS[1]]
+    reported = seed_means_reported(results)[results.best.number][SETS[1]]
     (card,) = [each for each in app.metric if SETS[1] in each.label.replace("\\", "")]
     assert card.value == f"{100 * reported.mean:.1f} %"
     assert card.delta == f"± {100 * reported.seed_error:.1f} over 2 fresh seeds"
