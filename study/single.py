@@ -14,6 +14,7 @@ from study.spec import set_dotted
 from trainer import saturation
 from trainer.config import TrainerConfig
 from trainer.config_file import read_yaml, validate
+from trainer.digits import per_cent
 from trainer.errors import UserError
 from trainer.records import Evaluation, SetScore
 
@@ -113,4 +114,4 @@ def _error(score: SetScore, name: str) -> str:
 
 
 def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1%}"
+    return "-" if value is None else f"{per_cent(value)}%"

@@ -222,7 +222,7 @@ def _compared(results: StudyResults, trial: TrialResult, control: TrialResult) -
             spread = f" ± {decimal(gap.error, digits=4)} across problems, {beyond} than twice its error"
         lines.append(
             f"Against the control {control.control} on {each.name} at step {step}, problem by problem:"
-            f" {gap.difference:+.4f}{spread}."
+            f" {decimal(gap.difference, digits=4, signed=True)}{spread}."
         )
     return lines
 

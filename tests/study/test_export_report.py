@@ -82,11 +82,11 @@ def test_the_study_and_the_trial_can_be_run_again_from_the_report_alone(results,
     ("lifts", "says"),
     [
         # One sample more on every problem, or three on one: there are counts, and no error of 0 or of one problem.
-        ([1] * 30, "+0.0312 (better on 30, worse on 0 of 30 problems)."),
+        ([1] * 30, "+0.0313 (better on 30, worse on 0 of 30 problems)."),
         ([3] + [0] * 29, "+0.0031 (better on 1, worse on 0 of 30 problems)."),
         ([0] * 30, "+0.0000 (the same on all 30)."),
-        ([2, 0] * 15, "+0.0312 ± 0.0058 across problems, more than twice its error."),
-        ([0, -2] * 15, "-0.0312 ± 0.0058 across problems, more than twice its error."),
+        ([2, 0] * 15, "+0.0313 ± 0.0058 across problems, more than twice its error."),
+        ([0, -2] * 15, "-0.0313 ± 0.0058 across problems, more than twice its error."),
         ([3, -2] * 15, "+0.0156 ± 0.0145 across problems, not more than twice its error."),
     ],
 )
