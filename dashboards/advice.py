@@ -13,7 +13,7 @@ from study.against import confounded
 from study.evidence import seed_test
 from study.paired import FEWEST, last_pair
 from study.tables import undriven
-from study.verdict import tied
+from study.verdict import tie
 from trainer.errors import UserError
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Advice:
 def advice(results: StudyResults, trials: pl.DataFrame, evaluations: pl.DataFrame) -> list[Advice]:
     """At most one sentence of each kind, the most pressing first; empty while there is nothing to say."""
     spread = _spread(trials, evaluations)
-    alike = _alike(results, spread, results.spec.selecting.name)
+    alike = _alike(results, spread)
     found = [
         Advice(line) if (line := undriven(results)) is not None else None,
         _failures(trials),
@@ -69,17 +69,13 @@ def _spread(trials: pl.DataFrame, evaluations: pl.DataFrame) -> differences.Spre
     return differences.spread(summary.filter(pl.col("state") == "COMPLETE", pl.col("confirms").is_null()))
 
 
-def _alike(results: StudyResults, spread: differences.Spread | None, set_name: str) -> Advice | None:
+def _alike(results: StudyResults, spread: differences.Spread | None) -> Advice | None:
     """That no complete trial is known to differ from another, so none is known to be better."""
-    complete = [each for each in results.trials if each.state == "COMPLETE" and each.confirms is None]
-    confirmed = any(each.confirms is not None for each in results.trials)
-    again = ", those that confirm others left out," if confirmed else ""
-    ends = [score for each in complete if (score := each.newest(set_name)) is not None]
-    line = tied(ends, who=f"All complete trials{again}", where="at their end")
-    if line is not None:
+    if (line := tie(results)) is not None:
         return Advice(f"{line}.", "hyperparameters")
     if spread is None or spread.beyond_sampling:
         return None
+    again = ", those that confirm others left out," if any(each.confirms is not None for each in results.trials) else ""
     return Advice(
         f"The {spread.trials} complete trials{again} do not differ beyond sampling error"
         f" ({text.probability(spread.p)}): draw more responses per problem, or spread the search wider, before"
@@ -89,7 +85,7 @@ def _alike(results: StudyResults, spread: differences.Spread | None, set_name: s
 
 def _one_seed(results: StudyResults) -> Advice | None:
     planned = results.spec.replicas is not None and results.ended < results.planned
-    if planned or "seed" in results.spec.space or any(each.tested for each in results.evidence):
+    if planned or any(each.tested for each in results.evidence):
         return None
     return Advice("Every trial ran with one seed: run the best settings again with fresh ones before you rely on them.")
 

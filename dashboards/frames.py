@@ -28,6 +28,7 @@ TRIAL_SCHEMA: dict[str, Any] = {
     "label": pl.String,
     "state": pl.String,
     "control": pl.String,
+    "of_control": pl.Int64,
     "enqueued": pl.String,
     "value": pl.Float64,
     "steps_done": pl.Int64,
@@ -75,20 +76,23 @@ def trials(results: StudyResults) -> pl.DataFrame:
     """One row per trial in `TRIAL_SCHEMA`, then one column per sampled parameter, named by its dotted key.
 
     A trial that would run but has no driver is STOPPED; it goes on when the study is resumed. `control` is the label of
-    a control, `enqueued` that of a trial whose values someone gave later (`fipo enqueue`). `seconds` are from start to
-    end, `used_seconds` those of training as the driver counted them.
+    a control, `of_control` the number of the one that a trial is or confirms, `enqueued` the label of a trial whose
+    values someone gave later (`fipo enqueue`). `seconds` are from start to end, `used_seconds` those of training as the
+    driver counted them.
 
     gamma and half-life are one quantity (gamma = 2^(-1/tau), paper eq. 7): whichever was sampled, both are columns.
     Null is the half-life of a gamma that has none: 0, 1, or so near 1 that it is beyond `LONGEST_HALF_LIFE`.
     """
-    rows = []
+    rows, controls = [], {trial.number for trial in results.trials if trial.control is not None}
     for trial in results.trials:
+        whose = trial.number if trial.confirms is None else trial.confirms
         rows.append(
             {
                 "trial": trial.number,
                 "label": label(trial),
                 "state": "STOPPED" if results.stopped(trial) else trial.state,
                 "control": trial.control,
+                "of_control": whose if whose in controls else None,
                 "enqueued": trial.enqueued,
                 "value": _finite(trial.value),
                 "steps_done": trial.steps_done,
@@ -196,8 +200,9 @@ def curves(
         steps: first and last training step to keep; None keeps all.
 
     Returns:
-        Columns trial, label, state, control, value, step, samples, planned, problems, length, accuracy, error, colour,
-        last (whether it is the trial's newest point). Points without a finite length and accuracy are left out.
+        Columns trial, label, state, control, of_control, value, step, samples, planned, problems, length, accuracy,
+        error, colour, last (whether it is the trial's newest point). Points without a finite length and accuracy are
+        left out.
     """
     chosen = trials if only is None else trials.filter(pl.col("trial").is_in(list(only)))
     if steps is not None:
@@ -205,15 +210,15 @@ def curves(
     colours = pl.col(colour) if colour in chosen.columns else pl.lit(None, dtype=pl.Float64)
     errors = pl.col(ERRORS[error]) if error else pl.lit(None, dtype=pl.Float64)
     points = evaluations.filter(pl.col("set") == set_name).join(
-        chosen.select("trial", "label", "state", "control", "value", colours.alias("colour")), on="trial"
+        chosen.select("trial", "label", "state", "control", "of_control", "value", colours.alias("colour")), on="trial"
     )
     return (
         points.with_columns(pl.col(LENGTHS[length]).alias("length"), errors.alias("error"))
         .filter(pl.col("length").is_finite() & pl.col("accuracy").is_finite())
         .sort("trial", "step")
         .with_columns((pl.col("step") == pl.col("step").max().over("trial")).alias("last"))
-        .select("trial", "label", "state", "control", "value", "step", "samples", "planned", "problems", "length",
-                "accuracy", "error", "colour", "last")
+        .select("trial", "label", "state", "control", "of_control", "value", "step", "samples", "planned", "problems",
+                "length", "accuracy", "error", "colour", "last")
     )  # fmt: skip
 
 

@@ -21,7 +21,8 @@ def unreadable(places: Sequence[str], error: UserError | None) -> None:
     st.title("No study to show yet")
     if error is not None:
         st.info(text.in_markdown(str(error)), icon=":material/hourglass_empty:")
-    st.text(f"Watching {optuna_study.listed(places)}. The page fills by itself as soon as a study is written there.")
+    there = "there is a study" if error is None else "that can be read"
+    st.text(f"Watching {optuna_study.listed(places)}. The page fills by itself as soon as {there}.")
 
 
 def ready(study: Study) -> bool:

@@ -96,16 +96,6 @@ def errors(row: Mapping[str, Any]) -> str | None:
     return (said + (" (95\N{NO-BREAK SPACE}% sure)" if bounds else "")) or None
 
 
-def duration(seconds: float | None) -> str:
-    """Seconds as 45 s, 12 min, 3 h 05 min."""
-    if seconds is None:
-        return "-"
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
-
-
 def in_plotly(text: str) -> str:
     """Escape text for Plotly, which reads a subset of HTML (b, i, a, br ...) in every label and hover."""
     return html.escape(text, quote=False)

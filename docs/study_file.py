@@ -51,9 +51,10 @@ trainer:
   one counts.
 - `space`, the `values` of `enqueue` and `--set` name trainer keys with dots (`fipo.half_life`); under `trainer` they
   are nested. A trainer key that is given with `--set` is no longer sampled.
-- `--set` takes keys of the study too: `trials=8`, `pruner.name=none`, `budget.hours=2`. `seed` is a key of both: in
-  `space` it is that of training, in `--set` that of the study; `--set trainer.seed=1` gives the other.
-- {_listed(check._SHARED)} cannot be swept: trials are compared at equal steps on the same draws.
+- `--set` takes keys of the study too: `trials=8`, `pruner.name=none`, `budget.hours=2`. `seed` is a key of both:
+  `--set seed=1` is that of the study, `--set trainer.seed=1` that of training.
+- {_listed(check._SHARED)} cannot be swept: trials are compared at equal steps on the same draws. Neither can `seed`,
+  whose highest run is luck: `replicas` repeats configurations with others.
 - {_listed(LIVE)} can change while a study runs: `fipo set`, `fipo add`.
 - A key that is not known, a value outside its range and a combination that cannot be trained are refused in one line
   each before anything starts. `fipo validate FILE` tells them all, stage by stage, since what follows would be misled:
@@ -102,7 +103,7 @@ def page() -> str:
     parts += ["## Samplers\n", "`sampler: {name: NAME, OPTION: VALUE, ...}`. They and their options are Optuna's.\n"]
     parts.append(_plugins({name: getattr(optuna.samplers, each) for name, each in samplers.NAMES.items()}))
     parts.append("## Pruners\n")
-    ours = " and ".join(f"`{name}`, see `{each.replace('.', '/')}.py`" for name, (each, _) in pruners.OWN.items())
+    ours = ", ".join(f"`{name}` (`{each.replace('.', '/')}.py`)" for name, (each, _) in pruners.OWN.items())
     parts.append(
         f"`pruner: {{name: NAME, OPTION: VALUE, ...}}`, Optuna's but for {ours}. Steps are\n"
         "training steps. `patient` also takes `wrapped_pruner: {name: NAME, OPTION: VALUE, ...}`.\n"

@@ -89,6 +89,11 @@ def _check_form(data: dict[str, Any], mistakes: Mistakes) -> None:
         if not any(place[:2] == ("space", key) for place in found):
             with mistakes:
                 _check_swept(str(key), "space")
+                if key == "seed":
+                    raise UserError(
+                        "space.seed: a seed is repeated and not searched for; remove it, and set replicas:"
+                        " {seeds: 4, top: null}, which trains every configuration with 4 more and compares their means"
+                    )
     for control in enqueue if isinstance(enqueue, list) and not any("enqueue" in place for place in found) else ():
         for key in control["values"]:
             with mistakes:

@@ -44,7 +44,6 @@ def launch(
     from study.check import load_spec
     from study.directory import free_directory
     from study.launch import launch
-    from study.settings import hardly_meant
     from study.spec import StudySpec
     from study.tables import beside_space
 
@@ -63,8 +62,6 @@ def launch(
             _complain(f"{directory}: goes on as its study.yaml says; what is given differs in {', '.join(differing)}")
         resume(directory)
         return
-    for line in hardly_meant(checked):
-        _warn(line)
     for control in checked.enqueue:
         if beside := beside_space(checked.beside_space(control.values)):
             typer.echo(f"Control {control.label}, {beside}")
@@ -95,13 +92,17 @@ def status(
 
         typer.echo(text(results))
         return
-    from study.tables import beside_space, costs, counts, named, trial_table, undriven
+    from study.costs import costs
+    from study.tables import beside_space, counts, named, trial_table, undriven
+    from study.time_left import time_left
     from study.verdict import verdict
 
     console = _console()
     typer.echo(f"Study {results.spec.name} in {results.directory}")
     console.print(trial_table(results, results.trials, console))
-    for line in (counts(results), undriven(results), results.waits, costs(results), *verdict(results)):
+    left = time_left(results)
+    so_far = counts(results) + (f", {left}" if left is not None else "")
+    for line in (so_far, undriven(results), results.waits, costs(results), *verdict(results)):
         if line is not None:
             typer.echo(line)
     for trial in results.trials:

@@ -5,6 +5,7 @@ A command is a file in `commands/` of the study directory, so it works wherever 
 
 from __future__ import annotations
 
+import difflib
 import json
 import time
 from collections.abc import Mapping
@@ -175,7 +176,7 @@ def _change(bridge: Bridge, values: Mapping[str, Any]) -> str:
     data = bridge.spec.model_dump(mode="json")
     for key, value in values.items():
         if key.split(".")[0] not in LIVE and key not in LIVE:
-            raise UserError(f"{key} = {value}: cannot change once a study has begun; allowed: {', '.join(LIVE)}")
+            raise UserError(f"{key} = {value}: {_why_not(key)}; allowed: {', '.join(LIVE)}")
         set_dotted(data, key, value)
     spec = validate(StudySpec, data, source="set")
     enqueued = sum(attributes.LABEL in each.user_attrs for each in bridge.study.get_trials(deepcopy=False))
@@ -199,6 +200,14 @@ def _change(bridge: Bridge, values: Mapping[str, Any]) -> str:
             " but confirmations" if spec.replicas else ""
         )
     return said
+
+
+def _why_not(key: str) -> str:
+    """Why a value of a study that has begun is not changed."""
+    if key.split(".")[0] in StudySpec.model_fields:
+        return "cannot change once a study has begun"
+    close = difflib.get_close_matches(key, LIVE, n=1, cutoff=0.8)
+    return f"is no key; did you mean {close[0]}?" if close else "is no key of a study; what is trained does not change"
 
 
 def _at_once(directory: Path, command: Stop | Change | Add | Enqueue) -> str:

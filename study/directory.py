@@ -4,6 +4,7 @@ study.yaml    the complete spec
 optuna.db     SQLite: study name = spec name, maximized, intermediate values keyed by training step (study/storage.py)
 trials/0007/  config.yaml, metrics.jsonl, evaluations.jsonl of trial 7; the driver leaves it word in `stop`, `enough`
 environment.txt  versions and commit that it ran with
+ending.txt    why the last driver left off early, if it did (study/ending.py)
 driver.log    what Ray, Tune and the trials print
 driver.json   which process drives the study, while one does (study/lock.py)
 """

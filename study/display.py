@@ -12,10 +12,11 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from study.costs import costs
 from study.lock import FITS_AGAIN
 from study.results import ENDED, StudyResults, TrialResult
-from study.tables import costs, counted, counts, one_line, trial_table
-from study.time_left import last_evaluations, seconds_left
+from study.tables import counted, counts, one_line, trial_table
+from study.time_left import last_evaluations, time_left
 from study.verdict import verdict
 
 _PERIOD = 1.0
@@ -164,10 +165,8 @@ def conclusion(results: StudyResults, directory: Path) -> list[str]:
 
 
 def _left(results: StudyResults) -> str:
-    left = seconds_left(results)
-    if left is None or results.ended >= results.planned:
-        return ""
-    return f", about {left / 60:.0f} min left" if left >= 90 else f", about {left:.0f} s left"
+    left = time_left(results)
+    return f", {left}" if left is not None else ""
 
 
 def _screen(results: StudyResults, console: Console) -> RenderableType:

@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,12 +16,14 @@ from study.check import trainer_configs
 from study.cluster import engines_apart, places, ray_session, require_place
 from study.commands import drop_unanswered
 from study.directory import Staging
+from study.ending import note_ending
 from study.environment import note_environment
 from study.files import relative_paths
 from study.head import GONE, watched_head
 from study.lock import driver_lock
 from study.problem_sets import told_of_files
 from study.results import StudyResults, collect, find_study
+from study.settings import hardly_meant
 from study.signals import terminated_as_interrupt
 from study.spec import StudySpec
 from study.storage import driving, edited, edited_files
@@ -114,6 +117,8 @@ def resume(directory: Path, watcher: Watcher) -> StudyResults:
 def prepare(spec: StudySpec, watcher: Watcher) -> None:
     """Make or find everything that the trials read. Raises UserError for a model or problem file that is not there,
     and for problems that the model cannot read."""
+    for line in hardly_meant(spec):
+        watcher.warn(line)
     configs = list(trainer_configs(spec))
     if spec.resources.ray_address is not None:
         for line in relative_paths(configs, swept=spec.space):
@@ -153,6 +158,7 @@ def _run(bridge: Bridge, watcher: Watcher, scratch: Path) -> StudyResults:
         watcher.last_word(_how_to_go_on(bridge.directory, GONE))
 
     note_environment(bridge.directory)
+    note_ending(bridge.directory, None)
     if line := engines_apart(bridge.spec.resources, bridge.spec.engine_width):
         watcher.warn(line)
     watcher.running(bridge.directory, lambda: _results(bridge), fits)
@@ -161,12 +167,15 @@ def _run(bridge: Bridge, watcher: Watcher, scratch: Path) -> StudyResults:
             run_trials(bridge, StudyTrial, concurrency=concurrency, scratch=scratch)
         if bridge.done:
             bridge.ending = None  # a budget that the last trial has spent stopped nothing
+        if bridge.ending is not None:
+            _keep(bridge, bridge.ending)
         text = f"the study has ended: {bridge.ending or 'all trials are done'}"
         bridge.notifier.tell("finished", text, ending=bridge.ending)
     except StudyAborted as error:
         _cut_short(bridge, root_line(error))
         raise
     except KeyboardInterrupt:
+        _keep(bridge, "interrupted by a signal")
         bridge.notifier.tell("finished", "the study has ended: interrupted by a signal", ending="interrupted")
         raise
     finally:
@@ -176,7 +185,14 @@ def _run(bridge: Bridge, watcher: Watcher, scratch: Path) -> StudyResults:
 
 
 def _cut_short(bridge: Bridge, why: str) -> None:
+    _keep(bridge, why)
     bridge.notifier.tell("failed", f"the study was cut short: {why}")
+
+
+def _keep(bridge: Bridge, why: str) -> None:
+    """Why a study ends early, where it is looked for later."""
+    note_ending(bridge.directory, why)
+    print(f"{datetime.now():%Y-%m-%d %H:%M:%S} the study ends early: {why}", flush=True)  # into driver.log
 
 
 def _results(bridge: Bridge) -> StudyResults:

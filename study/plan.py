@@ -23,7 +23,8 @@ def _confirmations(spec: StudySpec) -> Iterator[str]:
         return
     sampled, controls = spec.trials - len(spec.enqueue), len(spec.enqueue)
     configurations = spec.replicas.confirmed(sampled, controls)
-    of = f"the best {configurations - controls}" + (f" and {counted(controls, 'control')}" if controls else "")
+    best = [f"the best {configurations - controls}"] if configurations > controls else []
+    of = " and ".join([*best, *([counted(controls, "control")] if controls else [])])
     yield f"then up to {configurations * spec.replicas.seeds} confirmations, {spec.replicas.seeds} seeds of {of}"
 
 

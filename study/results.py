@@ -161,7 +161,7 @@ class StudyResults:
         return evidence(Run(each.number, each.value, each.confirms, self.seed(each), _lost(each)) for each in ended)
 
     def seed(self, trial: TrialResult) -> int:
-        """What `trial` is trained with, where the space does not have it."""
+        """What `trial` is trained with."""
         return int(trial.beside.get("seed", self.spec.training_seed))
 
     @property

@@ -13,6 +13,7 @@ from typing import Any
 from study import pruners
 from study.space import grid_values
 from study.spec import StudySpec
+from study.tables import counted
 
 
 def plugin_mistakes(spec: StudySpec) -> Iterator[str]:
@@ -51,7 +52,7 @@ def setting_mistakes(spec: StudySpec, *, enqueued: int) -> Iterator[str]:
         enqueued: trials that are in the study beside those that the sampler gives.
     """
     if _lists_values(spec):
-        size = math.prod(len(grid_values(distribution) or ()) for distribution in spec.space.values())
+        size = _points(spec)
         if size and spec.trials > size + enqueued:
             yield (
                 f"trials = {spec.trials}: the grid has {size} points, and {enqueued} were enqueued;"
@@ -71,8 +72,6 @@ def setting_mistakes(spec: StudySpec, *, enqueued: int) -> Iterator[str]:
             f"trainer.rollout.vllm.tensor_parallel_size = {width}: must divide resources.workers = {workers}, the ranks"
             " of a trial; change one of them"
         )
-    if spec.replicas is not None and "seed" in spec.space:
-        yield "replicas: seed is in space, so every trial has its own already; keep one of them"
     if spec.against is None:
         return
     if spec.pruner.name != "none":
@@ -92,14 +91,27 @@ def _shared_sqlite(spec: StudySpec) -> Iterator[str]:
         )
 
 
+def _part_of_grid(spec: StudySpec) -> Iterator[str]:
+    whole = _points(spec) + len(spec.enqueue)
+    if _lists_values(spec) and spec.trials < whole:
+        beside = f" beside {counted(len(spec.enqueue), 'control')}" if spec.enqueue else ""
+        sampled = spec.trials - len(spec.enqueue)
+        yield f"trials = {spec.trials}: {sampled} of the grid's {_points(spec)} points{beside}; {whole} try them all"
+
+
+def _points(spec: StudySpec) -> int:
+    """Of its grid; 0 where the space has values that cannot be listed."""
+    return math.prod(len(grid_values(distribution) or ()) for distribution in spec.space.values())
+
+
 def _lists_values(spec: StudySpec) -> bool:
     return spec.sampler.name in ("grid", "brute-force")
 
 
 def hardly_meant(spec: StudySpec) -> list[str]:
-    """What a checked spec says that is allowed and does nothing, each in one line with what to change."""
+    """What a checked spec says that is allowed and hardly meant, each in one line with what to change."""
     warmup = spec.trainer.get("optimizer", {}).get("warmup_steps", 0)
-    lines = [*idle_pruner(spec), *_deaf_notify(spec), *_shared_sqlite(spec)]
+    lines = [*idle_pruner(spec), *_part_of_grid(spec), *_deaf_notify(spec), *_shared_sqlite(spec)]
     if warmup >= spec.steps:
         lines.append(
             f"trainer.optimizer.warmup_steps = {warmup}: the learning rate rises through all {spec.steps} steps of"
@@ -117,7 +129,7 @@ def _deaf_notify(spec: StudySpec) -> Iterator[str]:
         yield f"notify.command[0] = {command[0]!r}: no such program here; give its path, or install it"
     unset = [name for each in re.findall(r"\$(?:(\w+)|{(\w+)})", webhook) if (name := "".join(each)) not in os.environ]
     if unset:
-        yield f"notify.webhook: {', '.join(unset)} is not set in the environment; export it before the launch"
+        yield f"notify.webhook: {', '.join(unset)} is not set in the environment; export it first"
 
 
 def idle_pruner(spec: StudySpec) -> list[str]:

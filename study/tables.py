@@ -14,10 +14,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from study.against import seed_means_reported
-from study.budget import devices
+from study.costs import drawn_by_racing, spared_by_pruning, spent
+from study.ending import ending
 from study.metric import metric_value
-from study.results import RAN, StudyResults, TrialResult
+from study.results import StudyResults, TrialResult
 from study.spec import StudySpec
+from study.time_left import time_left
 from trainer import saturation
 from trainer.digits import decimal
 from trainer.records import Evaluation, SetScore
@@ -166,61 +168,16 @@ def counts(results: StudyResults) -> str:
 
 
 def undriven(results: StudyResults) -> str | None:
-    """That trials are left and nobody runs them, and what to do; None while someone does, and at the end."""
+    """That trials are left and nobody runs them, why as far as it is known, and what to do; None while someone does,
+    and at the end."""
     left = results.planned - results.ended
     if results.driver is not None or left <= 0:
         return None
-    command = f"fipo resume {shlex.quote(str(results.directory))}"
+    why = ending(results.directory)
+    what = "No process drives the study" if why is None else f"The study ended early ({why})"
     are = "is" if left == 1 else "are"
-    return f"No process drives the study and {counted(left, 'trial')} {are} left; go on with: {command}"
-
-
-def costs(results: StudyResults) -> str | None:
-    """What all trials took so far and what pruning spared, in one line; None before the first evaluation."""
-    spent = _spent(results)
-    if not spent["seconds"]:
-        return None
-    used = devices(results.spec.resources)
-    text = f"took {used.hours(spent['seconds']):.3g} {used.name}-hours, {spent['tokens']:,} tokens sampled in training"
-    if (spared := spared_by_pruning(results)) is not None:
-        text += f"; pruning spared {spared:.0%} of the steps of the trials that the pruner judged"
-    if (drawn := drawn_by_racing(results)) is not None:
-        text += f"; racing evaluations drew {drawn[0]:,} of the {drawn[1]:,} responses of whole ones"
-        text += f" ({1 - drawn[0] / drawn[1]:.0%} spared)" if drawn[1] else ""
-    return text
-
-
-def spared_by_pruning(results: StudyResults) -> float | None:
-    """Share of the steps of complete and pruned trials that were not trained; None before a first one is, and where
-    there is no pruner.
-
-    Trials that collapsed or were stopped by hand do not count, for it was not the pruner that spared their steps, nor
-    those that confirm others, which it never sees.
-    """
-    if results.spec.pruner.name == "none":
-        return None
-    total = results.spec.steps
-    ran = (trial for trial in results.trials if trial.state in RAN and trial.confirms is None)
-    finished = [trial for trial in ran if trial.stop_reason is None]
-    spared = sum(total - trial.pruned_at for trial in finished if trial.pruned_at is not None)
-    return spared / (total * len(finished)) if finished else None
-
-
-def drawn_by_racing(results: StudyResults) -> tuple[int, int] | None:
-    """Responses that the evaluations of the racing set drew, and that they would have drawn whole; None without one."""
-    racing = results.spec.selecting
-    if racing.first_look is None:
-        return None
-    scores = [score for trial in results.trials for score in trial.scores(racing.name).values()]
-    drawn = sum(score.samples * len(score.solved) for score in scores)
-    return drawn, sum(racing.samples * len(score.solved) for score in scores)
-
-
-def _spent(results: StudyResults) -> dict[str, float | int]:
-    """Seconds of training, GPU-hours and tokens of all trials; of those that run, up to their newest evaluation."""
-    return {
-        name: sum(getattr(trial.usage, name) for trial in results.trials) for name in ("seconds", "gpu_hours", "tokens")
-    }
+    command = f"fipo resume {shlex.quote(str(results.directory))}"
+    return f"{what} and {counted(left, 'trial')} {are} left; go on with: {command}"
 
 
 def as_json(results: StudyResults) -> str:
@@ -237,7 +194,7 @@ def as_json(results: StudyResults) -> str:
         del data["evaluations"]
         data["evaluation"] = evaluation_row(trial.evaluations[-1]) if trial.evaluations else None
         trials.append(data)
-    best, drawn = results.best, drawn_by_racing(results)
+    best, drawn, left = results.best, drawn_by_racing(results), time_left(results)
     reported = seed_means_reported(results)
     whole = {
         "name": results.spec.name,
@@ -260,8 +217,10 @@ def as_json(results: StudyResults) -> str:
             if each.tested
         ],
         "driver": str(results.driver) if results.driver else None,
+        "ending": ending(results.directory),
         "waits": results.waits,
-        "usage": _spent(results),
+        "left": left._asdict() if left is not None else None,
+        "usage": spent(results),
         "spared_by_pruning": spared_by_pruning(results),
         "evaluation_responses": dict(zip(("drawn", "whole"), drawn, strict=True)) if drawn else None,
         "trials": trials,

@@ -8,13 +8,48 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from datetime import datetime
+from typing import NamedTuple
 
+from study.budget import devices
 from study.results import RAN, StudyResults, TrialResult
 
 _LONG_SECONDS = 10.0
 """An evaluation that takes longer than this is told when it begins."""
+
+
+class TimeLeft(NamedTuple):
+    """How long a study will still run."""
+
+    seconds: float
+    budget: str | None
+    """The key of the budget that ends it before its trials have ended; None where they end."""
+
+    def __str__(self) -> str:
+        """``about 12 min left``, or ``about 5 min left, then budget.hours ends it``."""
+        return f"about {duration(self.seconds)} left" + (f", then {self.budget} ends it" if self.budget else "")
+
+
+def time_left(results: StudyResults) -> TimeLeft | None:
+    """None before a step is done, without a driver, and when all trials have ended."""
+    seconds = seconds_left(results)
+    if seconds is None or results.driver is None or results.ended >= results.planned:
+        return None
+    budgets = (TimeLeft(max(0.0, left), key) for key, left in _budgets_left(results))
+    return min([TimeLeft(seconds, None), *budgets], key=lambda each: each.seconds)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as 45 s, 12 min, 3 h 05 min, 14 d 3 h."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 90:
+        return f"{minutes} min"
+    hours = round(minutes / 60)
+    return f"{minutes // 60} h {minutes % 60:02d} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
 
 
 def seconds_left(results: StudyResults) -> float | None:
@@ -41,7 +76,7 @@ def seconds_left(results: StudyResults) -> float | None:
         return usual if trial.confirms is None and steps[trial.number] < usual else whole
 
     busy = [(expected(each) - steps[each.number]) * pace + (start if each.starting else 0.0) for each in running]
-    lanes = max(1, len(running), min(results.spec.concurrency, at_a_time(results.trials)))
+    lanes = _lanes(results)
     free = busy + [0.0] * (lanes - len(busy))
     heapq.heapify(free)
     waiting = results.planned - results.ended - len(running)
@@ -50,6 +85,24 @@ def seconds_left(results: StudyResults) -> float | None:
     for to_do in [usual or whole] * (waiting - last) + [whole] * last:
         heapq.heapreplace(free, free[0] + start + to_do * pace)
     return max(*free, *last_evaluations(results).values(), 0.0)
+
+
+def _budgets_left(results: StudyResults) -> Iterator[tuple[str, float]]:
+    """Seconds until a budget of time ends the study, by its key."""
+    budget = results.spec.budget
+    if budget.hours is not None and results.driver is not None and results.driver.began:
+        yield "budget.hours", results.driver.began + 3600 * budget.hours - time.time()
+    if budget.gpu_hours is not None:
+        a_trial = devices(results.spec.resources)
+        seconds = sum(max(trial.usage.seconds, trial.seconds_done) for trial in results.trials)
+        left = budget.gpu_hours - a_trial.hours(seconds)
+        yield "budget.gpu_hours", left / a_trial.hours(1) / _lanes(results)
+
+
+def _lanes(results: StudyResults) -> int:
+    """Trials at a time from now on."""
+    running = sum(trial.state == "RUNNING" for trial in results.trials)
+    return max(1, running, min(results.spec.concurrency, at_a_time(results.trials)))
 
 
 def last_evaluations(results: StudyResults) -> dict[int, float]:

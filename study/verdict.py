@@ -61,11 +61,14 @@ def _reported(results: StudyResults, means: Mapping[str, SeedMean]) -> str:
 
 
 def tie(results: StudyResults) -> str | None:
-    """That all COMPLETE trials solved every problem equally often at their last step; None where one did not.
+    """That all COMPLETE trials solved every problem equally often at their last step, those that confirm others too;
+    None where one did not, and for a single configuration.
 
     Nor where they differ in the length that the study minimizes beside it.
     """
-    complete = [trial for trial in results.trials if trial.state == "COMPLETE" and trial.confirms is None]
+    complete = [trial for trial in results.trials if trial.state == "COMPLETE"]
+    if sum(trial.confirms is None for trial in complete) < 2:
+        return None
     scores = [score for trial in complete if (score := trial.newest(results.spec.selecting.name)) is not None]
     if len(scores) < len(complete) or len({metric_value(score, results.spec.metric) for score in scores}) != 1:
         return None

@@ -131,13 +131,17 @@ def _whole_lines(path: Path) -> list[str]:
 
 
 class Journal:
-    """The files of one run: metrics.jsonl, evaluations.jsonl, outcomes/, completions/, checkpoints/. Rank 0 writes."""
+    """The files of one run: metrics.jsonl, evaluations.jsonl, outcomes/, completions/, checkpoints/. Rank 0 writes.
+
+    `rewound.jsonl` holds the seconds of the newest step that a rewind forgot: they were spent all the same.
+    """
 
     def __init__(self, directory: Path, *, writes: bool) -> None:
         """Make `directory`. Raises UserError where that cannot be done."""
         self.metrics, self.evaluations = directory / "metrics.jsonl", directory / "evaluations.jsonl"
         self.checkpoints = directory / "checkpoints"
         self.completions, self.outcomes = directory / "completions", directory / "outcomes"
+        self._rewound = directory / "rewound.jsonl"
         self.writes = writes
         if writes:
             try:
@@ -170,13 +174,15 @@ class Journal:
 
     @property
     def seconds(self) -> float:
-        """Wall time that the run has taken, by its newest step; 0 before the first."""
-        return float(last_line(self.metrics).get("seconds/total", 0.0))
+        """Wall time that the run has taken, by its newest step, or by one that a rewind forgot; 0 before the first."""
+        return max(float(last_line(path).get("seconds/total", 0.0)) for path in (self.metrics, self._rewound))
 
     def rewind(self, step: int) -> list[Evaluation]:
         """Forget everything after `step`, the last one whose weights were saved; the evaluations up to it."""
         kept = [each for each in read_evaluations(self.evaluations.parent) if each.step <= step]
         if self.writes:
+            if self.metrics.exists():
+                write_atomic(self._rewound, json.dumps({"seconds/total": self.seconds}) + "\n")  # before they are lost
             for path in (self.metrics, self.evaluations):
                 lines = [json.dumps(line) + "\n" for line in read_lines(path) if line["step"] <= step]
                 if path.exists():

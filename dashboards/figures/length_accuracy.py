@@ -61,7 +61,7 @@ def length_accuracy(
                 y=points["accuracy"],
                 error_y=_bars(points, shade, every=every_bar),
                 mode="lines+markers",
-                line={"color": shade, "width": 3 if named else 1.8, "dash": dashes.get(row["trial"], "solid")},
+                line={"color": shade, "width": 3 if named else 1.8, "dash": _dash(row, dashes)},
                 marker={
                     "color": shade,
                     "symbol": [
@@ -105,7 +105,7 @@ def length_accuracy(
 def _classes(points: pl.DataFrame) -> list[str]:
     """Values of a colour that is no number, in the order in which their trials came; controls are not coloured."""
     return (
-        points.filter(pl.col("control").is_null())
+        points.filter(pl.col("of_control").is_null())
         .sort("trial")["colour"]
         .drop_nulls()
         .unique(maintain_order=True)
@@ -114,7 +114,7 @@ def _classes(points: pl.DataFrame) -> list[str]:
 
 
 def _shade(row: dict[str, Any], colour: str | None, scale: palette.Scale | None, classes: list[str], dark: bool) -> str:
-    if row["control"] is not None:
+    if row["of_control"] is not None:
         return palette.foreground(dark)
     if colour is None:
         return palette.STATE_COLOURS[str(row["state"])]
@@ -124,6 +124,11 @@ def _shade(row: dict[str, Any], colour: str | None, scale: palette.Scale | None,
     if scale:
         return scale.colour(float(value))
     return palette.CATEGORIES[classes.index(str(value)) % len(palette.CATEGORIES)]
+
+
+def _dash(row: dict[str, Any], dashes: Mapping[int, str]) -> str:
+    """What confirms a control is drawn as that is, where it is not on the chart as the first one."""
+    return "solid" if row["of_control"] is None else dashes.get(row["of_control"], palette.CONTROL_DASHES[0])
 
 
 def _tag(figure: go.Figure, end: dict[str, object], best: int | None, dark: bool) -> None:

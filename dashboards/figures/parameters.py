@@ -30,7 +30,7 @@ def slice_of(scores: pl.DataFrame, key: str, *, measure: str, dark: bool = False
     with_bars = known["error"].drop_nulls().len() and known.height <= MOST_BARS
     for state in palette.STATE_SYMBOLS:
         for is_control in (False, True):
-            own = known.filter((pl.col("state") == state) & (pl.col("control").is_not_null() == is_control))
+            own = known.filter((pl.col("state") == state) & (pl.col("of_control").is_not_null() == is_control))
             if own.is_empty():
                 continue
             shade = palette.foreground(dark) if is_control else palette.STATE_COLOURS[state]

@@ -12,6 +12,7 @@ from dashboards import frames, palette, text
 from dashboards.figures import axes
 from dashboards.figures.parameters import LEGEND, MARGIN
 from dashboards.spans import lanes
+from study.time_left import duration
 
 END, HOLLOW = 10, 7
 """Sizes of newest points and of those with few responses; a smaller one would not look hollow."""
@@ -146,7 +147,7 @@ def _ran(row: dict[str, Any]) -> str:
     still = (row["ended"] - row["began"] - row["ran"]).total_seconds()
     return (
         f"<b>{text.in_plotly(row['label'])}</b> {row['state'].lower()} after {row['steps_done']} steps"
-        f"<br>{text.duration(row['ran'].total_seconds())}" + (f", stood still {text.duration(still)}" if still else "")
+        f"<br>{duration(row['ran'].total_seconds())}" + (f", stood still {duration(still)}" if still else "")
     )
 
 

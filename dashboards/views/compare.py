@@ -102,7 +102,8 @@ def _settings(study: Study, chosen: list[int], labels: dict[int, str]) -> None:
     found = {}
     for trial in study.results.trials:
         if trial.number in chosen:
-            derived = study.trials.filter(pl.col("trial") == trial.number).select(keys).row(0, named=True)
+            row = study.trials.row(by_predicate=pl.col("trial") == trial.number, named=True)
+            derived = {key: row[key] for key in keys}
             found[trial.number] = derived | configs.read(trial) | {"fipo.gamma": derived.get("fipo.gamma")}
     table = configs.differing({labels[number]: found[number] for number in sorted(chosen)}, first=keys)
     if table.is_empty():

@@ -19,10 +19,11 @@ from dashboards.views.trials import trials_table
 from dashboards.views.widgets import ORDER, PAGES, is_dark
 from study.against import over_seeds, seed_means_reported
 from study.budget import devices
+from study.costs import spared_by_pruning
 from study.evidence import Evidence, SeedMean, error_in_words, seeds_against_settings
 from study.results import StudyResults
-from study.tables import beside_space, chosen_among, counted, spared_by_pruning
-from study.time_left import seconds_left
+from study.tables import beside_space, chosen_among, counted
+from study.time_left import time_left
 
 
 def render(study: Study) -> None:
@@ -136,8 +137,8 @@ def _progress(study: Study) -> None:
     planned = study.results.planned
     counts = dict(study.trials.group_by("state").len().iter_rows())
     finished = study.results.ended
-    left = seconds_left(study.results)
-    note = f"about {text.duration(left)} left" if left and study.results.driver else None
+    left = time_left(study.results)
+    note = str(left) if left is not None else None
     if finished == planned or study.results.driver is None:
         note = ", ".join(f"{counts[state]} {state.lower()}" for state in ORDER if state in counts)
     _card("Trials finished", f"{finished} of {planned}", note, "Complete, pruned and failed trials count.")
@@ -174,8 +175,8 @@ def _configuration(study: Study) -> None:
         for key, value in best.beside.items()
     ]
     left, right = st.columns([3, 1], vertical_alignment="center")
-    name = study.trials.filter(pl.col("trial") == best.number)["label"].item()
-    left.markdown(f"Best configuration, {text.in_markdown(name)}: " + " · ".join(values))
+    name = text.in_markdown(study.trials.filter(pl.col("trial") == best.number)["label"].item())
+    left.markdown(f"Best configuration, {name}" + (f": {' · '.join(values)}" if values else ""))
     if right.button("Export it", icon=":material/download:", type="primary", width="stretch"):
         st.switch_page(st.session_state[PAGES]["export"])
 

@@ -73,9 +73,9 @@ def _verdict(study: Study, known: pl.DataFrame, step: int, last: int) -> None:
     where = f"at step {step}"
     seeds = seeds_against_settings(study.results.evidence, number=text.points, unit=" points")
     numbered = {trial.number: trial for trial in study.results.trials}
-    results = [numbered[number].scores(study.sets[0])[step] for number in own["trial"]]
-    who = "All trials" if own.height == known.height else "All trials, those that confirm others left out,"
-    if (line := tied(results, who=who, where="at this step")) is not None:
+    results = [numbered[number].scores(study.sets[0])[step] for number in known["trial"]]
+    line = tied(results, who="All trials", where="at this step")
+    if line is not None and own.height > 1:
         st.warning(f"{line}.")
     elif spread is None:
         st.info(f"{own.height} trials {where}, not all with a known sampling error: differences cannot be judged.")

@@ -17,7 +17,8 @@ from dashboards.views.opened import clicked, opened
 from dashboards.views.trials import RACE
 from dashboards.views.widgets import choose_trials, filter_trials, is_dark
 from study.budget import devices
-from study.tables import drawn_by_racing, spared_by_pruning
+from study.costs import drawn_by_racing, spared_by_pruning
+from study.time_left import duration
 
 if TYPE_CHECKING:
     from study.spec import Plugin
@@ -114,7 +115,7 @@ def _table(study: Study, pruned: pl.DataFrame) -> None:
     table = pruned.with_columns(
         pl.col("accuracy", "others") * 100,
         (pl.col("spared_seconds") / 3600 * used.count).alias("hours"),
-        pl.col("seconds", "spared_seconds").map_elements(text.duration, return_dtype=pl.String),
+        pl.col("seconds", "spared_seconds").map_elements(duration, return_dtype=pl.String),
     )
     columns = {
         "label": st.column_config.TextColumn("trial", pinned=True),

@@ -6,10 +6,12 @@ import dataclasses
 import json
 import math
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 from streamlit.testing.v1 import AppTest
 
 from dashboards import frames, importance, palette, text
@@ -220,7 +222,7 @@ def test_a_complete_tie_is_said_to_be_one_and_has_no_map(finished: StudyResults,
     app = page(results, "parameters")
     assert "solved every problem equally often at this step: what was swept" in app.warning[0].value
     assert "No map: the accuracies of the 12 trials are all equal." in [each.value for each in app.caption]
-    assert any("equally often at their end" in each.value for each in page(results, "overview").markdown)
+    assert any("equally often at the last step" in each.value for each in page(results, "overview").markdown)
 
 
 def test_confirmed_configurations_are_judged_against_the_noise_of_the_seed(finished: StudyResults, page: Shown) -> None:
@@ -317,6 +319,30 @@ def test_more_than_two_trials_are_compared_with_the_control(finished: StudyResul
     assert against.value == 0
     assert scores.loc[scores["label"] == "DAPO (#0)", "difference"].isna().all()
     assert scores["difference"].notna().sum() == len(scores) - 1
+
+
+def test_trials_that_differ_beside_the_space_alone_are_compared(
+    finished: StudyResults, page: Shown, tmp_path: Path
+) -> None:
+    """Two controls, before a first trial is sampled or in a study of nothing else."""
+    trials = []
+    for trial, beside in zip(finished.trials[:2], ({}, {"fipo.clip_high": 0.2}), strict=True):
+        directory = tmp_path / f"{trial.number}"
+        shutil.copytree(trial.directory, directory)
+        config = yaml.safe_load((finished.trials[0].directory / "config.yaml").read_text())
+        config["fipo"] |= {"clip_high": 0.2} if beside else {}
+        (directory / "config.yaml").write_text(yaml.safe_dump(config))
+        trials.append(
+            dataclasses.replace(
+                trial, params=finished.trials[0].params, control=f"c{trial.number}", beside=beside, directory=directory
+            )
+        )
+    app = page(dataclasses.replace(finished, trials=tuple(trials)), "compare")
+    settings = app.dataframe[1].value
+    assert settings["parameter"].to_list() == [text.label("fipo.clip_high")]
+    overview = page(dataclasses.replace(finished, trials=tuple(trials[:1])), "overview")
+    (line,) = [each.value for each in overview.markdown if each.value.startswith("Best configuration")]
+    assert not line.endswith(":")
 
 
 def test_complete_trials_are_compared_at_their_end_and_a_pruned_one_only_when_chosen(

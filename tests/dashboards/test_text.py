@@ -58,11 +58,6 @@ def test_errors_break_only_between_the_two() -> None:
     assert str(text.errors(row(0.021, 0.044))).split(" ")[1:] == ["±\N{NO-BREAK SPACE}4.4\N{NO-BREAK SPACE}problems"]
 
 
-@pytest.mark.parametrize(("seconds", "shown"), [(45, "45 s"), (720, "12 min"), (11_100, "3 h 05 min"), (None, "-")])
-def test_durations_are_short(seconds: float | None, shown: str) -> None:
-    assert text.duration(seconds) == shown
-
-
 @pytest.mark.parametrize(
     "hostile",
     ["<img src=x onerror=alert(1)>", "[x](http://x)", "![x](http://x)", "$x$", ":material/home:", "# x", "`x`"],

@@ -25,12 +25,12 @@ def test_gpu_hours_are_wall_hours_times_the_gpus_of_all_workers():
         (Budget(), None),
         (
             Budget(gpu_hours=4.0),
-            "budget.gpu_hours = 4 is spent (4 GPU-hours with what runs)",
+            "budget.gpu_hours = 4 is spent (4 GPU-hours with what runs); raise it before a resume",
         ),
         (Budget(gpu_hours=4.1), None),
-        (Budget(accuracy=0.5), "budget.accuracy = 0.5 is reached (0.600)"),
+        (Budget(accuracy=0.5), "budget.accuracy = 0.5 is reached (0.600); raise it before a resume"),
         (Budget(accuracy=0.7), None),
-        (Budget(hours=1e-9), "budget.hours = 1e-09 is over"),
+        (Budget(hours=1e-9), "budget.hours = 1e-09 is over; a resume has as many again"),
         (Budget(hours=1.0), None),
     ],
 )
@@ -40,6 +40,8 @@ def test_what_is_spent_stops_the_study_with_the_numbers(budget, reason):
     account.used(1, usage(FOUR_GPUS, seconds=900.0, tokens=0))
     account.used(1, usage(FOUR_GPUS, seconds=1800.0, tokens=0))  # so far, not in addition
     account.completed(0.6)
+    account.completed(0.4)  # no better than the best
+    assert account.best == 0.6
     assert account.spent() == reason
 
 

@@ -210,6 +210,14 @@ def test_each_swept_key_that_the_trainer_refuses_is_told(spec_file):
     }
 
 
+def test_a_seed_is_repeated_and_not_searched_for(spec_file):
+    path = spec_file(space={"seed": {"type": "grid", "values": [1, 2]}}, sampler={"name": "grid"})
+    with pytest.raises(SpecRefused) as refused:
+        load_spec(path)
+    (line,) = refused.value.lines
+    assert line.startswith(f"{path}: space.seed: a seed is repeated") and "{seeds: 4, top: null}" in line
+
+
 def test_settings_that_do_not_go_together_are_told_together(spec_file):
     path = spec_file(
         budget={"gpu_hours": 5},

@@ -180,6 +180,8 @@ def test_a_gamma_where_the_space_has_the_half_life_is_told_to_be_given_as_that(m
         (Stop(trial=9), "--trial 9: is not running; no trial is"),
         (Change(values={"pruner.name": "none"}), "cannot change once a study has begun; allowed: trials"),
         (Change(values={"sampler.name": "random"}), "cannot change once a study has begun; allowed: trials"),
+        (Change(values={"concurency": 3}), "concurency = 3: is no key; did you mean concurrency?; allowed: trials"),
+        (Change(values={"fipo.gamma": 0.9}), "fipo.gamma = 0.9: is no key of a study; what is trained does not"),
         (Change(values={"concurrency": 0}), "concurrency = 0: input should be greater than or equal to 1"),
         (Change(values={"budget.gpu_hours": 5}), "gpus_per_worker is 0"),
         (Enqueue(label="x", values={RATE: 1.0}), "lies outside space, 1e-05 to 0.01; choose a value within"),

@@ -5,18 +5,19 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import re
 from dataclasses import replace
 from datetime import datetime
 
 import pytest
 from rich.console import Console
 
-from study.assignment import Report
+from study.costs import costs, spared_by_pruning
 from study.display import Display, conclusion
+from study.ending import note_ending
 from study.lock import FITS_AGAIN, Driver
-from study.results import collect, read_study
-from study.spec import Resources
-from study.tables import as_json, costs, number, one_line, spared_by_pruning, trial_table, undriven
+from study.results import read_study
+from study.tables import as_json, number, one_line, trial_table, undriven
 from study.time_left import last_evaluations
 
 GOOD = [0.2, 0.3, 0.4, 0.5, 0.6]
@@ -155,6 +156,12 @@ def test_a_study_that_nobody_drives_says_how_to_go_on_while_something_is_left(br
     assert undriven(results.at_rest()) == (
         f"No process drives the study and 2 trials are left; go on with: fipo resume {bridge.directory}"
     )
+    note_ending(bridge.directory, "budget.hours = 2 is over;\na resume has as many again")
+    stopped, why = undriven(results.at_rest()), ", budget.hours = 2 is over; a resume has as many again"
+    assert re.fullmatch(rf"The study ended early \([-\d]+ [:\d]+{why}\) and 2 trials are left; go on .*", stopped)
+    assert json.loads(as_json(results))["ending"].endswith(why)
+    note_ending(bridge.directory, None)
+    assert json.loads(as_json(results))["ending"] is None
     assert undriven(replace(results.at_rest(), trials=results.trials[:2], spec=results.spec.model_copy(
         update={"trials": 2}))) is None  # fmt: skip
 
@@ -184,35 +191,9 @@ def test_json_holds_every_trial_with_its_latest_evaluation(bridge):
     assert data["usage"] == {"seconds": 30.0, "gpu_hours": 0.0, "tokens": 3000}
     assert data["spared_by_pruning"] == 15 / 40
     assert spared_by_pruning(replace(read_study(bridge.directory), trials=())) is None
-    assert data["confirmed"] == []
+    assert data["confirmed"] == [] and data["left"]["seconds"] > 0 and data["left"]["budget"] is None
     assert datetime.fromisoformat(data["trials"][0]["ended"]).tzinfo is not None
     assert data["directory"] == str(bridge.directory.absolute())
-
-
-def test_what_was_spent_counts_running_trials_and_pruning_what_the_finished_ones_were_spared(bridge):
-    results = read_study(bridge.directory)
-    assert costs(results) == (
-        "took 0.00833 core-hours, 3,000 tokens sampled in training; pruning spared 38% of the steps of the"
-        " trials that the pruner judged"
-    )
-    gpus = results.spec.model_copy(update={"resources": Resources(workers=4, gpus_per_worker=2)})
-    assert costs(collect(bridge.directory, gpus, bridge.study.trials)).startswith("took 0.0667 GPU-hours, ")
-    assert costs(replace(results, trials=results.trials[2:])) == (
-        "took 0.00139 core-hours, 500 tokens sampled in training"
-    )
-    assert costs(replace(results, trials=())) is None
-
-
-def test_the_pruner_has_spared_nothing_of_a_trial_that_collapsed_or_was_stopped_by_hand(make_bridge, run_trial):
-    bridge = make_bridge()
-    bridge.stop(run_trial(bridge, [0.2], finish=False))
-    bridge.finish(0)
-    number = bridge.ask().number
-    assert bridge.report(number, Report(5, 0.2, collapsed="collapsed: it fell"))
-    bridge.finish(number)
-    assert spared_by_pruning(read_study(bridge.directory)) is None
-    run_trial(bridge, GOOD)
-    assert spared_by_pruning(read_study(bridge.directory)) == 0.0
 
 
 def test_a_racing_study_tells_the_k_of_each_accuracy_and_what_racing_saved(make_bridge, run_trial):

@@ -163,3 +163,8 @@ def test_a_half_life_gives_gamma_back(gamma):
 
 def test_the_default_half_life_is_written_as_the_number_it_is():
     assert half_life(TrainerConfig(), []) == 32.0
+
+
+def test_the_half_life_of_gamma_1_discounts_the_longest_response_by_less_than_a_thousandth():
+    config = TrainerConfig.model_validate({"fipo": {"gamma": 1.0}, "rollout": {"max_response_length": 200}})
+    assert 0.999 < 2.0 ** (-200 / half_life(config, [])) < 0.9995

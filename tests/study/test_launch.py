@@ -16,6 +16,7 @@ from study.check import load_spec, load_with_files
 from study.cli import main
 from study.directory import Staging
 from study.display import Display
+from study.ending import ending, note_ending
 from study.launch import _run, prepare, resume
 from study.lock import driver, driver_lock
 from study.storage import driving
@@ -55,15 +56,16 @@ def test_an_aime_set_without_integer_answers_is_refused_before_anything_starts(
 
 
 FEW = {"rollout": {"prompts_per_step": 2}, "optimizer": {"prompts_per_minibatch": 1}}
+NONE = {"name": "none"}
 
 
 def test_that_a_step_takes_more_problems_than_there_are_is_told(make_spec, tmp_path, monkeypatch, shown) -> None:
     monkeypatch.setattr("trainer.base_model.ensure_base_model", lambda progress: tmp_path)
     path = tmp_path / "own.jsonl"
     path.write_text("".join(f'{{"problem": "{n}+1=", "answer": "{n + 1}"}}\n' for n in (1, 2)))
-    prepare(make_spec(trainer=FEW | {"data": {"train": str(path)}}), shown[0])
+    prepare(make_spec(pruner=NONE, trainer=FEW | {"data": {"train": str(path)}}), shown[0])
     assert shown[1].getvalue() == ""
-    prepare(make_spec(trainer={"data": {"train": str(path)}}), shown[0])
+    prepare(make_spec(pruner=NONE, trainer={"data": {"train": str(path)}}), shown[0])
     assert shown[1].getvalue() == (
         f"Warning: trainer.data.train = {str(path)!r}: has 2 problems, and a step samples rollout.prompts_per_step ="
         " 16, some more than once; give more, or lower that\n"
@@ -84,7 +86,7 @@ def test_problems_that_the_model_cannot_read_are_told_and_refused_where_none_is_
     path = tmp_path / "own.jsonl"
     words = '{"problem": "What is 18 + 46?", "answer": "64"}\n'
     path.write_text(words + '{"problem": "1+1=", "answer": "2"}\n')
-    prepare(make_spec(trainer=FEW | {"data": {"train": str(path)}}), display)
+    prepare(make_spec(pruner=NONE, trainer=FEW | {"data": {"train": str(path)}}), display)
     assert text.getvalue() == (
         f"Warning: trainer.data.train = {str(path)!r}: the tokenizer of trainer.model.path = 'embedded' loses"
         " characters in 1 of 2 prompts (the first is 'What is 18 + 46?', of which the model reads '18+46');"
@@ -112,7 +114,8 @@ def test_problems_that_two_sets_share_are_told_once_for_each_pair(make_spec, tmp
 
     def told(train: str, *paths: str) -> list[str]:
         sets = [{"name": f"set{at}", "path": path} for at, path in enumerate(paths)]
-        prepare(make_spec(trainer=FEW | {"data": {"train": train}, "evaluation": {"sets": sets}}), shown[0])
+        trainer = FEW | {"data": {"train": train}, "evaluation": {"sets": sets}}
+        prepare(make_spec(pruner=NONE, trainer=trainer), shown[0])
         lines = shown[1].getvalue().splitlines()
         shown[1].seek(0)
         shown[1].truncate()
@@ -269,13 +272,16 @@ def test_a_budget_stops_a_study_only_where_something_is_left(
     told = []
     bridge = make_bridge(trials=trials, pruner={"name": "none"})
     bridge.notifier.tell = lambda event, text, **values: told.append(text)
+    note_ending(bridge.directory, "interrupted by a signal")  # by an earlier driver
     results = _run(bridge, shown[0], tmp_path)
+    assert (ending(bridge.directory) or "").endswith(", budget.gpu_hours = 1 is spent") == stops
+    assert stops or ending(bridge.directory) is None
     assert [trial.state for trial in results.trials] == ["COMPLETE" if evaluations == 5 else "RUNNING"]
     assert ("Stopping: budget.gpu_hours" in shown[1].getvalue()) == stops
     assert told[-1] == f"the study has ended: {'budget.gpu_hours = 1 is spent' if stops else 'all trials are done'}"
 
 
-def test_that_a_signal_has_ended_a_study_is_told(make_bridge, monkeypatch, shown, tmp_path) -> None:
+def test_that_a_signal_has_ended_a_study_is_told(make_bridge, monkeypatch, shown, tmp_path, capfd) -> None:
     """As at the time limit of a scheduler."""
 
     def killed(*_, **__) -> None:
@@ -289,6 +295,8 @@ def test_that_a_signal_has_ended_a_study_is_told(make_bridge, monkeypatch, shown
     with pytest.raises(KeyboardInterrupt):
         _run(bridge, shown[0], tmp_path)
     assert told == [("finished", {"ending": "interrupted"})]
+    assert str(ending(bridge.directory)).endswith(", interrupted by a signal")
+    assert capfd.readouterr().out.endswith(" the study ends early: interrupted by a signal\n")  # driver.log, at work
 
 
 def test_what_differs_from_a_study_that_goes_on_is_named(spec_file, tmp_path, monkeypatch, capfd) -> None:

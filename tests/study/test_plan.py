@@ -22,6 +22,10 @@ CONTROLS = [{"label": name, "values": {"fipo.half_life": value}} for name, value
             {"replicas": {"seeds": 2, "top": None}, "enqueue": CONTROLS},
             ["then up to 10 confirmations, 2 seeds of the best 3 and 2 controls"],
         ),
+        (
+            {"replicas": {"seeds": 2, "top": None}, "enqueue": CONTROLS, "trials": 2},
+            ["then up to 4 confirmations, 2 seeds of 2 controls"],
+        ),
         ({"replicas": {"seeds": 2, "top": 9}}, ["then up to 8 confirmations, 2 seeds of the best 4"]),
         (
             {"budget": {"gpu_hours": 1500000, "hours": 1, "accuracy": 0.5}, "resources": {"gpus_per_worker": 1}},
@@ -30,5 +34,5 @@ CONTROLS = [{"label": name, "values": {"fipo.half_life": value}} for name, value
     ],
 )
 def test_a_plan_tells_the_confirmations_and_the_budget(make_spec, changes, said):
-    _, _, *more = plan(make_spec(trials=5 if "enqueue" in changes else 4, **changes)).split("; ")
+    _, _, *more = plan(make_spec(**{"trials": 5 if "enqueue" in changes else 4} | changes)).split("; ")
     assert more == said

@@ -12,8 +12,9 @@ import pytest
 
 from study.assignment import Report
 from study.bridge import Bridge
+from study.costs import spared_by_pruning
 from study.results import find_study, read_metrics, read_study
-from study.tables import as_json, spared_by_pruning, state
+from study.tables import as_json, state
 from trainer.errors import UserError
 from trainer.records import Journal
 

@@ -97,9 +97,25 @@ def test_who_could_not_be_told_is_said_before_it_matters(make_spec, monkeypatch)
     silent = {"command": ["no-such-program"], "webhook": "https://example.org/${HOOK}/$SET"}
     command, webhook = hardly_meant(make_spec(pruner={"name": "none"}, notify=silent))
     assert command == "notify.command[0] = 'no-such-program': no such program here; give its path, or install it"
-    assert webhook == "notify.webhook: HOOK is not set in the environment; export it before the launch"
+    assert webhook == "notify.webhook: HOOK is not set in the environment; export it first"
     heard = {"command": ["cat"], "webhook": "https://example.org/$SET"}
     assert hardly_meant(make_spec(pruner={"name": "none"}, notify=heard)) == []
+
+
+@pytest.mark.parametrize(("trials", "controls", "told"), [(6, 0, None), (7, 1, None), (6, 1, "5 of"), (4, 0, "4 of")])
+def test_a_part_of_a_grid_is_told(make_spec, trials, controls, told):
+    space = {
+        "fipo.half_life": {"type": "grid", "values": [8, 64]},
+        "fipo.epsilon_f_high": {"type": "grid", "values": [0, 0.2, 1]},
+    }
+    values = {"fipo.half_life": 8, "fipo.epsilon_f_high": 0}
+    spec = make_spec(
+        trials=trials, space=space, sampler={"name": "grid"}, pruner={"name": "none"},
+        enqueue=[{"label": "DAPO", "values": values}][:controls],
+    )  # fmt: skip
+    beside = " beside 1 control; 7 try" if controls else "; 6 try"
+    line = f"trials = {trials}: {told} the grid's 6 points{beside} them all"
+    assert hardly_meant(spec) == ([line] if told else [])
 
 
 def test_sqlite_on_the_file_system_of_a_cluster_is_warned_of(make_spec):

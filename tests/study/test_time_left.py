@@ -13,7 +13,8 @@ import pytest
 from study.budget import Usage
 from study.lock import Driver
 from study.results import StudyResults, TrialResult, read_study
-from study.time_left import at_a_time, seconds_left
+from study.spec import Budget, Resources
+from study.time_left import at_a_time, duration, seconds_left, time_left
 
 NOON = datetime(2026, 1, 1, 12)
 
@@ -123,6 +124,50 @@ def test_a_trial_that_confirms_another_is_run_to_its_end(study):
     results = study(*ran, trials=2, concurrency=1, replicas={"seeds": 4, "top": 1})
     again = replace(results.trials[2], confirms=0)
     assert seconds_left(replace(results, trials=(*results.trials[:2], again))) == pytest.approx(7.5 + 3 * 10)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(45, "45 s"), (720, "12 min"), (11_100, "3 h 05 min"), (47.4 * 3600, "47 h 24 min"), (14.1 * 86_400, "14 d 2 h")],
+)
+def test_durations_are_short(seconds, shown):
+    assert duration(seconds) == shown
+
+
+@pytest.mark.parametrize(
+    ("budget", "resources", "left"),
+    [
+        ({}, {}, (50.0, None)),
+        ({"hours": 1.0}, {}, (50.0, None)),
+        ({"hours": 140 / 3600}, {}, (40.0, "budget.hours")),  # of which 100 s are over
+        ({"hours": 90 / 3600}, {}, (0.0, "budget.hours")),
+        # 70 s of a trial are spent, 40 s by the first and 30 s by the one that runs, on four GPUs each.
+        ({"gpu_hours": 4 * 100 / 3600}, {"workers": 2, "gpus_per_worker": 2}, (30.0, "budget.gpu_hours")),
+        ({"gpu_hours": 4 * 200 / 3600, "hours": 190 / 3600}, {"workers": 4, "gpus_per_worker": 1}, (50.0, None)),
+    ],
+)
+def test_a_budget_may_end_the_study_before_its_trials_do(study, monkeypatch, budget, resources, left):
+    monkeypatch.setattr("time.time", lambda: NOON.timestamp())
+    ran = [("COMPLETE", 0, 40.0, 20), ("RUNNING", 40, 30.0, 15)]
+    results = study(*ran, trials=3, concurrency=1)
+    spec = results.spec.model_copy(update={"budget": Budget(**budget), "resources": Resources(**resources)})
+    driven = replace(results, spec=spec, driver=Driver("host", 1, began=NOON.timestamp() - 100))
+    first = replace(results.trials[0], ended=NOON + timedelta(seconds=40))
+    driven = replace(driven, trials=(first, replace(results.trials[1], usage=Usage())))  # not evaluated again yet
+    found = time_left(driven)
+    assert found.budget == left[1] and found.seconds == pytest.approx(left[0], abs=0.01)
+    assert time_left(replace(driven, driver=None)) is None
+
+
+def test_with_two_trials_at_a_time_gpu_hours_are_spent_twice_as_fast(study):
+    ran = [("RUNNING", 0, 30.0, 15), ("RUNNING", 0, 30.0, 15)]
+    results = study(*ran, trials=99, concurrency=2)
+    resources = Resources(gpus_per_worker=1)
+    spec = results.spec.model_copy(update={"budget": Budget(gpu_hours=420 / 3600), "resources": resources})
+    left = time_left(replace(results, spec=spec, driver=Driver("host", 1, began=0.0)))
+    assert left.seconds == pytest.approx((420 - 60) / 2)
+    assert str(left) == "about 3 min left, then budget.gpu_hours ends it"
+    assert str(left._replace(budget=None)) == "about 3 min left"
 
 
 def test_time_left_is_unknown_before_the_first_step(study):

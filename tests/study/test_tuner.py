@@ -322,7 +322,7 @@ def test_a_spent_budget_ends_the_study_between_two_results(make_bridge, tuner):
     bridge = make_bridge(budget={"hours": 1e-9})
     running = bridge.ask()
     tuner.Supervisor(bridge, lambda: 1).on_step_begin(0, [SimpleNamespace(status="RUNNING")])
-    assert bridge.ending == "budget.hours = 1e-09 is over"
+    assert bridge.ending == "budget.hours = 1e-09 is over; a resume has as many again"
     assert (running.directory / "stop").exists()
 
 

@@ -9,7 +9,7 @@ import pytest
 from study.display import conclusion
 from study.export.provenance import selection_lines
 from study.results import read_study
-from study.verdict import seed_means, tied, verdict
+from study.verdict import seed_means, tie, tied, verdict
 
 
 @pytest.mark.parametrize(
@@ -24,6 +24,21 @@ def test_trials_that_all_solved_the_same_are_a_tie_and_none_is_best(make_bridge,
     assert remedy in line
     told = conclusion(read_study(bridge.directory), bridge.directory)
     assert line in told and "Best" not in "\n".join(told)
+
+
+def test_a_seed_that_differs_is_no_tie_nor_is_one_configuration_with_itself(make_bridge, run_trial):
+    bridge = make_bridge()
+    for _ in range(3):
+        run_trial(bridge, [0.2, 0.3, 0.4, 0.5, 0.5])
+    three = read_study(bridge.directory)
+    assert tie(three) is not None
+    again = replace(three, trials=(*three.trials[:2], replace(three.trials[2], confirms=0, beside={"seed": 1})))
+    assert "All 3 COMPLETE trials" in str(tie(again))
+    scores = tuple(each.model_copy(update={"solved": (8, 0) * 5}) for each in three.trials[2].evaluations[-1].scores)
+    other = three.trials[2].evaluations[-1].model_copy(update={"scores": scores})
+    differs = replace(again.trials[2], evaluations=(*three.trials[2].evaluations[:-1], other))
+    assert tie(replace(again, trials=(*again.trials[:2], differs))) is None
+    assert tie(replace(again, trials=(again.trials[0], again.trials[2]))) is None
 
 
 def test_of_trials_that_differ_in_length_alone_accuracy_is_the_tie_and_with_two_objectives_nothing_is(results):

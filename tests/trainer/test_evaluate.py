@@ -86,6 +86,32 @@ def test_cons_at_k(votes: list[str | None], accuracy: float) -> None:
     assert cons_at_k([votes], ["7"]) == accuracy
 
 
+def test_every_number_of_a_score_by_hand() -> None:
+    """Three problems, four responses each: all right, one right, none."""
+    problems = [Problem("a", "1"), Problem("b", "2"), Problem("c", "3")]
+    right = [Grade(True, each.answer) for each in problems]
+    grades = [*[right[0]] * 4, right[1], Grade(False, "9"), Grade(False, "9"), Grade(False, None),
+              *[Grade(False, "7")] * 4]  # fmt: skip
+    responses = [
+        Response((2,), np.ones(length, np.int32), np.zeros(length, np.float32), length < 10)
+        for length in (*range(1, 12), 30)
+    ]
+    score = score_set(EvaluationSet(name="aime", path="", samples=4), problems, responses, grades)
+    assert score.model_dump() == {
+        "name": "aime",
+        "samples": 4,
+        "solved": (4, 1, 0),
+        "accuracy": pytest.approx(5 / 12),
+        "sampling_error": pytest.approx((1 / 4 * 3 / 4 / 3) ** 0.5 / 3),  # of the one problem that varies
+        "problem_error": pytest.approx(((7 / 12) ** 2 + (2 / 12) ** 2 + (5 / 12) ** 2) ** 0.5 / 2**0.5 / 3**0.5),
+        "cons": pytest.approx(1 / 3),  # of b two say 9
+        "pass_at_k": pytest.approx(2 / 3),
+        "mean_length": 8.0,
+        "length_quantiles": pytest.approx((1, 3.75, 6.5, 9.25, 30)),
+        "truncated": 0.25,
+    }
+
+
 def test_answers_that_are_equal_vote_together() -> None:
     """math-verify called them right, so they are one answer: two votes for 25 against one for 24."""
     grades = [Grade(True, "5^2"), Grade(True, "25"), Grade(False, "24"), Grade(False, "24")]

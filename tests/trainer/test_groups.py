@@ -17,7 +17,7 @@ from trainer.ranks import ALONE
 from trainer.rollout import Request, Response
 
 PROBLEMS = [Problem(f"{number}+1=", str(number + 1)) for number in range(8)]
-TAUGHT = {0: "11", 1: "00", 2: "10", 3: "01", 4: "00", 5: "10", 6: "00", 7: "01"}
+TAUGHT = {0: "11", 1: "00", 2: "10", 3: "01", 4: "00", 5: "10", 6: "10", 7: "01"}
 """Which of the two responses to each problem are right; more of them in the one batch of four than in the other."""
 
 
@@ -80,14 +80,14 @@ def test_groups_of_equal_rewards_are_replaced_as_long_as_the_bound_allows(batche
     order = ProblemStream(PROBLEMS, seed=0).take(4 * batch.sampled_batches)
     taught = [each for each in order if TAUGHT[PROBLEMS.index(each)] in ("10", "01")]
     assert batch.problems == taught[:4] and stream.position == len(order)
-    assert batch.sampled_batches == min(batches, 2)  # the 8 problems are two batches, and 4 of them teach
+    assert batch.sampled_batches == min(batches, 2)  # the 8 problems are two batches, and 5 of them teach
     for problem, group, rewards, advantages in zip(
         batch.problems, batch.groups, batch.rewards, batch.advantages, strict=True
     ):
         signs = [1.0 if one == "1" else -1.0 for one in TAUGHT[PROBLEMS.index(problem)]]
         assert rewards == signs and np.sign(advantages).tolist() == signs
         assert [one.finished for one in group] == [sign > 0 for sign in signs]
-    if len(taught) == 4:
+    if len(taught) > 4:
         assert minibatches(batch, config) == [[0, 1], [2, 3]]
 
 

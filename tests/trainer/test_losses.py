@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import get_args
 
@@ -218,6 +219,17 @@ def test_padding_changes_nothing(seed: int, tokens: int, rows: int, aggregation:
     settings = FIPO | {"aggregation": aggregation}
     before, after = (numbers(fipo_loss_sum(*each, **settings)) for each in (batch, padded))
     assert after == pytest.approx(before, rel=1e-9, abs=1e-12)
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_padding_is_neither_the_smallest_nor_the_largest_weight(sign: float) -> None:
+    """Its future KL is 0 and its weight 1, beside tokens that all went the same way."""
+    old, mask = torch.zeros(2, 6), torch.ones(2, 6)
+    mask[0, 4:] = 0.0
+    settings = FIPO | {"epsilon_f_low": 1.0, "epsilon_f_high": 9.0, "filtering": False}
+    result = fipo_loss_sum(old + 0.1 * sign * mask, old, torch.ones(2, 6), mask, **settings)
+    last = math.exp(0.1 * sign)  # of a last token, whose future is itself
+    assert float(result.smallest_weight if sign > 0 else result.largest_weight) == pytest.approx(last)
 
 
 @pytest.mark.parametrize(("new", "old"), [(torch.inf, 0.0), (-torch.inf, 0.0), (0.0, -torch.inf), (3e38, -3e38)])

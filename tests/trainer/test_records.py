@@ -80,6 +80,13 @@ def test_a_run_has_taken_what_its_newest_step_says(tmp_path: Path) -> None:
     with journal.metrics.open("a") as file:
         file.write('{"step": 3, "seconds/to')
     assert journal.seconds == 3.0
+    journal.rewind(1)
+    assert read_lines(journal.metrics)[-1]["seconds/total"] == 1.5
+    assert Journal(tmp_path, writes=False).seconds == 3.0  # though it dies again before a step is done
+    Journal(tmp_path, writes=True).rewind(1)
+    assert journal.seconds == 3.0
+    journal.write_metrics({"step": 2, "seconds/total": 4.0})
+    assert journal.seconds == 4.0
 
 
 def test_tables_after_the_step_go_too(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import plotly.graph_objects as go
 import polars as pl
 import pytest
@@ -62,12 +64,31 @@ def test_equal_values_have_equal_colours_and_the_bar_spans_the_values(finished: 
 
 
 def test_each_control_has_dashes_of_its_own_and_the_legend_says_whose_they_are(finished: StudyResults) -> None:
-    second = pl.when(pl.col("trial") == 1).then(pl.lit("FIPO")).otherwise("control").alias("control")
-    figure = length_accuracy(points(finished).with_columns(second), colour=None)
+    results = dataclasses.replace(
+        finished,
+        trials=(
+            finished.trials[0],
+            dataclasses.replace(finished.trials[1], control="FIPO"),
+            *finished.trials[2:],
+        ),
+    )
+    figure = length_accuracy(points(results), colour=None)
     told = {trace.name: trace.line.dash for trace in figure.data if trace.meta is None}
     curves = drawn(figure)
     assert told["control DAPO"] == curves[0].line.dash != curves[1].line.dash == told["control FIPO"]
     assert {curve.line.dash for number, curve in curves.items() if number > 1} == {"solid"}
+
+
+def test_what_confirms_a_control_is_drawn_as_the_control_is_and_has_no_name(finished: StudyResults) -> None:
+    again = dataclasses.replace(finished.trials[1], confirms=0)
+    results = dataclasses.replace(finished, trials=(finished.trials[0], again, *finished.trials[2:]))
+    figure = length_accuracy(points(results), colour=None)
+    curves = drawn(figure)
+    assert curves[1].line.color == curves[0].line.color != curves[2].line.color
+    assert curves[1].line.dash == curves[0].line.dash != curves[2].line.dash == "solid"
+    assert [note.text for note in figure.layout.annotations] == ["<b>DAPO</b>"]
+    alone = drawn(length_accuracy(points(results).filter(pl.col("trial") == 1), colour=None))[1]
+    assert alone.line.color == curves[0].line.color and alone.line.dash != "solid"
 
 
 def test_text_values_get_a_colour_and_a_legend_entry_each(finished: StudyResults) -> None:
