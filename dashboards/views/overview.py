@@ -164,7 +164,7 @@ def _configuration(study: Study) -> None:
         return
     values = [
         f"{text.in_markdown(text.label(key))} **{text.in_markdown(text.setting(best.params[key]))}**"
-        for key in frames.parameters(study.trials)
+        for key in frames.parameters(study.trials) or best.params  # all where none varies
         if key in best.params
     ]
     gamma = study.trials.filter(pl.col("trial") == best.number).to_dict(as_series=False).get("fipo.gamma", [None])[0]

@@ -29,7 +29,11 @@ def render(study: Study) -> None:
     counts = scores.steps(study.evaluations, set_name)
     keys = frames.parameters(study.trials)
     if not counts or not keys:
-        st.info("No parameter has taken two values yet." if counts else "No trial has been evaluated after a step yet.")
+        st.info(
+            "No key of the space has taken two values: Compare shows what else trials differ in."
+            if counts
+            else "No trial has been evaluated after a step yet."
+        )
         return
     step = _step(counts)
     known = ranking.compared(study, step)
