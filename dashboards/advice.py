@@ -77,7 +77,7 @@ def _alike(results: StudyResults, spread: differences.Spread | None) -> Advice |
         return None
     again = ", those that confirm others left out," if any(each.confirms is not None for each in results.trials) else ""
     return Advice(
-        f"The {spread.trials} complete trials{again} do not differ beyond sampling error"
+        f"The {spread.trials} complete trials{again} do not differ beyond the sampling error of avg@k"
         f" ({text.probability(spread.p)}): draw more responses per problem, or spread the search wider, before"
         " choosing.", "hyperparameters",
     )  # fmt: skip
@@ -100,7 +100,10 @@ def _against_control(results: StudyResults, trials: pl.DataFrame) -> Advice | No
     labels = dict(trials.select("trial", "label").iter_rows())
     if best.number == control.number:
         seeds = " over fresh seeds" if results.evidence[0].tested else ""
-        return Advice(f"No sampled setting beats the control {labels[control.number]}{seeds} yet.", "hyperparameters")
+        by = f" by {results.metric_name} alone" if results.spec.against else ""
+        return Advice(
+            f"No sampled setting beats the control {labels[control.number]}{by}{seeds} yet.", "hyperparameters"
+        )
     confirmed = {each.number for each in results.evidence if each.seed_error is not None}
     if {best.number, control.number} <= confirmed:  # the overview has it over fresh seeds, which say more than a run
         return None

@@ -30,7 +30,6 @@ from study.samplers import make_sampler
 from study.spec import StudySpec
 from trainer.digits import decimal
 from trainer.errors import UserError
-from trainer.records import read_evaluations
 
 if TYPE_CHECKING:
     import optuna
@@ -206,6 +205,7 @@ class Bridge:
             if self.ending is not None:
                 return
             running.fail_reason = f"ended after step {max(running.last_step, 0)} of {self.spec.steps}"
+        self.account.used(number, usage_so_far(self.spec.resources, running.directory))  # since its last evaluation too
         trial.set_user_attr(attributes.USAGE, dataclasses.asdict(self.account.usage(number)))
         if running.fail_reason is not None:
             trial.set_user_attr(attributes.FAIL_REASON, running.fail_reason)
@@ -286,7 +286,7 @@ class Bridge:
 
     def _taken_up(self, trial: optuna.Trial, left: FrozenTrial | None) -> Running:
         running = taken_up(trial, self.directory / trial_directory(trial.number), left)
-        self.account.used(trial.number, usage_so_far(self.spec.resources, read_evaluations(running.directory)))
+        self.account.used(trial.number, usage_so_far(self.spec.resources, running.directory))
         return running
 
     def _take_over(self, left: FrozenTrial) -> None:

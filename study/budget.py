@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from study import attributes
 from study.metric import completed_value
 from study.spec import Budget, Resources
 from trainer.digits import decimal
-from trainer.records import Evaluation
+from trainer.records import newest_metrics, run_seconds
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -55,11 +56,9 @@ def usage(resources: Resources, *, seconds: float, tokens: int) -> Usage:
     return Usage(seconds, seconds / 3600 * resources.workers * resources.gpus_per_worker, tokens)
 
 
-def usage_so_far(resources: Resources, evaluations: Sequence[Evaluation]) -> Usage:
-    """The usage of a trial at the newest of its `evaluations`."""
-    if not evaluations:
-        return NOTHING
-    return usage(resources, seconds=evaluations[-1].seconds, tokens=evaluations[-1].tokens)
+def usage_so_far(resources: Resources, directory: Path) -> Usage:
+    """The usage of the trial in `directory` at its newest step."""
+    return usage(resources, seconds=run_seconds(directory), tokens=int(newest_metrics(directory).get("tokens", 0)))
 
 
 def usage_of(trial: FrozenTrial) -> Usage:
@@ -84,8 +83,8 @@ class Account:
                 self.completed(completed_value(trial))
 
     def used(self, number: int, usage: Usage) -> None:
-        """Trial `number` has taken this much so far."""
-        self._usages[number] = usage
+        """Trial `number` has taken this much so far. What it tells again after a death takes nothing back."""
+        self._usages[number] = max(self.usage(number), usage, key=lambda each: each.seconds)
 
     def trains(self, number: int) -> None:
         """Trial `number` is known to train on its GPUs from now on, beyond what it has taken so far."""

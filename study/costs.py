@@ -7,7 +7,7 @@ from study.results import RAN, StudyResults
 
 
 def costs(results: StudyResults) -> str | None:
-    """What all trials took so far and what pruning spared, in one line; None before the first evaluation."""
+    """What all trials took so far and what pruning spared, in one line; None before the first step."""
     taken = spent(results)
     if not taken["seconds"]:
         return None
@@ -50,7 +50,7 @@ def drawn_by_racing(results: StudyResults) -> tuple[int, int] | None:
 
 
 def spent(results: StudyResults) -> dict[str, float | int]:
-    """Seconds of training, GPU-hours and tokens of all trials; of those that run, up to their newest evaluation."""
+    """Seconds of training, GPU-hours and tokens of all trials; of those that run, up to their newest step."""
     return {
         name: sum(getattr(trial.usage, name) for trial in results.trials) for name in ("seconds", "gpu_hours", "tokens")
     }

@@ -101,6 +101,8 @@ class Run(NamedTuple):
     """Of its training."""
     lost: str
     """How it ended without a metric."""
+    length: float = 0.0
+    """What the study minimizes beside the metric, in tokens: of equals the shorter comes first. 0 where nothing."""
 
 
 def evidence(runs: Iterable[Run]) -> list[Evidence]:
@@ -111,12 +113,13 @@ def evidence(runs: Iterable[Run]) -> list[Evidence]:
     had no better first run than it, in the order of its fresh seeds. That leaves a control, which is confirmed whatever
     its rank, where it belongs: among those if its fresh seeds are as high as theirs, else by its mean among the others.
     """
-    found = []
+    found, lengths = [], dict[int, float]()
     fresh, lost = defaultdict[int, dict[int, float]](dict), defaultdict[int, list[str]](list)
     for run in runs:
         if run.confirms is None:
             if run.value is not None:
                 found.append((run.number, run.value))
+                lengths[run.number] = run.length
         elif run.value is None:
             lost[run.confirms].append(run.lost)
         else:
@@ -127,7 +130,7 @@ def evidence(runs: Iterable[Run]) -> list[Evidence]:
     confirmed = [each for each in known if each.fresh and all(how == BY_HAND for how in each.lost)]
     least = min((each.worth for each in confirmed if each.first >= bar), default=math.inf)
     ahead = {each.number for each in confirmed if each.first >= bar or each.worth >= least}
-    return sorted(known, key=lambda each: (each.number not in ahead, -each.worth, each.number))
+    return sorted(known, key=lambda each: (each.number not in ahead, -each.worth, lengths[each.number], each.number))
 
 
 @dataclass(frozen=True)

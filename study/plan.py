@@ -11,11 +11,15 @@ from study.tables import counted
 
 def plan(spec: StudySpec) -> str:
     """Trials, what they sweep and maximize, what they take, what confirms them and what ends them."""
-    aim = f"maximizing {spec.metric_name()}" + (" and minimizing its length" if spec.against else "")
     used = devices(spec.resources)
     each = f"{counted(used.count, used.name)} a trial, {spec.concurrency} at a time"
-    first = f"{counted(spec.trials, 'trial')} over {', '.join(spec.space)}, {aim}"
+    first = f"{counted(spec.trials, 'trial')} over {', '.join(spec.space)}, {aim(spec)}"
     return "; ".join([first, each, *_confirmations(spec), *_ends(spec)])
+
+
+def aim(spec: StudySpec) -> str:
+    """``maximizing aime_2024/avg@32``, or that and minimizing its length."""
+    return f"maximizing {spec.metric_name()}" + (" and minimizing its length" if spec.against else "")
 
 
 def _confirmations(spec: StudySpec) -> Iterator[str]:

@@ -21,7 +21,7 @@ from study.space import Value
 from study.spec import StudySpec
 from study.storage import read_trials
 from trainer.errors import UserError
-from trainer.records import Evaluation, SetScore, last_line, read_evaluations, read_lines
+from trainer.records import Evaluation, SetScore, newest_metrics, read_evaluations, read_lines
 
 if TYPE_CHECKING:
     import polars
@@ -62,7 +62,7 @@ class TrialResult:
     confirms: int | None = None
     """The trial whose configuration this one trains again with another seed."""
     usage: Usage = NOTHING
-    """What the trial has taken, up to its newest evaluation."""
+    """What the trial has taken, up to its newest step."""
     deaths: int = 0
     """How often a process of it died, so that it was started again from its checkpoint."""
     starting: bool = False
@@ -80,16 +80,11 @@ class TrialResult:
     @property
     def steps_done(self) -> int:
         """Training steps finished so far."""
-        return int(self._last_metrics.get("step", 0))
-
-    @property
-    def seconds_done(self) -> float:
-        """Seconds that the steps so far have taken."""
-        return float(self._last_metrics.get("seconds/total", 0.0))
+        return int(self._newest_metrics.get("step", 0))
 
     @functools.cached_property
-    def _last_metrics(self) -> dict[str, Any]:
-        return last_line(self.directory / "metrics.jsonl")
+    def _newest_metrics(self) -> dict[str, Any]:
+        return newest_metrics(self.directory)
 
     def scores(self, set_name: str) -> dict[int, SetScore]:
         """What its evaluations of a set gave, by training step in ascending order."""
@@ -158,7 +153,14 @@ class StudyResults:
     def evidence(self) -> list[Evidence]:
         """The completed configurations, best first; with confirmations, by their mean over seeds."""
         ended = (each for each in self.trials if each.state in ENDED)
-        return evidence(Run(each.number, each.value, each.confirms, self.seed(each), _lost(each)) for each in ended)
+        return evidence(
+            Run(each.number, each.value, each.confirms, self.seed(each), _lost(each), self._minimized(each))
+            for each in ended
+        )
+
+    def _minimized(self, trial: TrialResult) -> float:
+        score = trial.newest(self.spec.selecting.name) if self.spec.against else None
+        return score.mean_length if score is not None else 0.0
 
     def seed(self, trial: TrialResult) -> int:
         """What `trial` is trained with."""
@@ -166,7 +168,8 @@ class StudyResults:
 
     @property
     def best(self) -> TrialResult | None:
-        """The COMPLETE trial of the best configuration, the earliest of equals; None while there is none."""
+        """The COMPLETE trial of the best configuration; of equals the shortest where length is an objective, else the
+        earliest; None while there is none."""
         found = self.evidence
         return next((trial for trial in self.trials if found and trial.number == found[0].number), None)
 
@@ -232,7 +235,7 @@ def _result(spec: StudySpec, directory: Path, trial: FrozenTrial) -> TrialResult
         stop_reason=known.get(attributes.STOP_REASON),
         pruner_reason=known.get(attributes.PRUNER_REASON),
         confirms=known.get(attributes.CONFIRMS),
-        usage=_usage(spec, trial, evaluations),
+        usage=_usage(spec, trial, own),
         deaths=known.get(attributes.DEATHS, 0),
         beside=known.get(attributes.BESIDE, {}),
         starting=trial.state.name == "RUNNING" and known.get(attributes.STARTING, False),
@@ -243,13 +246,13 @@ def _result(spec: StudySpec, directory: Path, trial: FrozenTrial) -> TrialResult
     )
 
 
-def _usage(spec: StudySpec, trial: FrozenTrial, evaluations: tuple[Evaluation, ...]) -> Usage:
-    """What the driver has recorded at the trial's end; before, what it had taken at its newest evaluation.
+def _usage(spec: StudySpec, trial: FrozenTrial, directory: Path) -> Usage:
+    """What the driver has recorded at the trial's end; before, what it had taken at its newest step.
 
     Earlier versions recorded it of a trial that stopped and goes on as well.
     """
     known = usage_of(trial) if trial.state.is_finished() else NOTHING
-    return known if known.seconds else usage_so_far(spec.resources, evaluations)
+    return known if known.seconds else usage_so_far(spec.resources, directory)
 
 
 def _stamp(path: Path) -> tuple[int, int]:

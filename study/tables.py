@@ -48,7 +48,8 @@ def _table(results: StudyResults, trials: Sequence[TrialResult], keys: Sequence[
     table.add_column("trial", justify="right", no_wrap=True)
     table.add_column("state", no_wrap=True)
     table.add_column("step", justify="right", no_wrap=True)
-    table.add_column(f"{results.metric_name}\n±sampling ±problems", justify="right", no_wrap=True)
+    errors = "\n±sampling ±problems" if results.spec.metric == "avg@k" else ""  # known of avg@k alone
+    table.add_column(f"{results.metric_name}{errors}", justify="right", no_wrap=True)
     table.add_column("length\n(tokens)", justify="right", no_wrap=True)
     for key in keys:
         table.add_column("\n".join(key.split(".")[-1].rsplit("_", 1)), justify="right", no_wrap=True)

@@ -67,7 +67,7 @@ def seconds_left(results: StudyResults) -> float | None:
     done = sum(steps[trial.number] for trial in measured)
     if not done:
         return None
-    pace = sum(trial.usage.seconds if trial.state in RAN else trial.seconds_done for trial in measured) / done
+    pace = sum(trial.usage.seconds for trial in measured) / done
     whole, own = results.spec.steps, [each for each in ran if each.stop_reason is None and each.confirms is None]
     usual = sum(steps[trial.number] for trial in own) / len(own) if own else 0.0
     start = _start_up(ran, since=datetime.fromtimestamp(results.driver.began if results.driver else 0))
@@ -94,7 +94,7 @@ def _budgets_left(results: StudyResults) -> Iterator[tuple[str, float]]:
         yield "budget.hours", results.driver.began + 3600 * budget.hours - time.time()
     if budget.gpu_hours is not None:
         a_trial = devices(results.spec.resources)
-        seconds = sum(max(trial.usage.seconds, trial.seconds_done) for trial in results.trials)
+        seconds = sum(trial.usage.seconds for trial in results.trials)
         left = budget.gpu_hours - a_trial.hours(seconds)
         yield "budget.gpu_hours", left / a_trial.hours(1) / _lanes(results)
 

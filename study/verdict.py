@@ -24,7 +24,9 @@ def verdict(results: StudyResults) -> list[str]:
     if tied is not None and not means:
         return [tied]
     if results.spec.against:
-        means.append(f"By {results.metric_name} alone; what is best for its length too: fipo export --pareto")
+        also = _equals(results, best)
+        how = f"{also}, and the shortest of them" if also else " alone"
+        means.append(f"By {results.metric_name}{how}; what is best for its length too: fipo export --pareto")
     elif not found[0].tested:
         means.append(_warning(results, best))
     said = seeds_against_settings(found)
@@ -95,10 +97,14 @@ def _warning(results: StudyResults, best: TrialResult) -> str:
     if len(results.evidence) == 1:
         return "No other trial has ended COMPLETE, so it is not known to be better than any"
     among = f"{chosen_among(results)}{problems}"
-    runs = {each.number: each.first for each in results.evidence}
-    highest = max(runs.values())
-    equals = [number for number, run in runs.items() if run == runs[best.number] and number != best.number]
-    also = "" if not equals else f", with trial {equals[0]}" if len(equals) == 1 else f", with {len(equals)} others"
-    if runs[best.number] < highest:  # others were trained again, and did worse or were lost
+    runs, also = {each.number: each.first for each in results.evidence}, _equals(results, best)
+    if runs[best.number] < max(runs.values()):  # others were trained again, and did worse or were lost
         return f"It is the best of {among} by a single run{also}; fresh seeds tell how sure that is (replicas)"
     return f"It is the highest of {among}{also}, so part of it is luck; fresh seeds tell how much (replicas)"
+
+
+def _equals(results: StudyResults, best: TrialResult) -> str:
+    """Who has the same metric in a single run: ``, with trial 3``, ``, with 4 others``, or nothing."""
+    runs = {each.number: each.first for each in results.evidence}
+    equals = [number for number, run in runs.items() if run == runs[best.number] and number != best.number]
+    return "" if not equals else f", with trial {equals[0]}" if len(equals) == 1 else f", with {len(equals)} others"

@@ -105,6 +105,18 @@ def last_line(path: Path) -> dict[str, Any]:
     return json.loads(lines[-1]) if lines else {}
 
 
+def newest_metrics(directory: Path) -> dict[str, Any]:
+    """What the run in `directory` wrote of its newest step; empty before the first."""
+    return last_line(directory / "metrics.jsonl")
+
+
+def run_seconds(directory: Path) -> float:
+    """Wall time that the run in `directory` has taken, by its newest step, or by one that a rewind forgot; 0 before the
+    first."""
+    known = newest_metrics(directory), last_line(directory / _REWOUND)
+    return max(float(each.get("seconds/total", 0.0)) for each in known)
+
+
 def read_evaluations(directory: Path) -> list[Evaluation]:
     """The evaluations of the run in `directory`, in the order of their steps.
 
@@ -130,19 +142,19 @@ def _whole_lines(path: Path) -> list[str]:
     return [line for line in text[: text.rfind("\n") + 1].splitlines() if line.strip()]
 
 
-class Journal:
-    """The files of one run: metrics.jsonl, evaluations.jsonl, outcomes/, completions/, checkpoints/. Rank 0 writes.
+_REWOUND = "rewound.jsonl"
+"""Holds the seconds of the newest step that a rewind forgot: they were spent all the same."""
 
-    `rewound.jsonl` holds the seconds of the newest step that a rewind forgot: they were spent all the same.
-    """
+
+class Journal:
+    """The files of one run: metrics.jsonl, evaluations.jsonl, outcomes/, completions/, checkpoints/. Rank 0 writes."""
 
     def __init__(self, directory: Path, *, writes: bool) -> None:
         """Make `directory`. Raises UserError where that cannot be done."""
         self.metrics, self.evaluations = directory / "metrics.jsonl", directory / "evaluations.jsonl"
         self.checkpoints = directory / "checkpoints"
         self.completions, self.outcomes = directory / "completions", directory / "outcomes"
-        self._rewound = directory / "rewound.jsonl"
-        self.writes = writes
+        self.directory, self.writes = directory, writes
         if writes:
             try:
                 directory.mkdir(parents=True, exist_ok=True)
@@ -172,17 +184,13 @@ class Journal:
             frame.write_parquet(partial)
             partial.replace(folder / f"step-{step:06d}.parquet")
 
-    @property
-    def seconds(self) -> float:
-        """Wall time that the run has taken, by its newest step, or by one that a rewind forgot; 0 before the first."""
-        return max(float(last_line(path).get("seconds/total", 0.0)) for path in (self.metrics, self._rewound))
-
     def rewind(self, step: int) -> list[Evaluation]:
         """Forget everything after `step`, the last one whose weights were saved; the evaluations up to it."""
         kept = [each for each in read_evaluations(self.evaluations.parent) if each.step <= step]
         if self.writes:
             if self.metrics.exists():
-                write_atomic(self._rewound, json.dumps({"seconds/total": self.seconds}) + "\n")  # before they are lost
+                seconds = {"seconds/total": run_seconds(self.directory)}
+                write_atomic(self.directory / _REWOUND, json.dumps(seconds) + "\n")  # before they are lost
             for path in (self.metrics, self.evaluations):
                 lines = [json.dumps(line) + "\n" for line in read_lines(path) if line["step"] <= step]
                 if path.exists():

@@ -25,7 +25,7 @@ from trainer.metrics import Clock, batch_metrics, score_metrics
 from trainer.policy import Policy, load_policy
 from trainer.prompts import fitting, warn_of_lost_text
 from trainer.ranks import Ranks, start_ranks
-from trainer.records import Evaluation, Journal, Look
+from trainer.records import Evaluation, Journal, Look, run_seconds
 from trainer.rollout import Sampler, TransformersSampler
 from trainer.update import score_old, update
 
@@ -78,7 +78,7 @@ def _train(
     )
     journal = Journal(directory, writes=ranks.rank == 0)
     reached = load_newest(journal.checkpoints, policy, optimizer, ranks)
-    tokens, seconds = 0, journal.seconds  # before the rewind: what is trained again took its time all the same
+    tokens, seconds = 0, run_seconds(directory)  # before the rewind: what is trained again took its time all the same
     for known in journal.rewind(reached.step if reached else -1):  # noqa: UP028 - nothing can be sent into a list
         yield known
     if reached:

@@ -152,7 +152,7 @@ def _cost(study: Study) -> None:
     spared = used.hours(pruned["spared_seconds"].sum())
     note = f"pruning spared {text.number(spared)}" if saved else None
     budget = study.results.spec.budget.gpu_hours if used.name == "GPU" else None
-    why = f"Training time × {used.name}s of a trial ({text.number(used.count)}), up to the newest evaluation."
+    why = f"Training time × {used.name}s of a trial ({text.number(used.count)}), up to the newest step."
     why += f" Pruning spared {100 * saved:.0f} % of the steps of the trials that it judged." if saved else ""
     value = text.number(spent) + (f" of {text.number(budget)}" if budget else "")
     _card(f"{used.name[0].upper()}{used.name[1:]}-hours spent", value, note, why)

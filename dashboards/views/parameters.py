@@ -183,8 +183,8 @@ def _importance(study: Study, known: pl.DataFrame) -> None:
         return
     few, beyond = usable.height < importances.TRUSTED, importances.beyond_chance(share)
     if not beyond:
-        st.warning(f"Of {usable.height} configurations no parameter explains more than one does of shuffled scores: the"
-                   " pale bars do not tell which one matters.")  # fmt: skip
+        st.warning(f"Of {usable.height} configurations no parameter explains more, by the mean of the methods, than one"
+                   " does of shuffled scores: the pale bars do not tell which one matters.")  # fmt: skip
     elif few:
         st.info(f"Of {usable.height} configurations: a hint, not a finding. A single trial can turn the order of the"
                 f" pale bars; from {importances.TRUSTED} on they count.")  # fmt: skip

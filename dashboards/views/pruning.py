@@ -18,6 +18,7 @@ from dashboards.views.trials import RACE
 from dashboards.views.widgets import choose_trials, filter_trials, is_dark
 from study.budget import devices
 from study.costs import drawn_by_racing, spared_by_pruning
+from study.tables import counted
 from study.time_left import duration
 
 if TYPE_CHECKING:
@@ -48,14 +49,17 @@ def render(study: Study) -> None:
 def _summary(study: Study, pruned: pl.DataFrame) -> None:
     saved = spared_by_pruning(study.results)
     name = text.in_markdown(study.results.spec.pruner.name)
-    if saved is None and pruned.is_empty():
+    if study.results.spec.pruner.name == "none" and pruned.is_empty():
+        st.info("The study has no pruner: each trial runs to its last step.")
+    elif saved is None and pruned.is_empty():
         st.info("No trial has finished yet.")
     elif pruned.is_empty():
         st.info(f"None of the finished trials was pruned; the pruner is {name}.")
     else:
         by_pruner = pruned["stop_reason"].null_count()
         others = pruned.height - by_pruner
-        who = f"**{name}** pruned {by_pruner} trials" + (f", {others} ended for another reason" if others else "")
+        who = f"**{name}** pruned {counted(by_pruner, 'trial')}" if name != "none" else "The study has no pruner"
+        who += f", {others} ended early for another reason" if others else ""
         used = devices(study.results.spec.resources)
         hours = text.number(used.hours(pruned["spared_seconds"].sum()))
         said = f"{who}."

@@ -6,12 +6,14 @@ import polars as pl
 import streamlit as st
 
 from dashboards import frames, text
+from dashboards.scores import MEASURES
 from dashboards.source import Study
 from trainer import saturation
 
 SAMPLING = (
     "One standard error from drawing k responses of these very problems, in points: compares trials of this study."
 )
+ACCURACY = "avg@k at the newest evaluation"
 RACE = "Responses per problem; fewer than planned where the pruner had seen enough."
 PROBLEMS = "One standard error from drawing these problems too, in points: what other problems would give."
 
@@ -28,6 +30,8 @@ def trials_table(study: Study, set_name: str, *, only: list[int] | None = None) 
     if only is not None:
         table = table.filter(pl.col("trial").is_in(only))
     saturated, table = without_error(table), in_points(table)
+    metric = study.results.spec.metric
+    chosen_by = [] if metric == "avg@k" else [MEASURES[metric]]
     number, words = st.column_config.NumberColumn, st.column_config.TextColumn
     columns = {
         "label": words("trial", pinned=True, width=82 if (table["label"].str.len_chars().max() or 0) <= 10 else 124),
@@ -35,7 +39,8 @@ def trials_table(study: Study, set_name: str, *, only: list[int] | None = None) 
         "steps_done": st.column_config.ProgressColumn(
             "steps", min_value=0, max_value=study.steps, format="%d", width=90
         ),
-        "accuracy": number("accuracy %", format="%.1f", width=84, help="avg@k at the newest evaluation"),
+        **{key: number(f"{metric} %", format="%.1f", width=84, help="What the study maximizes.") for key in chosen_by},
+        "accuracy": number(f"{'avg@k' if chosen_by else 'accuracy'} %", format="%.1f", width=84, help=ACCURACY),
         "samples": number("k", width=40, help=RACE),
         "sampling_error": number("± sampl.", format="%.1f", width=72, help=SAMPLING),
         "problem_error": number("± probl.", format="%.1f", width=70, help=PROBLEMS),
@@ -48,8 +53,8 @@ def trials_table(study: Study, set_name: str, *, only: list[int] | None = None) 
         },
     }
     samples = ["samples"] if table["samples"].drop_nulls().n_unique() > 1 else []
-    order = ["label", "state", "steps_done", "accuracy", *samples, "sampling_error", "problem_error", "mean_length"]
-    order += ["growth", *keys]
+    order = ["label", "state", "steps_done", *chosen_by, "accuracy", *samples, "sampling_error", "problem_error"]
+    order += ["mean_length", "growth", *keys]
     st.dataframe(
         table.select(order), column_config=columns, hide_index=True, key=f"table-{set_name}", alt="Trials of the study",
         height=min(38 + 35 * max(table.height, 1), 600), placeholder="",
@@ -68,7 +73,7 @@ def trials_table(study: Study, set_name: str, *, only: list[int] | None = None) 
 def in_points(table: pl.DataFrame) -> pl.DataFrame:
     """Accuracies and errors in per cent and points; an error of 0 is none."""
     errors = [name for name in ("sampling_error", "problem_error", "error") if name in table.columns]
-    shown = [name for name in ("accuracy", "difference") if name in table.columns]
+    shown = [name for name in (*MEASURES.values(), "difference") if name in table.columns]
     return table.with_columns(pl.col(shown) * 100, pl.when(pl.col(errors) > 0).then(pl.col(errors)).name.keep() * 100)
 
 

@@ -17,6 +17,7 @@ from study.export.script import plain
 from study.export.tables import published
 from study.export.transfer import tuned_on
 from study.paired import last_pair
+from study.plan import aim
 from study.results import StudyResults, TrialResult
 from study.space import describe
 from study.tables import accuracy, beside_space, counts, label, length, named, setting, state
@@ -69,7 +70,7 @@ def report(results: StudyResults, trial: TrialResult) -> str:
     )
     config = yaml.safe_dump(trial_config(trial).model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     space = (f"<code>{escape(key)}</code>: {escape(plain(describe(each)))}" for key, each in spec.space.items())
-    searched = f"Sampler {spec.sampler.name}, pruner {spec.pruner.name}, maximizing {results.metric_name}."
+    searched = f"Sampler {spec.sampler.name}, pruner {spec.pruner.name}, {aim(spec)}."
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <meta http-equiv="Content-Security-Policy" content="{escape(POLICY)}">

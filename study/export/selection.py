@@ -54,7 +54,7 @@ def split_half(results: StudyResults, *, halvings: int = HALVINGS, seed: int = S
 def no_estimate(results: StudyResults) -> str | None:
     """Why there is no split-half estimate; None where there is one."""
     if results.spec.metric == "cons@k":
-        return "the votes of cons@k are not kept"
+        return "evaluations.jsonl keeps no votes by problem, of which cons@k is made"
     problems = {len(score.solved) for score in _scores(results)}
     if len(_scores(results)) < 2:
         return "fewer than two trials are COMPLETE"

@@ -239,6 +239,7 @@ def _metrics(
         "seconds/update": 0.2,
         "seconds/evaluation": 0.1,
         "seconds/step": 0.6,
+        "seconds/total": 0.6 * step + 1,
         "tokens": float(tokens),
         "tokens_per_second": noisy(14_000.0),
     }

@@ -109,7 +109,7 @@ def test_failures_come_first_with_their_reason(finished: StudyResults) -> None:
 def test_trials_within_noise_are_said_to_be(finished: StudyResults) -> None:
     same = frames.evaluations(finished).with_columns(pl.lit(0.5).alias("accuracy"))
     (first, *_) = advice(finished, frames.trials(finished), same)
-    assert "do not differ beyond sampling error" in first.sentence and first.page == "hyperparameters"
+    assert "do not differ beyond the sampling error of avg@k" in first.sentence and first.page == "hyperparameters"
 
 
 def test_where_trials_do_not_differ_no_range_is_to_be_widened(finished: StudyResults) -> None:

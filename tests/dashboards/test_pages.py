@@ -132,7 +132,7 @@ def test_hyperparameters_compare_where_there_are_enough_trials_and_say_how_many(
     there = sum(trial.evaluations[-1].step >= step for trial in finished.trials)
     assert step < 40 and there >= 8
     assert f"{there} trials do" in said(app) and f"From {there} of {there} configurations at this step" in said(app)
-    assert f"Of {there} configurations no parameter explains more than one does of shuffled scores" in said(app)
+    assert f"Of {there} configurations no parameter explains more, by the mean of the methods, than" in said(app)
     assert f"{there} of 12 trials were evaluated at step {step}; the last step is 40" in said(app)
     assert "pruned before it" not in said(app)
     last = app.select_slider[0].set_value(40).run()
@@ -145,7 +145,7 @@ def test_hyperparameters_compare_where_there_are_enough_trials_and_say_how_many(
 
 @pytest.mark.parametrize(
     ("trusted", "beyond", "said", "opacity"),
-    [(99, True, "a hint, not a finding", 0.35), (8, False, "no parameter explains more than one", 0.35),
+    [(99, True, "a hint, not a finding", 0.35), (8, False, "no parameter explains more, by the mean", 0.35),
      (8, True, None, 1.0)],
 )  # fmt: skip
 def test_importance_that_is_no_finding_is_pale_and_said_to_be_above_the_chart(
@@ -321,6 +321,30 @@ def test_more_than_two_trials_are_compared_with_the_control(finished: StudyResul
     assert scores["difference"].notna().sum() == len(scores) - 1
 
 
+@pytest.mark.parametrize(("metric", "column"), [("cons@k", "cons"), ("pass@k", "pass_at_k")])
+def test_the_table_shows_what_the_study_maximizes(
+    finished: StudyResults, page: Shown, metric: str, column: str
+) -> None:
+    spec = finished.spec.model_copy(update={"metric": metric, "pruner": Plugin(name="none")})
+    table = page(dataclasses.replace(finished, spec=spec), "overview").dataframe[0].value
+    assert list(table.columns).index(column) == list(table.columns).index("accuracy") - 1
+    newest = finished.trials[1].newest("sums_select")
+    assert newest is not None
+    row = table.loc[table["label"] == "#1"]
+    assert row[column].item() == pytest.approx(100 * (newest.cons if column == "cons" else newest.pass_at_k))
+    assert column not in page(finished, "overview").dataframe[0].value.columns
+
+
+def test_a_study_without_a_pruner_is_said_to_have_none(finished: StudyResults, page: Shown) -> None:
+    spec = finished.spec.model_copy(update={"pruner": Plugin(name="none")})
+    complete = tuple(dataclasses.replace(each, state="COMPLETE", pruned_at=None) for each in finished.trials[:3])
+    app = page(dataclasses.replace(finished, spec=spec, trials=complete), "pruning")
+    assert app.info[0].value == "The study has no pruner: each trial runs to its last step."
+    by_hand = dataclasses.replace(complete[2], state="PRUNED", pruned_at=5, stop_reason="stopped by hand")
+    app = page(dataclasses.replace(finished, spec=spec, trials=(*complete[:2], by_hand)), "pruning")
+    assert app.markdown[0].value == "The study has no pruner, 1 ended early for another reason."
+
+
 def test_trials_that_differ_beside_the_space_alone_are_compared(
     finished: StudyResults, page: Shown, tmp_path: Path
 ) -> None:
@@ -419,12 +443,12 @@ def test_pruning_tells_the_pruner_from_other_reasons(finished: StudyResults, pag
     trials[pruned.number] = dataclasses.replace(pruned, stop_reason="stopped by hand")
     app = page(dataclasses.replace(finished, trials=tuple(trials)), "pruning")
     count = sum(trial.state == "PRUNED" for trial in finished.trials)
-    assert f"pruned {count - 1} trials, 1 ended for another reason" in app.markdown[0].value
+    assert f"pruned {count - 1} trials, 1 ended early for another reason" in app.markdown[0].value
     judged = [each for each in trials if each.state in ("COMPLETE", "PRUNED") and each.stop_reason is None]
     share = app.dataframe[0].value["spared_steps"].sum() / (finished.spec.steps * len(judged))
     assert f"spared **{text.number(100 * share)} %**" in app.markdown[0].value
     alone = page(dataclasses.replace(finished, trials=(trials[pruned.number],)), "pruning")
-    assert alone.markdown[0].value.endswith("pruned 0 trials, 1 ended for another reason.")
+    assert alone.markdown[0].value.endswith("pruned 0 trials, 1 ended early for another reason.")
     assert "stopped by hand" in app.dataframe[1].value["why"].to_list()
 
 

@@ -116,7 +116,8 @@ def run_trial() -> Callable[..., int]:
         for index, accuracy in enumerate(accuracies):
             evaluation = an_evaluation(index * every, accuracy)
             journal = Journal(assignment.directory, writes=True)
-            journal.write_metrics({"step": index * every, "loss": 0.1})
+            taken = {"seconds/total": evaluation.seconds, "tokens": evaluation.tokens}
+            journal.write_metrics({"step": index * every, "loss": 0.1, **taken})
             journal.write_evaluation(evaluation)
             if bridge.report(assignment.number, Report(evaluation.step, accuracy)):
                 break

@@ -39,6 +39,7 @@ def test_what_is_spent_stops_the_study_with_the_numbers(budget, reason):
     account.used(0, usage(FOUR_GPUS, seconds=1800.0, tokens=0))
     account.used(1, usage(FOUR_GPUS, seconds=900.0, tokens=0))
     account.used(1, usage(FOUR_GPUS, seconds=1800.0, tokens=0))  # so far, not in addition
+    account.used(1, usage(FOUR_GPUS, seconds=900.0, tokens=0))  # told again after a death
     account.completed(0.6)
     account.completed(0.4)  # no better than the best
     assert account.best == 0.6

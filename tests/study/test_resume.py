@@ -14,7 +14,6 @@ from study.bridge import Bridge
 from study.results import collect
 from study.spec import StudySpec
 from study.storage import create_study, driving
-from tests.study.conftest import an_evaluation
 from trainer.records import Journal
 
 CURVE = {0: 0.2, 5: 0.3, 10: 0.4, 15: 0.5, 20: 0.6}
@@ -154,7 +153,7 @@ def test_what_a_trial_took_is_known_when_its_end_is_told_by_another_driver(begin
     bridge = life.bridge()
     directory = bridge.ask().directory
     tell(bridge, 0)
-    Journal(directory, writes=True).write_evaluation(an_evaluation(20, 0.6).model_copy(update={"seconds": 1800.0}))
+    Journal(directory, writes=True).write_metrics({"step": 20, "seconds/total": 1800.0, "tokens": 2000})
     life.bridge()
     assert life.trials()[0].user_attrs["usage"] == {"seconds": 1800.0, "gpu_hours": 0.5, "tokens": 2000}
 
@@ -174,9 +173,21 @@ def test_what_a_trial_takes_goes_on_growing_where_its_study_was_stopped_and_take
     bridge = life.bridge()
     journal = Journal(bridge.ask().directory, writes=True)
     for step, seconds in ((10, 1800.0), (15, 2700.0)):
-        journal.write_evaluation(an_evaluation(step, 0.4).model_copy(update={"seconds": seconds}))
+        journal.write_metrics({"step": step, "seconds/total": seconds, "tokens": 1})
         (trial,) = collect(life.directory, life.spec, life.trials()).trials
         assert (trial.usage.seconds, trial.usage.gpu_hours) == (seconds, seconds / 3600)
+
+
+def test_what_a_trial_took_since_its_newest_evaluation_counts_when_it_ends_early(begin):
+    life = begin(trials=1, resources={"gpus_per_worker": 1})
+    bridge = life.bridge()
+    journal = Journal(bridge.ask().directory, writes=True)
+    bridge.report(0, Report(5, 0.3, seconds=900.0, tokens=500))
+    journal.write_metrics({"step": 9, "seconds/total": 1800.0, "tokens": 800})
+    bridge.stop(0)
+    bridge.finish(0)
+    assert life.trials()[0].user_attrs["usage"] == {"seconds": 1800.0, "gpu_hours": 0.5, "tokens": 800}
+    assert bridge.account.gpu_hours == 0.5
 
 
 def test_a_decision_that_the_driver_died_before_is_taken_when_the_step_is_told_again(begin):

@@ -96,12 +96,6 @@ def test_a_trial_that_starts_has_its_start_before_it(study):
     assert seconds_left(replace(results, trials=(results.trials[0], starting))) == pytest.approx(46)
 
 
-def test_a_trial_that_runs_tells_its_pace_by_its_own_clock_and_not_by_its_last_evaluation(study):
-    results = study(("RUNNING", 0, 13.0, 5), trials=1, concurrency=1)
-    evaluated = replace(results.trials[0], usage=Usage(seconds=1.0))
-    assert seconds_left(replace(results, trials=(evaluated,))) == pytest.approx(15 * 13 / 5)
-
-
 def test_a_last_evaluation_that_outlasts_all_the_rest_is_waited_for(study, monkeypatch):
     monkeypatch.setattr("study.time_left.last_evaluations", lambda results: {0: 500.0})
     assert seconds_left(study(("RUNNING", 0, 13.0, 19), trials=1, concurrency=1)) == 500.0
@@ -153,7 +147,7 @@ def test_a_budget_may_end_the_study_before_its_trials_do(study, monkeypatch, bud
     spec = results.spec.model_copy(update={"budget": Budget(**budget), "resources": Resources(**resources)})
     driven = replace(results, spec=spec, driver=Driver("host", 1, began=NOON.timestamp() - 100))
     first = replace(results.trials[0], ended=NOON + timedelta(seconds=40))
-    driven = replace(driven, trials=(first, replace(results.trials[1], usage=Usage())))  # not evaluated again yet
+    driven = replace(driven, trials=(first, results.trials[1]))
     found = time_left(driven)
     assert found.budget == left[1] and found.seconds == pytest.approx(left[0], abs=0.01)
     assert time_left(replace(driven, driver=None)) is None

@@ -54,8 +54,25 @@ def test_of_trials_that_differ_in_length_alone_accuracy_is_the_tie_and_with_two_
     (line,) = verdict(differ)
     assert "at the last step: only their lengths differ; " in line
     said = verdict(replace(differ, spec=results.spec.model_copy(update={"against": "length"})))
-    assert said[0].startswith("Best: trial 0")
-    assert said[1] == "By sums_select/avg@8 alone; what is best for its length too: fipo export --pareto"
+    assert said[0].startswith("Best: trial 1")
+    assert said[1].startswith("By sums_select/avg@8, with trial 0, and the shortest of them; what is best for its")
+
+
+def test_of_equals_the_shorter_is_the_best_where_length_is_an_objective(results):
+    def ended(number, accuracy, length):
+        last = results.trials[0].evaluations[-1]
+        scores = tuple(each.model_copy(update={"mean_length": length}) for each in last.scores)
+        evaluations = (*results.trials[0].evaluations[:-1], last.model_copy(update={"scores": scores}))
+        return replace(results.trials[0], number=number, control=None, value=accuracy, evaluations=evaluations)
+
+    trials = tuple(ended(*each) for each in ((0, 0.5, 30.0), (1, 0.5, 20.0), (2, 0.5, 25.0), (3, 0.4, 5.0)))
+    made = replace(results, trials=trials)
+    assert made.best.number == 0
+    two = replace(made, spec=results.spec.model_copy(update={"against": "length"}))
+    assert [each.number for each in two.evidence] == [1, 2, 0, 3]
+    said = "\n".join(verdict(two))
+    assert "Best: trial 1" in said
+    assert "By sums_select/avg@8, with 2 others, and the shortest of them; what is best for its length too" in said
 
 
 def test_a_tie_is_the_same_problems_solved_equally_often_not_the_same_accuracy(make_bridge, run_trial):
