@@ -12,7 +12,6 @@ import math
 import shutil
 from collections import deque
 from collections.abc import Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +20,7 @@ import yaml
 from study import attributes, pruners
 from study.assignment import Assignment, Report
 from study.budget import Account, usage, usage_so_far
+from study.clock import now
 from study.directory import say_enough, trial_directory, write_or_refuse
 from study.lock import FITS_AGAIN, note_driver
 from study.notify import Notifier
@@ -225,7 +225,7 @@ class Bridge:
             self.account.completed(running.value)
 
     def _lost(self, text: str, **numbers: int) -> None:
-        print(f"{datetime.now().astimezone().isoformat(timespec='seconds')} {text}", flush=True)
+        print(f"{now()} {text}", flush=True)
         self.notifier.tell("lost", text, **numbers)
 
     def _record(self, trial: optuna.Trial, report: Report) -> None:

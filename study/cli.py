@@ -108,6 +108,8 @@ def status(
     for trial in results.trials:
         if trial.fail_reason:
             typer.echo(f"trial {trial.number} failed: {trial.fail_reason}")
+        if trial.stop_reason:
+            typer.echo(f"trial {trial.number} ended early, not by the pruner: {trial.stop_reason}")
         if trial.beside and trial.confirms is None:
             typer.echo(f"{named(trial)}, {beside_space(trial.beside)}")
 

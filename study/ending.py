@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from datetime import datetime
 from pathlib import Path
 
+from study.clock import now
 from trainer.records import write_atomic
 
 _FILE = "ending.txt"
@@ -17,12 +17,12 @@ def note_ending(directory: Path, why: str | None) -> None:
         if why is None:
             (directory / _FILE).unlink(missing_ok=True)
             return
-        write_atomic(directory / _FILE, f"{datetime.now():%Y-%m-%d %H:%M}, {' '.join(why.split())}\n")
+        write_atomic(directory / _FILE, f"{now()} {' '.join(why.split())}\n")
 
 
 def ending(directory: Path) -> str | None:
-    """When and why, for example ``2026-01-31 12:05, budget.hours = 2 is over``; None where a driver runs or all is
-    done, and after a driver that was killed."""
+    """When and why, for example ``2026-01-31T12:05:00+01:00 budget.hours = 2 is over``; None where a driver runs or
+    all is done, and after a driver that was killed."""
     try:
         return (directory / _FILE).read_text(encoding="utf-8").strip() or None
     except OSError:

@@ -7,12 +7,12 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
 from study.bridge import Bridge, StudyAborted
 from study.check import trainer_configs
+from study.clock import now
 from study.cluster import engines_apart, places, ray_session, require_place
 from study.commands import drop_unanswered
 from study.directory import Staging
@@ -192,7 +192,7 @@ def _cut_short(bridge: Bridge, why: str) -> None:
 def _keep(bridge: Bridge, why: str) -> None:
     """Why a study ends early, where it is looked for later."""
     note_ending(bridge.directory, why)
-    print(f"{datetime.now():%Y-%m-%d %H:%M:%S} the study ends early: {why}", flush=True)  # into driver.log
+    print(f"{now()} the study ends early: {why}", flush=True)  # into driver.log
 
 
 def _results(bridge: Bridge) -> StudyResults:

@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from study.against import seed_means_reported
+from study.clock import with_zone
 from study.costs import drawn_by_racing, spared_by_pruning, spent
 from study.ending import ending
 from study.metric import metric_value
@@ -248,8 +249,3 @@ def _newest_step_at(trial: TrialResult) -> datetime | None:
         return datetime.fromtimestamp((trial.directory / "metrics.jsonl").stat().st_mtime)
     except OSError:
         return None
-
-
-def with_zone(moment: datetime | None) -> str | None:
-    """A time of this machine's clock, with its zone."""
-    return None if moment is None else moment.astimezone().isoformat(timespec="seconds")

@@ -166,8 +166,7 @@ def fipo_loss_sum(
         }
 
     # Times 0 leaves a token out: ratios and weights are clamped, so there is no inf * 0.
-    total = _aggregate(token_loss * kept, kept, aggregation)
-    count = kept.sum() if aggregation == "token-mean" else (stays * has_tokens).sum()
+    total, count = _aggregate(token_loss * kept, kept, aggregation)
     valid = mask > 0
     return LossSum(
         total=total,
@@ -180,14 +179,20 @@ def fipo_loss_sum(
     )
 
 
-def _aggregate(token_values: Tensor, kept: Tensor, aggregation: Aggregation) -> Tensor:
-    """Sum over tokens, or over sequences of token sums or token means; `token_values` is 0 outside `kept`."""
-    per_sequence = token_values.sum(1)
+def _aggregate(token_values: Tensor, kept: Tensor, aggregation: Aggregation) -> tuple[Tensor, Tensor]:
+    """Sum over tokens, or over sequences of token sums or token means, and how many tokens or sequences those are.
+
+    `token_values` is 0 outside `kept`.
+    """
+    per_sequence, tokens = token_values.sum(1), kept.sum(1)
+    sequences = (tokens > 0).to(kept.dtype).sum()
     match aggregation:
-        case "token-mean" | "seq-mean-token-sum":
-            return per_sequence.sum()
+        case "token-mean":
+            return per_sequence.sum(), tokens.sum()
+        case "seq-mean-token-sum":
+            return per_sequence.sum(), sequences
         case "seq-mean-token-mean":
-            return (per_sequence / kept.sum(1).clamp(min=1.0)).sum()
+            return (per_sequence / tokens.clamp(min=1.0)).sum(), sequences
         case _:
             assert_never(aggregation)
 
@@ -206,4 +211,5 @@ def reference_kl_sum(
         kept: [B, L], `LossSum.kept`.
     """
     log_r = (reference_log_probs - log_probs).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
-    return _aggregate((log_r.exp() - 1.0 - log_r) * kept, kept, aggregation)
+    total, _ = _aggregate((log_r.exp() - 1.0 - log_r) * kept, kept, aggregation)
+    return total

@@ -8,6 +8,7 @@ import json
 import polars
 
 from study.against import seed_means_reported
+from study.clock import with_zone
 from study.environment import environment
 from study.evidence import Evidence, seeds_against_settings
 from study.export.provenance import now, trained_with
@@ -15,7 +16,7 @@ from study.export.recipe import trial_config
 from study.export.selection import no_estimate, split_half
 from study.results import StudyResults, TrialResult
 from study.spec import StudySpec
-from study.tables import bounds, evaluation_row, with_zone
+from study.tables import bounds, evaluation_row
 
 
 def as_json(results: StudyResults) -> str:

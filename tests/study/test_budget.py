@@ -29,6 +29,7 @@ def test_gpu_hours_are_wall_hours_times_the_gpus_of_all_workers():
         ),
         (Budget(gpu_hours=4.1), None),
         (Budget(accuracy=0.5), "budget.accuracy = 0.5 is reached (0.600); raise it before a resume"),
+        (Budget(accuracy=0.6), "budget.accuracy = 0.6 is reached (0.600); raise it before a resume"),
         (Budget(accuracy=0.7), None),
         (Budget(hours=1e-9), "budget.hours = 1e-09 is over; a resume has as many again"),
         (Budget(hours=1.0), None),
@@ -44,6 +45,16 @@ def test_what_is_spent_stops_the_study_with_the_numbers(budget, reason):
     account.completed(0.4)  # no better than the best
     assert account.best == 0.6
     assert account.spent() == reason
+
+
+def test_a_budget_of_hours_is_over_after_so_many_hours(monkeypatch):
+    now = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    account = Account(Budget(hours=2.0), FOUR_GPUS, [])
+    now += 2 * 3600 - 1
+    assert account.spent() is None
+    now += 1
+    assert str(account.spent()).startswith("budget.hours = 2 is over")
 
 
 def test_what_a_trial_holds_since_its_newest_evaluation_counts_too(monkeypatch):

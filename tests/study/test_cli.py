@@ -180,12 +180,15 @@ def test_validate_names_what_each_spec_sweeps_and_the_files_that_are_not_there(t
 def test_status_names_the_directory_and_the_values_beside_the_space(make_bridge, run_trial, monkeypatch, capfd):
     bridge = make_bridge(enqueue=[{"label": "DAPO", "values": {"fipo.epsilon_f_high": 0.0}}])
     run_trial(bridge, [0.2, 0.3, 0.4, 0.5, 0.6])
+    bridge.stop(run_trial(bridge, [0.2], finish=False))
+    bridge.finish(1)
     monkeypatch.setattr(sys, "argv", ["fipo", "status", str(bridge.directory)])
     with pytest.raises(SystemExit, match="0"):
         main()
     first, *others = capfd.readouterr().out.splitlines()
     assert first == f"Study unit in {bridge.directory}"
     assert "trial 0 (DAPO), not in space: fipo.epsilon_f_high 0" in others
+    assert "trial 1 ended early, not by the pruner: stopped by hand" in others
 
 
 @pytest.mark.parametrize(

@@ -157,8 +157,9 @@ def test_a_study_that_nobody_drives_says_how_to_go_on_while_something_is_left(br
         f"No process drives the study and 2 trials are left; go on with: fipo resume {bridge.directory}"
     )
     note_ending(bridge.directory, "budget.hours = 2 is over;\na resume has as many again")
-    stopped, why = undriven(results.at_rest()), ", budget.hours = 2 is over; a resume has as many again"
-    assert re.fullmatch(rf"The study ended early \([-\d]+ [:\d]+{why}\) and 2 trials are left; go on .*", stopped)
+    stopped, why = undriven(results.at_rest()), " budget.hours = 2 is over; a resume has as many again"
+    when = r"[-\d]+T[:\d]+[+-][:\d]+"
+    assert re.fullmatch(rf"The study ended early \({when}{why}\) and 2 trials are left; go on .*", stopped)
     assert json.loads(as_json(results))["ending"].endswith(why)
     note_ending(bridge.directory, None)
     assert json.loads(as_json(results))["ending"] is None

@@ -60,6 +60,12 @@ def run(number: int, value: float | None, confirms: int | None = None, *, lost: 
         # Both were chosen: what was stopped by hand makes no 0.45 of the 0.9.
         ([run(0, 0.9), run(1, 0.8), run(2, 0.9, 0), run(3, None, 0, lost=BY_HAND), run(4, 0.8, 1)], [0, 1]),
         ([run(0, 0.9), run(1, 0.1), run(2, None, 0), run(3, None, 0)], [1, 0]),
+        ([run(0, 0.9), run(1, 0.9), run(2, 0.6, 0), run(3, 0.6, 0)], [0, 1]),
+        ([run(0, 0.1), run(1, 0.9), run(2, 0.9), run(3, 0.7, 0), run(4, 0.6, 1)], [0, 1, 2]),
+        # 0.45 of which half was lost is behind 0.4 of which nothing was.
+        ([run(0, 0.9), run(1, 0.8), run(2, 0.4, 0), run(3, 0.9, 1), run(4, None, 1)], [0, 1]),
+        # That the first was once 0.9 keeps none back: all its seeds were lost.
+        ([run(0, 0.9), run(1, 0.8), run(2, 0.6), run(3, None, 0), run(4, 0.5, 1)], [1, 2, 0]),
     ],
     ids=[
         "single runs",
@@ -73,6 +79,10 @@ def run(number: int, value: float | None, confirms: int | None = None, *, lost: 
         "by hand",
         "by hand and chosen",
         "all lost",
+        "equals, one chosen",
+        "equals, one chosen, and a control",
+        "all confirmed",
+        "the highest lost",
     ],
 )
 def test_configurations_are_ranked_by_what_their_runs_are_worth(runs, ranking):

@@ -274,7 +274,7 @@ def test_a_budget_stops_a_study_only_where_something_is_left(
     bridge.notifier.tell = lambda event, text, **values: told.append(text)
     note_ending(bridge.directory, "interrupted by a signal")  # by an earlier driver
     results = _run(bridge, shown[0], tmp_path)
-    assert (ending(bridge.directory) or "").endswith(", budget.gpu_hours = 1 is spent") == stops
+    assert (ending(bridge.directory) or "").endswith(" budget.gpu_hours = 1 is spent") == stops
     assert stops or ending(bridge.directory) is None
     assert [trial.state for trial in results.trials] == ["COMPLETE" if evaluations == 5 else "RUNNING"]
     assert ("Stopping: budget.gpu_hours" in shown[1].getvalue()) == stops
@@ -295,7 +295,7 @@ def test_that_a_signal_has_ended_a_study_is_told(make_bridge, monkeypatch, shown
     with pytest.raises(KeyboardInterrupt):
         _run(bridge, shown[0], tmp_path)
     assert told == [("finished", {"ending": "interrupted"})]
-    assert str(ending(bridge.directory)).endswith(", interrupted by a signal")
+    assert str(ending(bridge.directory)).endswith(" interrupted by a signal")
     assert capfd.readouterr().out.endswith(" the study ends early: interrupted by a signal\n")  # driver.log, at work
 
 

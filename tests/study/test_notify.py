@@ -54,7 +54,7 @@ def test_a_program_is_told_of_each_new_best_and_each_failure_on_standard_input(m
     monkeypatch.chdir(tmp_path)
     bridge = make_bridge(notify={"command": SAVE}, pruner={"name": "none"})
     run(bridge, GOOD)
-    run(bridge, [0.2, 0.3, 0.4, 0.5, 0.5])
+    run(bridge, [0.2, 0.3, 0.4, 0.5, 0.6])  # as good is no better
     run(bridge, [0.2])
     run(bridge, [0.2, 0.3, 0.4, 0.5, 0.7])
     bridge.notifier.close()
@@ -63,6 +63,16 @@ def test_a_program_is_told_of_each_new_best_and_each_failure_on_standard_input(m
     assert events[0]["study"] == "unit" and events[0]["value"] == 0.6
     assert "optimizer.learning_rate" in events[0]["params"]
     assert "ended after step 0 of 20" in events[1]["text"]
+
+
+def test_who_is_told_can_change_while_the_study_runs(make_bridge, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    bridge = make_bridge(pruner={"name": "none"})
+    run(bridge, GOOD)
+    bridge.change(bridge.spec.model_copy(update={"notify": Notify(command=tuple(SAVE))}))
+    run(bridge, [0.2, 0.3, 0.4, 0.5, 0.7])
+    bridge.notifier.close()
+    assert [json.loads(line)["trial"] for line in (tmp_path / "events").read_text().splitlines()] == [1]
 
 
 def test_a_seed_that_confirms_is_no_new_best(make_bridge, tmp_path, monkeypatch):

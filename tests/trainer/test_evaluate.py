@@ -24,6 +24,7 @@ from trainer.evaluate import (
     problem_error,
     sampling_error,
     score_set,
+    sets_due,
     whole,
 )
 from trainer.policy import load_policy
@@ -110,6 +111,14 @@ def test_every_number_of_a_score_by_hand() -> None:
         "length_quantiles": pytest.approx((1, 3.75, 6.5, 9.25, 30)),
         "truncated": 0.25,
     }
+
+
+def test_every_set_is_evaluated_before_the_first_step_and_after_the_last() -> None:
+    sets = [{"name": "often", "path": "", "every": 3}, {"name": "seldom", "path": "", "every": None}]
+    config = TrainerConfig.model_validate({"steps": 7, "evaluation": {"sets": sets}})
+    due = {step: [each.name for each in sets_due(config, step)] for step in range(8)}
+    assert due[0] == due[7] == ["often", "seldom"]
+    assert {step: names for step, names in due.items() if 0 < step < 7 and names} == {3: ["often"], 6: ["often"]}
 
 
 def test_answers_that_are_equal_vote_together() -> None:

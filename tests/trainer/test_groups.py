@@ -44,14 +44,16 @@ def test_the_order_goes_on_from_its_position_across_epochs() -> None:
 
 
 class Scripted:
-    """Answers as `TAUGHT` says; a wrong response is a token shorter."""
+    """Answers as `TAUGHT` says; a wrong response is a token shorter, or, if `uneven`, the first of two alone."""
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: Policy, *, uneven: bool = False) -> None:
+        self.uneven, self.top_p = uneven, set[float]()
         self.numbers = {tuple(policy.tokenizer(each.prompt)["input_ids"]): at for at, each in enumerate(PROBLEMS)}
         self.words = policy.tokenizer
         self.seeds: list[int] = []
 
-    def sample(self, requests: Sequence[Request], **_: object) -> list[Response]:
+    def sample(self, requests: Sequence[Request], *, top_p: float, **_: object) -> list[Response]:
+        self.top_p.add(top_p)
         drawn, seen = [], dict.fromkeys(self.numbers, 0)
         self.seeds += [each.seed for each in requests]
         for each in requests:
@@ -59,6 +61,8 @@ class Scripted:
             seen[each.prompt] += 1
             right = TAUGHT[number][place] == "1"
             symbols = ["\\boxed{", PROBLEMS[number].answer, "}", "<eos>"] if right else ["\\boxed{", "0", "}"]
+            if self.uneven and place and not right:
+                symbols.insert(1, "0")
             tokens = np.array(self.words.convert_tokens_to_ids(symbols), np.int32)
             drawn.append(Response(each.prompt, tokens, np.zeros(len(tokens), np.float32), right))
         return drawn
@@ -113,6 +117,18 @@ def test_long_responses_are_punished_before_their_limit(policy: Policy) -> None:
     batch = sample_batch(Scripted(policy), stream, policy, ALONE, config, step=1)
     taught = [TAUGHT[PROBLEMS.index(problem)] for problem in batch.problems]
     assert batch.rewards == [[1 - 0.5 if one == "1" else -1 - 0.25 for one in each] for each in taught]
+
+
+def test_a_group_that_is_all_wrong_teaches_nothing_though_its_lengths_are_punished_unlike(policy: Policy) -> None:
+    data = config_of(2).model_dump(mode="json")
+    data["rollout"]["max_response_length"], data["reward"] = 4, {"overlong_buffer": 2, "overlong_penalty": 0.5}
+    sampler, stream = Scripted(policy, uneven=True), ProblemStream(PROBLEMS, seed=0)
+    batch = sample_batch(sampler, stream, policy, ALONE, TrainerConfig.model_validate(data), step=1)
+    taught = [TAUGHT[PROBLEMS.index(problem)] for problem in batch.problems]
+    assert len(taught) == 4 and set(taught) == {"10", "01"}
+    lengths = {len(one.tokens) for group in batch.groups for one in group if not one.finished}
+    assert lengths == {3, 4}  # else the groups that are left out would have had equal rewards
+    assert sampler.top_p == {1.0}  # the ratio of the loss is of the whole distribution
 
 
 def test_every_response_of_every_batch_step_and_run_has_a_seed_of_its_own(policy: Policy) -> None:

@@ -221,6 +221,18 @@ def test_padding_changes_nothing(seed: int, tokens: int, rows: int, aggregation:
     assert after == pytest.approx(before, rel=1e-9, abs=1e-12)
 
 
+# Of a sequence of one token with advantage 1 and of one of three with -2, at ratio 1: losses -1, and 2 three times.
+AGGREGATED = {"token-mean": 5 / 4, "seq-mean-token-sum": 5 / 2, "seq-mean-token-mean": 1 / 2}
+
+
+@pytest.mark.parametrize("aggregation", get_args(Aggregation))
+def test_each_aggregation_by_hand(aggregation: str) -> None:
+    mask = torch.tensor([[1.0, 0.0, 0.0], [1.0, 1.0, 1.0], [0.0, 0.0, 0.0]])
+    advantages, same = torch.tensor([[1.0], [-2.0], [5.0]]).expand(3, 3), torch.zeros(3, 3)
+    loss = mean_loss(fipo_loss_sum(same, same, advantages, mask, **(FIPO | {"aggregation": aggregation})))
+    assert float(loss) == pytest.approx(AGGREGATED[aggregation])
+
+
 @pytest.mark.parametrize("sign", [1.0, -1.0])
 def test_padding_is_neither_the_smallest_nor_the_largest_weight(sign: float) -> None:
     """Its future KL is 0 and its weight 1, beside tokens that all went the same way."""
