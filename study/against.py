@@ -8,6 +8,7 @@ from study.results import StudyResults, TrialResult
 from study.spec import get_dotted
 from trainer.config import INFLUENCE
 from trainer.digits import decimal
+from trainer.records import SetScore
 
 
 def against_controls(results: StudyResults) -> list[str]:
@@ -89,6 +90,17 @@ def _over_seeds(
     return f"{_names(trial, control)}, over {seeds} fresh seeds of both, paired: {', '.join(said)}"
 
 
+def mean_lengths(results: StudyResults) -> dict[int, SeedMean]:
+    """Mean response length in tokens of each configuration with fresh seeds, by its trial, over them on the set that
+    selects: of the same runs as the mean of the metric."""
+    name, found = results.spec.selecting.name, {}
+    for each in results.evidence:
+        known = {seed: score.mean_length for seed, score in _confirming(results, each.number, name).items()}
+        if known:
+            found[each.number] = SeedMean.of(known)
+    return found
+
+
 def seed_means_reported(results: StudyResults) -> dict[int, dict[str, SeedMean]]:
     """avg@k of each configuration with fresh seeds, by its trial, over them on each set that chose nothing."""
     names = [each.name for each in results.spec.evaluation_config().sets[1:]]
@@ -102,9 +114,14 @@ def seed_means_reported(results: StudyResults) -> dict[int, dict[str, SeedMean]]
 
 def _reported(results: StudyResults, number: int, set_name: str) -> dict[int, float]:
     """avg@k at the end of the trials that confirm trial `number`, by training seed."""
+    return {seed: score.accuracy for seed, score in _confirming(results, number, set_name).items()}
+
+
+def _confirming(results: StudyResults, number: int, set_name: str) -> dict[int, SetScore]:
+    """Scores at the end of the trials that confirm trial `number`, by training seed."""
     confirming = [each for each in results.trials if each.confirms == number and each.value is not None]
     scores = {results.seed(each): each.newest(set_name) for each in confirming}
-    return {seed: score.accuracy for seed, score in scores.items() if score is not None}
+    return {seed: score for seed, score in scores.items() if score is not None}
 
 
 def _by_problem(results: StudyResults, trial: TrialResult, control: TrialResult) -> str:

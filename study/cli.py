@@ -37,12 +37,12 @@ def launch(
     spec: Annotated[Path | None, typer.Argument(help="Study spec (YAML). Default: the built-in tiny study.")] = None,
     out: Annotated[Path | None, typer.Option(help="Study directory. Default: next free ./studies/NAME.")] = None,
     trials: Annotated[int | None, typer.Option(help="Number of trials, in place of the spec's.")] = None,
-    again: Annotated[bool, typer.Option("--resume", help="Go on with the study in --out, if there is one.")] = False,
+    again: Annotated[bool, typer.Option("--resume", help="Go on with it where it is in --out, or ./studies.")] = False,
     sets: Set = None,
 ) -> None:
     """Run a study: sample, train, prune, and keep the best."""
     from study.check import load_spec
-    from study.directory import free_directory
+    from study.directory import DEFAULT_PARENT, free_directory
     from study.launch import launch
     from study.spec import StudySpec
     from study.tables import beside_space
@@ -53,10 +53,10 @@ def launch(
             checked = load_spec(path, sets=assignments)
     else:
         checked = load_spec(spec, sets=assignments)
-    directory = out or free_directory(checked.name)
+    named = DEFAULT_PARENT / checked.name
+    directory = out or (named if again and (named / "study.yaml").exists() else free_directory(checked.name))
     if out is None and directory.name != checked.name:
-        there = directory.with_name(checked.name)
-        _complain(f"{there} is there already, so this one is {directory}; to go on with that one: fipo resume {there}")
+        _complain(f"{named} is there already, so this one is {directory}; to go on with that one: fipo resume {named}")
     if again and (directory / "study.yaml").exists():
         if differing := checked.differing(StudySpec.from_file(directory / "study.yaml")):
             _complain(f"{directory}: goes on as its study.yaml says; what is given differs in {', '.join(differing)}")

@@ -217,7 +217,7 @@ def seeds_against_settings(found: Sequence[Evidence], *, number: Number = decima
     noise = error_in_words((test.left / last) ** 0.5, number).lstrip("±") + unit
     return (
         f"{groups} confirmed configurations {verb} beyond the noise of the seed:"
-        f" beside what a seed does to all of them they scatter by {noise} (standard deviation),"
+        f" beside what a seed does to all of them a run varies by {noise} (standard deviation),"
         f" F({first}, {last}) = {test.statistic:.2f}, p {'< 0.01' if p < 0.01 else f'= {p:.2f}'}"
     )
 

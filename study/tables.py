@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from study.against import seed_means_reported
+from study.against import mean_lengths, seed_means_reported
 from study.clock import with_zone
 from study.costs import drawn_by_racing, spared_by_pruning, spent
 from study.ending import ending
@@ -197,7 +197,7 @@ def as_json(results: StudyResults) -> str:
         data["evaluation"] = evaluation_row(trial.evaluations[-1]) if trial.evaluations else None
         trials.append(data)
     best, drawn, left = results.best, drawn_by_racing(results), time_left(results)
-    reported = seed_means_reported(results)
+    reported, lengths = seed_means_reported(results), mean_lengths(results)
     whole = {
         "name": results.spec.name,
         "directory": str(results.directory.absolute()),
@@ -212,6 +212,7 @@ def as_json(results: StudyResults) -> str:
                 "seeds": len(each.fresh),
                 "lost": list(each.lost),
                 "mean": each.mean if each.fresh else None,
+                "mean_length": lengths[each.number].mean if each.number in lengths else None,
                 "seed_error": each.seed_error,
                 "only_reported": {name: mean._asdict() for name, mean in reported.get(each.number, {}).items()},
             }

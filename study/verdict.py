@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from study.against import against_controls, seed_means_reported
+from study.against import against_controls, mean_lengths, seed_means_reported
 from study.evidence import SeedMean, seeds_against_settings
 from study.metric import metric_value
 from study.results import StudyResults, TrialResult
@@ -43,13 +43,15 @@ def seed_means(results: StudyResults) -> list[str]:
 
     Seeds that were lost are counted: the mean of those that survived flatters.
     """
-    trials, reported = {trial.number: trial for trial in results.trials}, seed_means_reported(results)
+    trials = {trial.number: trial for trial in results.trials}
+    reported, lengths = seed_means_reported(results), mean_lengths(results)
     lines = []
     for each in results.evidence:
         if each.tested:
             mean = str(SeedMean.of(each.fresh)) if each.fresh else "not known"
             lines.append(
                 f"Over {each.seeds}: {results.metric_name} {mean} of {named(trials[each.number])}"
+                + (f", length {lengths[each.number].mean:.1f}" if each.number in lengths else "")
                 + _reported(results, reported.get(each.number, {}))
             )
     return lines

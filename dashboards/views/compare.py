@@ -92,8 +92,9 @@ def _scores(study: Study, scores: Mapping[int, SetScore], reference: int, labels
         shown, column_config=columns, hide_index=True, key="scores", placeholder="", alt="Scores and differences"
     )
     missing = len(scores) - table.height
+    few = f" No ± paired where fewer than {FEWEST} problems differ." if table["error"].null_count() > 1 else ""
     without = f" {missing} of the chosen trials were evaluated on other problems than {name}." if missing else ""
-    st.caption(text.in_markdown(SEED_NOTE + without) + (f" {saturated}" if saturated else ""))
+    st.caption(text.in_markdown(SEED_NOTE + few + without) + (f" {saturated}" if saturated else ""))
 
 
 def _settings(study: Study, chosen: list[int], labels: dict[int, str]) -> None:

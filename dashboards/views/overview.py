@@ -17,7 +17,7 @@ from dashboards.views.length_accuracy import FRONT, draw
 from dashboards.views.ranking import ranked
 from dashboards.views.trials import trials_table
 from dashboards.views.widgets import ORDER, PAGES, is_dark
-from study.against import over_seeds, seed_means_reported
+from study.against import mean_lengths, over_seeds, seed_means_reported
 from study.budget import devices
 from study.costs import spared_by_pruning
 from study.evidence import Evidence, SeedMean, error_in_words, seeds_against_settings
@@ -70,7 +70,7 @@ def _best(study: Study) -> None:
             f"The trials that confirm #{confirmed.number}: their mean, ± one standard error of it. The trial itself was"
             " chosen for being high, so it is left out.",
         )  # fmt: skip
-    again = seed_means_reported(study.results).get(best.number, {})
+    again, lengths = seed_means_reported(study.results).get(best.number, {}), mean_lengths(study.results)
     for name in study.sets[:2]:
         scores = frames.newest(study.evaluations, name).filter(pl.col("trial") == best.number)
         for row in scores.iter_rows(named=True):
@@ -80,9 +80,14 @@ def _best(study: Study) -> None:
             elif not (selects and confirmed):
                 _score(row, study.results if selects else None)
             if selects:
-                growth = f"{row['growth']:.2f} × base model" if row["growth"] else None
-                tokens = f"{row['mean_length']:,.{0 if row['mean_length'] >= 1000 else 1}f}"
-                _card("Its mean length", f"{tokens} tokens", growth)
+                length = lengths[best.number].mean if best.number in lengths else row["mean_length"]
+                growth = f"{row['growth'] * length / row['mean_length']:.2f} × base model" if row["growth"] else None
+                why = "Over the same fresh seeds as its metric." if best.number in lengths else None
+                _card("Its mean length", f"{_tokens(length)} tokens", growth, why)
+
+
+def _tokens(length: float) -> str:
+    return f"{length:,.{0 if length >= 1000 else 1}f}"
 
 
 def _over_seeds(study: Study, confirmed: Evidence) -> str:
@@ -208,12 +213,13 @@ def _confirmed(study: Study) -> None:
     for line in over_seeds(study.results, number=text.points, unit=" points"):
         st.markdown(text.in_markdown(f"{line[0].upper()}{line[1:]}."))
     labels = dict(study.trials.select("trial", "label").iter_rows())
-    again = seed_means_reported(study.results)
+    again, lengths = seed_means_reported(study.results), mean_lengths(study.results)
     rows = [
         (labels[each.number], 100 * each.first, re.sub(" fresh seeds?", "", each.seeds),
          100 * each.mean if each.fresh else None,
          "" if each.seed_error is None else error_in_words(each.seed_error, text.points),
          ", ".join(map(text.points, each.fresh.values())),
+         _tokens(lengths[each.number].mean) if each.number in lengths else "",
          *(_mean(again.get(each.number, {}).get(name)) for name in study.sets[1:]))
         for each in found
     ]  # fmt: skip
@@ -224,6 +230,7 @@ def _confirmed(study: Study) -> None:
         "mean": number(f"their mean {study.results.metric_name}, %", format="%.1f"),
         "error": st.column_config.TextColumn("± seeds", help="One standard error of that mean, in points."),
         "runs": st.column_config.TextColumn("each fresh seed, %"),
+        "length": st.column_config.TextColumn("tokens", help="Mean response length over the fresh seeds."),
     }
     why = "Mean avg@k of the fresh seeds. This set chose nothing."
     columns |= {f"{name} again": st.column_config.TextColumn(f"{name}, %", help=why) for name in study.sets[1:]}

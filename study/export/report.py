@@ -8,7 +8,7 @@ from html import escape
 
 import yaml
 
-from study.against import confounded, over_seeds
+from study.against import confounded, mean_lengths, over_seeds
 from study.evidence import error_in_words, seeds_against_settings
 from study.export.chart import length_accuracy
 from study.export.provenance import provenance, selection_lines
@@ -154,7 +154,9 @@ def _cards(results: StudyResults, trial: TrialResult) -> str:
         cards.append((f"{results.metric_name} over {seeds.seeds}", mean, spread))
     first, last = _ends(trial, sets[0].name)
     if first is not None and last is not None:
-        cards.append(("mean response length", f"{last.mean_length:.1f}", f"tokens, from {first.mean_length:.1f}"))
+        again = mean_lengths(results).get(trial.number)
+        length, runs = (again.mean, f" over {seeds.seeds}") if again and seeds else (last.mean_length, "")
+        cards.append((f"mean response length{runs}", f"{length:.1f}", f"tokens, from {first.mean_length:.1f}"))
     body = "".join(
         f'<div class="card"><span class="soft">{escape(plain(name))}</span><b>{escape(value)}</b>'
         f'<span class="soft">{escape(more)}</span></div>'

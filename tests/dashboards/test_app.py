@@ -94,9 +94,9 @@ def test_confirmed_configurations_are_shown_with_the_error_over_seeds(
     (table,) = [each.value for each in app.dataframe if "seeds" in each.value]
     assert table["seeds"].to_list() == ["2", "2"]
     assert set(table["first"]) == {100 * results.trials[0].value, 100 * results.trials[1].value}
-    scatter = re.search(r"scatter by \d\\?\.(\d+)", seeds_against_settings(results.evidence))[1]
+    scatter = re.search(r"a run varies by \d\\?\.(\d+)", seeds_against_settings(results.evidence))[1]
     said = [each.value.replace("\\", "") for each in app.markdown]
-    assert any(f"scatter by {int(scatter) / 10:.1f} points" in each for each in said)  # 0.019 as 1.9
+    assert any(f"varies by {int(scatter) / 10:.1f} points" in each for each in said)  # 0.019 as 1.9
     # The set that chose nothing is judged by the same seeds, not by the run that was chosen.
     reported = seed_means_reported(results)[results.best.number][SETS[1]]
     (card,) = [each for each in app.metric if SETS[1] in each.label.replace("\\", "")]

@@ -313,3 +313,17 @@ def test_what_differs_from_a_study_that_goes_on_is_named(spec_file, tmp_path, mo
                 main()
             told = capfd.readouterr().err
             assert says not in told if differing is None else differing in told
+
+
+def test_a_launch_that_is_to_resume_goes_on_with_the_study_of_that_name(spec_file, tmp_path, monkeypatch, capfd):
+    path = spec_file()
+    spec = load_spec(path)
+    monkeypatch.chdir(tmp_path)
+    staging = Staging(spec, Path("studies") / spec.name)
+    directory = staging.publish()
+    staging.discard()
+    monkeypatch.setattr("sys.argv", ["fipo", "launch", str(path), "--resume"])
+    with driver_lock(directory), pytest.raises(SystemExit):  # so that it ends before it begins
+        main()
+    assert f"studies/{spec.name}: is driven by" in capfd.readouterr().err
+    assert [each.name for each in (tmp_path / "studies").iterdir()] == [spec.name]

@@ -72,7 +72,9 @@ def test_the_best_is_the_configuration_with_the_best_mean_over_seeds(make_bridge
     assert lucky.mean == pytest.approx(0.3) and lucky.seed_error == pytest.approx(0.1)
     assert (unconfirmed.mean, unconfirmed.seed_error) == (0.5, None)
     told = json.loads(as_json(results))["confirmed"]
-    assert told[0] == {"trial": 2, "seeds": 2, "lost": [], "mean": 0.7, "seed_error": 0.0, "only_reported": {}}
+    assert told[0] == {
+        "trial": 2, "seeds": 2, "lost": [], "mean": 0.7, "mean_length": None, "seed_error": 0.0, "only_reported": {},
+    }  # fmt: skip
     assert [each["trial"] for each in told] == [2, 1]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from study.display import conclusion
 from study.export.provenance import selection_lines
 from study.results import read_study
+from study.tables import as_json
 from study.verdict import seed_means, tie, tied, verdict
 
 
@@ -243,9 +245,25 @@ def test_a_set_that_fewer_seeds_were_evaluated_on_does_not_lower_the_number_of_s
 def test_the_mean_over_fresh_seeds_is_told_on_the_sets_that_chose_nothing_too(results):
     again = confirmed(results, {1: [(0.6, 0.5), (0.7, 0.6)], 0: [(0.5, None)]})
     assert seed_means(again) == [
-        "Over 2 fresh seeds: sums_select/avg@8 0.650 ±0.050 of trial 1; only reported: sums_report/avg@8 0.550 ±0.050",
-        "Over 1 fresh seed: sums_select/avg@8 0.500 of trial 0 (DAPO)",
+        "Over 2 fresh seeds: sums_select/avg@8 0.650 ±0.050 of trial 1, length 20.0;"
+        " only reported: sums_report/avg@8 0.550 ±0.050",
+        "Over 1 fresh seed: sums_select/avg@8 0.500 of trial 0 (DAPO), length 20.0",
     ]
+
+
+def test_the_length_beside_a_mean_over_seeds_is_of_the_same_runs(results):
+    again = confirmed(results, {1: [(0.6, 0.5), (0.7, 0.6)]})
+    lengths, trials = iter((10.0, 14.0)), []
+    for trial in again.trials:
+        if trial.confirms is not None:
+            last, length = trial.evaluations[-1], next(lengths)
+            scores = tuple(each.model_copy(update={"mean_length": length}) for each in last.scores)
+            trial = replace(trial, evaluations=(*trial.evaluations[:-1], last.model_copy(update={"scores": scores})))
+        trials.append(trial)
+    (line,) = seed_means(replace(again, trials=tuple(trials)))
+    assert ", length 12.0;" in line
+    (told,) = json.loads(as_json(replace(again, trials=tuple(trials))))["confirmed"]
+    assert told["mean_length"] == 12.0
 
 
 def test_seeds_that_agree_are_said_to_and_have_no_error_of_zero(results):
