@@ -167,10 +167,10 @@ def _rehearse(spec: StudySpec) -> None:
     try:
         for _ in range(2):
             trial = study.ask({key: each.optuna() for key, each in spec.space.items()})
-            if spec.against is None:
+            for step in (0, 1) if spec.against is None else ():
                 if pruners.sees_problems(spec.pruner.name, spec.pruner.options):  # as the bridge records them
-                    trial.set_user_attr(attributes.solved(1), {"samples": 1, "solved": [0]})
-                trial.report(0.0, 1)
+                    trial.set_user_attr(attributes.solved(step), {"samples": 1, "solved": [0]})
+                trial.report(0.0, step)
                 trial.should_prune()
             study.tell(trial, [0.0] * len(study.directions))
     except (ValueError, TypeError, ImportError) as error:

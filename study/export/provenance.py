@@ -11,6 +11,7 @@ from study.export.recipe import trial_config
 from study.export.selection import no_estimate, split_half
 from study.export.transfer import tuned_on
 from study.metric import metric_value
+from study.mistakes import flow
 from study.results import StudyResults, TrialResult
 from study.tables import beside_space, chosen_among, label
 from trainer import saturation
@@ -23,7 +24,7 @@ def provenance(results: StudyResults, trial: TrialResult) -> list[str]:
     config = trial_config(trial)
     role = f"control {trial.control}" if trial.control else label(trial)
     stopped = f", {trial.stop_reason}" if trial.stop_reason else ""
-    sampled = ", ".join(f"{key} = {value}" for key, value in trial.params.items())
+    sampled = ", ".join(f"{key} = {flow(value)}" for key, value in trial.params.items())
     ended = f", ended {trial.ended:%Y-%m-%d %H:%M} by its machine's clock" if trial.ended else ""
     return [
         f"Study {results.spec.name}, trial {trial.number}" + (f" ({role})" if role else ""),

@@ -95,12 +95,13 @@ class SyntheticStudy:
 
     def run(self, trial: optuna.Trial, *, after: int = -1, until: int | None = None) -> None:
         """Write the lines of the steps in (`after`, `until`]; without `until`, to the end that Optuna is told."""
-        rng = np.random.default_rng([trial.number, after + 1])
+        rng = np.random.default_rng([1, trial.number, after + 1])
         for step in range(after + 1, (self.steps if until is None else until) + 1):
             accuracy, length, fallen = self._curve(trial, step, rng)
             tokens = int(256 * 25 * step)
             if step and self.metrics:
-                self._journal(trial).write_metrics(_metrics(step, length, accuracy, fallen, tokens, rng))
+                own = np.random.default_rng([99, trial.number, step])  # one more metric changes nothing else
+                self._journal(trial).write_metrics(_metrics(step, length, accuracy, fallen, tokens, own))
             if step % self.every and step != self.steps:
                 continue
             value = self._evaluate(trial, step, accuracy, length, tokens, rng)

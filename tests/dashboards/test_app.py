@@ -19,6 +19,7 @@ from study.evidence import seeds_against_settings
 from study.lock import note_driver
 from study.results import StudyResults, read_study
 from tests.dashboards.synthetic import SETS, SyntheticStudy
+from trainer.digits import per_cent
 
 APP = Path(dashboards.__file__).with_name("app.py")
 
@@ -36,8 +37,8 @@ def test_a_finished_study_shows_its_best_trial_with_both_errors(
     app = shown(finished.directory, monkeypatch)
     assert finished.best is not None
     score = finished.best.evaluations[-1].scores[0]
-    assert app.metric[0].value == f"{100 * score.accuracy:.1f} %"
-    errors = f"± {100 * score.sampling_error:.1f} sampling, ± {100 * score.problem_error:.1f} problems"
+    assert app.metric[0].value == f"{per_cent(score.accuracy)} %"
+    errors = f"± {per_cent(score.sampling_error)} sampling, ± {per_cent(score.problem_error)} problems"
     assert app.metric[0].delta.replace("\N{NO-BREAK SPACE}", " ") == errors
     assert app.metric[3].value == "12 of 12"
 

@@ -120,8 +120,8 @@ class FewestSolved(optuna.pruners.BasePruner):
         self._fewest = fewest
 
     def prune(self, study: optuna.Study, trial: optuna.trial.FrozenTrial) -> bool:
-        record = trial.user_attrs[attributes.solved(max(trial.intermediate_values))]
-        return sum(count > 0 for count in record["solved"]) < self._fewest
+        first, record = (trial.user_attrs[attributes.solved(step)] for step in (0, max(trial.intermediate_values)))
+        return record != first and sum(count > 0 for count in record["solved"]) < self._fewest
 
 
 def test_another_pruner_of_our_own_takes_its_lines_in_one_file(make_bridge, spec_file, monkeypatch):
@@ -132,9 +132,12 @@ def test_another_pruner_of_our_own_takes_its_lines_in_one_file(make_bridge, spec
     for pruner in (own, {"name": "patient", "patience": 0, "wrapped_pruner": own}):
         with pytest.raises(UserError, match="pruner fewest-solved compares avg@k"):
             load_spec(spec_file(pruner=pruner, metric="cons@k"))
+        assert load_spec(spec_file(pruner=pruner)).pruner.name == pruner["name"]
     bridge = make_bridge(pruner=own)
     for solved, stops in (([1, 1, 0], False), ([3, 0, 0], True)):
-        assert bridge.report(bridge.ask().number, Report(5, 0.3, samples=3, solved=solved)) is stops
+        number = bridge.ask().number
+        assert not bridge.report(number, Report(0, 0.3, samples=3, solved=[1, 1, 1]))
+        assert bridge.report(number, Report(5, 0.3, samples=3, solved=solved)) is stops
     page = runpy.run_path(str(Path(__file__).parents[2] / "docs" / "study_file.py"))["page"]()
     assert "| `fewest` | `3` | problems that a trial must have solved at least once. |" in page
     assert re.search(r"Optuna's but for [^.]*\(`study/aime_pruner\.py`\).*, `fewest-solved` \(", page)
