@@ -158,7 +158,7 @@ def carry_out(bridge: Bridge, command: Stop | Change | Add | Enqueue) -> str:
 def _stop(bridge: Bridge, number: int | None) -> str:
     if number is None:
         bridge.end("stopped by hand")
-        return f"the study stops; go on with: fipo resume {bridge.directory}"
+        return f"the study stops; go on from the last checkpoints with: fipo resume {bridge.directory}"
     if number not in bridge.running:
         running = ", ".join(map(str, bridge.running))
         which = f"running are {running}; choose one of them" if running else "no trial is"

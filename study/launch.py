@@ -27,6 +27,7 @@ from study.settings import hardly_meant
 from study.signals import terminated_as_interrupt
 from study.spec import StudySpec
 from study.storage import driving, edited, edited_files
+from study.tables import named
 from trainer.errors import UserError, root_line
 
 _ASK_SECONDS = 1.0
@@ -101,6 +102,12 @@ def resume(directory: Path, watcher: Watcher) -> StudyResults:
                 " held, or launch another study"
             )
         bridge = Bridge(study, spec, directory)
+        for trial in _results(bridge).trials:
+            if trial.control is not None and trial.state == "FAIL":
+                watcher.warn(
+                    f"{named(trial)} has failed, and is not tried again: nothing will be compared with {trial.control};"
+                    " where you need it, launch the study anew"
+                )
         if bridge.done:
             return _results(bridge)
         prepare(spec, watcher)

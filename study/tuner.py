@@ -103,9 +103,9 @@ class BridgeScheduler(_NotSaved, FIFOScheduler):
         if "abort" in result:
             raise StudyAborted(result["abort"])
         if "failed" in result:
-            self._bridge.fail(number, result["failed"])
             if result["user_error"] or result.get("unexpected"):
-                self._refuse_hopeless(number, result["failed"], user=result["user_error"])
+                self._refuse_hopeless(result["failed"], user=result["user_error"])
+            self._bridge.fail(number, result["failed"])
             return TrialScheduler.STOP
         if "stopped" in result:
             return TrialScheduler.STOP
@@ -124,12 +124,14 @@ class BridgeScheduler(_NotSaved, FIFOScheduler):
         trial.config["deaths"] = trial.config.get("deaths", 0) + 1
         self._bridge.died(trial.config["number"])
 
-    def _refuse_hopeless(self, number: int, line: str, *, user: bool) -> None:
+    def _refuse_hopeless(self, line: str, *, user: bool) -> None:
         """What will hit every trial ends the study: a user error before any has trained, or the same one twice; what no
-        one has thought of only when it came twice and none has trained."""
+        one has thought of only when it came twice and none has trained.
+
+        The trial that it hit stays open: it goes on once that is mended. It may be a control, of which each is one.
+        """
         again = line in self._errors
         if (user and not self._trained) or (again and (user or not self._trained)):
-            self._bridge.finish(number)
             raise StudyAborted(line)
         self._errors.add(line)
 

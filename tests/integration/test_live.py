@@ -37,7 +37,7 @@ def test_a_running_study_takes_commands_and_stops_to_be_resumed(tmp_path: Path, 
         refused = fipo("set", "study", "sampler.name=tpe", cwd=tmp_path)
         assert refused.returncode == 2 and "cannot change once a study has begun" in refused.stderr
 
-        assert "the study stops; go on with: fipo resume" in told("stop", "study")
+        assert "the study stops; go on from the last checkpoints with: fipo resume" in told("stop", "study")
         said, complaint = driver.communicate(timeout=120)
     assert driver.returncode == 0, complaint
     assert "Stopping: stopped by hand" in said and "go on with: fipo resume" in said

@@ -12,6 +12,7 @@ import yaml
 from rich.console import Console
 
 import trainer.data
+from study.bridge import Bridge
 from study.check import load_spec, load_with_files
 from study.cli import main
 from study.directory import Staging
@@ -297,6 +298,21 @@ def test_that_a_signal_has_ended_a_study_is_told(make_bridge, monkeypatch, shown
     assert told == [("finished", {"ending": "interrupted"})]
     assert str(ending(bridge.directory)).endswith(" interrupted by a signal")
     assert capfd.readouterr().out.endswith(" the study ends early: interrupted by a signal\n")  # driver.log, at work
+
+
+def test_a_control_that_has_failed_is_told_when_its_study_is_taken_up(make_spec, tmp_path) -> None:
+    control = {"label": "DAPO", "values": {"fipo.epsilon_f_high": 0.0}}
+    spec = make_spec(trials=1, enqueue=[control], pruner=NONE)
+    staging = Staging(spec, tmp_path / "study")
+    directory = staging.publish()
+    staging.discard()
+    with driving(spec, directory) as study:
+        bridge = Bridge(study, spec, directory)
+        bridge.fail(bridge.ask().number, "no such file")
+        bridge.finish(0)
+    text = io.StringIO()
+    resume(directory, Display(Console(file=text, width=500)))  # nothing is left to run
+    assert "Warning: trial 0 (DAPO) has failed, and is not tried again: nothing will be compared" in text.getvalue()
 
 
 def test_what_differs_from_a_study_that_goes_on_is_named(spec_file, tmp_path, monkeypatch, capfd) -> None:

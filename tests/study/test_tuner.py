@@ -189,7 +189,7 @@ def test_trials_that_always_fail_end_at_the_cap(make_bridge, tuner, tmp_path):
     assert [trial.state.name for trial in states(bridge).values()] == ["FAIL"] * 5
 
 
-@pytest.mark.parametrize(("at", "ended"), [(0, 2), (10, 5)])
+@pytest.mark.parametrize(("at", "ended"), [(0, 1), (10, 5)])
 def test_what_no_one_has_thought_of_ends_a_study_when_it_comes_twice_before_any_trial_has_trained(
     make_bridge, tuner, tmp_path, at, ended
 ):
@@ -409,8 +409,11 @@ def test_a_user_error_before_any_training_ends_the_study_with_its_line(make_brid
     broken = trainable(lambda number, step: {"failed": "model.path: nothing there", "user_error": True})
     with pytest.raises(StudyAborted, match=r"model\.path: nothing there"):
         tuner.run_trials(bridge, broken, concurrency=lambda: 2, scratch=tmp_path)
-    trials = [trial.state.name for trial in states(bridge).values()]
-    assert trials in (["FAIL"], ["FAIL", "RUNNING"], ["RUNNING", "FAIL"])
+    # A control that failed would be lost: what was hit goes on once that is mended.
+    assert {trial.state.name for trial in states(bridge).values()} == {"RUNNING"}
+    mended = Bridge(bridge.study, bridge.spec.model_copy(update={"trials": 2}), bridge.directory)
+    tuner.run_trials(mended, trainable(lambda number, step: None), concurrency=lambda: 2, scratch=tmp_path)
+    assert [trial.state.name for trial in states(mended).values()] == ["COMPLETE"] * 2
 
 
 @pytest.mark.parametrize("seen", [0, 1])
@@ -434,5 +437,5 @@ def test_a_node_that_does_not_see_the_study_ends_it_with_a_line_and_is_no_death(
     with pytest.raises(StudyAborted, match=r"--out /not/here: not visible on node [\d.]+; put the study on"):
         tuner.run_trials(bridge, OnABadNode, concurrency=lambda: 1, scratch=tmp_path)
     trials = [trial for trial in states(bridge).values() if trial.state.name in ("COMPLETE", "FAIL")]
-    assert [trial.state.name for trial in trials] == (["COMPLETE", "FAIL", "FAIL"] if seen else ["FAIL"])
+    assert [trial.state.name for trial in trials] == (["COMPLETE", "FAIL"] if seen else [])
     assert not any("deaths" in trial.user_attrs for trial in trials)
