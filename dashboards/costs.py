@@ -18,7 +18,7 @@ PRUNED_SCHEMA = {
 
 
 def run_seconds(trials: pl.DataFrame, evaluations: pl.DataFrame) -> pl.DataFrame:
-    """Columns trial, state, run_seconds: what the driver counted at a trial's end, else the trial's own newest clock.
+    """Columns trial, state, run_seconds: what a trial has taken to its newest step, else to its newest evaluation.
 
     Not from start to end: a study that was resumed the next day did not train all night.
     """

@@ -77,8 +77,8 @@ def trials(results: StudyResults) -> pl.DataFrame:
 
     A trial that would run but has no driver is STOPPED; it goes on when the study is resumed. `control` is the label of
     a control, `of_control` the number of the one that a trial is or confirms, `enqueued` the label of a trial whose
-    values someone gave later (`fipo enqueue`). `seconds` are from start to end, `used_seconds` those of training as the
-    driver counted them.
+    values someone gave later (`fipo enqueue`). `seconds` are from start to end, `used_seconds` those of training up
+    to the newest step.
 
     gamma and half-life are one quantity (gamma = 2^(-1/tau), paper eq. 7): whichever was sampled, both are columns.
     Null is the half-life of a gamma that has none: 0, 1, or so near 1 that it is beyond `LONGEST_HALF_LIFE`.

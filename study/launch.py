@@ -102,14 +102,15 @@ def resume(directory: Path, watcher: Watcher) -> StudyResults:
                 " held, or launch another study"
             )
         bridge = Bridge(study, spec, directory)
-        for trial in _results(bridge).trials:
+        found = _results(bridge)
+        for trial in found.trials:
             if trial.control is not None and trial.state == "FAIL":
                 watcher.warn(
                     f"{named(trial)} has failed, and is not tried again: nothing will be compared with {trial.control};"
                     " where you need it, launch the study anew"
                 )
         if bridge.done:
-            return _results(bridge)
+            return found
         prepare(spec, watcher)
         watcher.doing(_ray_begins(spec))
         with (

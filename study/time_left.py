@@ -34,8 +34,9 @@ class TimeLeft(NamedTuple):
 
 def time_left(results: StudyResults) -> TimeLeft | None:
     """None before a step is done, without a driver, and when all trials have ended."""
-    seconds = seconds_left(results)
-    if seconds is None or results.driver is None or results.ended >= results.planned:
+    if results.driver is None or results.ended >= results.planned:
+        return None
+    if (seconds := seconds_left(results)) is None:
         return None
     budgets = (TimeLeft(max(0.0, left), key) for key, left in _budgets_left(results))
     return min([TimeLeft(seconds, None), *budgets], key=lambda each: each.seconds)
