@@ -51,6 +51,13 @@ def test_every_state_is_read_with_what_belongs_to_it(make_bridge, run_trial):
     assert results.metric_name == "sums_select/avg@8"
 
 
+def test_another_seed_is_no_other_setting(make_bridge, run_trial):
+    bridge = make_bridge(trials=1)
+    run_trial(bridge, GOOD)
+    (trial,) = read_study(bridge.directory).trials
+    assert replace(trial, beside={"seed": 3, "fipo.clip_high": 0.2}).unswept == {"fipo.clip_high": 0.2}
+
+
 def test_confirmations_are_planned_beside_the_trials_of_the_study(make_bridge, run_trial):
     bridge = make_bridge(trials=2)
     run_trial(bridge, GOOD)

@@ -1,0 +1,26 @@
+"""A page of the dashboard in Streamlit's own test runner."""
+
+from __future__ import annotations
+
+from streamlit.testing.v1 import AppTest
+
+from dashboards import frames
+from dashboards.source import Study
+from study.results import StudyResults
+
+
+def page(results: StudyResults, view: str, **query: str | list[str]) -> AppTest:
+    """One view of the study alone: AppTest opens no page of st.navigation but the first."""
+
+    def script(view: str, study: object) -> None:
+        import importlib
+
+        importlib.import_module(f"dashboards.views.{view}").render(study)
+
+    study = Study(results, frames.trials(results), frames.evaluations(results))
+    app = AppTest.from_function(script, default_timeout=300, args=(view, study))
+    for key, value in query.items():
+        app.query_params[key] = value
+    app.run()
+    assert not app.exception, app.exception[0].value
+    return app
