@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from trainer import saturation
@@ -50,6 +50,18 @@ def number(value: object) -> str:
 def setting(value: object) -> str:
     """The value of a swept key: a number as `number` has it, and as YAML writes it where it is none."""
     return "null" if value is None else number(value)
+
+
+def in_order(settings: Iterable[str]) -> list[str]:
+    """What `setting` made, each once: numbers by their size, then words as null."""
+
+    def rank(name: str) -> tuple[bool, float, str]:
+        try:
+            return False, float(name.replace(",", "")), name
+        except ValueError:
+            return True, 0.0, name
+
+    return sorted(set(settings), key=rank)
 
 
 def probability(p: float) -> str:

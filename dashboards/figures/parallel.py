@@ -71,7 +71,7 @@ def _draw_axes(figure: go.Figure, axes: list[_Axis], dark: bool) -> None:
 
 
 class _Axis:
-    """Where the values of one column lie between 0 and 1: by rank of a name, by logarithm over more than a decade.
+    """Where the values of one column lie between 0 and 1: by place of a name, by logarithm over more than a decade.
 
     `percent`: a fraction, which is never spread by its logarithm.
     """
@@ -79,14 +79,14 @@ class _Axis:
     def __init__(self, values: pl.Series, *, percent: bool = False) -> None:
         self.percent = percent
         self.scale = palette.scale(values.to_list(), dark=False) if values.dtype.is_numeric() else None
-        self.names = [] if values.dtype.is_numeric() else values.drop_nulls().unique().sort().to_list()
+        self.names = [] if values.dtype.is_numeric() else text.in_order(values.drop_nulls())
 
     def position(self, value: float | str | None) -> float | None:
         """0..1, or None for a value that is missing."""
         if value is None:
             return None
         if self.scale is None:
-            return self.names.index(value) / max(len(self.names) - 1, 1)
+            return self.names.index(str(value)) / max(len(self.names) - 1, 1)
         low, high = (self.spread(each) for each in (min(self.scale.values), max(self.scale.values)))
         return 0.5 if high == low else (self.spread(float(value)) - low) / (high - low)
 

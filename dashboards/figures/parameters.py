@@ -97,7 +97,8 @@ def value_axis(axis: go.layout.XAxis | go.layout.YAxis, known: pl.DataFrame, key
     """
     axis.update(title=text.in_plotly(text.label(key)), zeroline=False, exponentformat="e")
     if not known[key].dtype.is_numeric():
-        axis.update(type="category")  # Plotly takes the names that look like numbers for such, and drops the others
+        # Plotly takes the names that look like numbers for such, and drops the others.
+        axis.update(type="category", categoryorder="array", categoryarray=text.in_order(known[key]))
         return
     scale = palette.scale(known[key].to_list(), dark=False)
     if scale is None:

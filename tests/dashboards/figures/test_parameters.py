@@ -45,7 +45,7 @@ def test_a_choice_with_null_shows_every_trial(finished: StudyResults) -> None:
     at = scores.at_step(frames.trials(results), frames.evaluations(results), set_name="sums_select", step=5)
     figure = parameters.slice_of(at, cap, measure="m")
     assert {x for trace in figure.data for x in trace.x} == {"null", "2"}
-    assert figure.layout.xaxis.type == "category"
+    assert (figure.layout.xaxis.type, figure.layout.xaxis.categoryarray) == ("category", ("2", "null"))
 
 
 @pytest.mark.parametrize(("values", "ticks"), [([4, 8], (4, 8)), ([1, 64], (1, 64)), (list(range(20)), None)])
