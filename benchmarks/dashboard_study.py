@@ -15,9 +15,10 @@ import optuna
 import polars as pl
 import yaml
 
+from study.backend import open_storage
 from study.directory import trial_directory
 from study.spec import Plugin, StudySpec
-from study.storage import create_study, open_storage
+from study.storage import create_study
 from trainer.records import Evaluation, SetScore
 
 STEPS, EVALUATIONS, PROBLEMS, SAMPLES = 500, 100, 30, 8

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from study.storage import with_driver
+from study.backend import with_driver
 from trainer.errors import UserError, root_line
 
 if TYPE_CHECKING:

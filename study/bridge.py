@@ -13,9 +13,10 @@ import shutil
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import optuna
 import yaml
+from optuna.trial import FrozenTrial
 
 from study import attributes, pruners
 from study.assignment import Assignment, Report
@@ -24,16 +25,13 @@ from study.clock import now
 from study.directory import say_enough, trial_directory, write_or_refuse
 from study.lock import FITS_AGAIN, note_driver
 from study.notify import Notifier
+from study.peers import Peers
 from study.replicas import Confirmation, confirmations
 from study.running import BY_HAND, Running, taken_up
 from study.samplers import make_sampler
 from study.spec import StudySpec
 from trainer.digits import decimal
 from trainer.errors import UserError
-
-if TYPE_CHECKING:
-    import optuna
-    from optuna.trial import FrozenTrial
 
 
 class StudyAborted(BaseException):
@@ -48,6 +46,7 @@ class Bridge:
         self.ending: str | None = None
         """Why the study is stopping; running trials then end without an end, to be resumed."""
         self.notifier = Notifier(spec.notify, spec.name, directory)
+        self._peers = Peers(study)
         self._sees_problems = pruners.sees_problems(spec.pruner.name, spec.pruner.options)
         self._running: dict[int, Running] = {}
         trials = study.get_trials(deepcopy=False)
@@ -122,7 +121,7 @@ class Bridge:
         running.mark_starting(False)
         if not isinstance(pruner, AimePruner) or attributes.CONFIRMS in running.trial.user_attrs:
             return
-        if not pruner.is_open(self.study, step, solved, samples):
+        if not pruner.is_open(self._peers, step, solved, samples):
             say_enough(running.directory, step, samples)
 
     def fail(self, number: int, reason: str) -> None:
@@ -241,7 +240,7 @@ class Bridge:
 
     def _prunes(self, running: Running) -> bool:
         confirms = attributes.CONFIRMS in running.trial.user_attrs
-        return not confirms and not self.spec.against and running.trial.should_prune()
+        return not confirms and not self.spec.against and self._peers.prunes(running.trial)
 
     def _next(self) -> Running | None:
         """A trial with all its parameters sampled, now among the running."""
@@ -280,8 +279,6 @@ class Bridge:
         return confirmations(trials, spec.replicas, controls=len(spec.enqueue), seed=spec.training_seed)
 
     def _reopened(self, left: FrozenTrial) -> optuna.Trial:
-        import optuna
-
         return optuna.trial.Trial(self.study, left._trial_id)
 
     def _taken_up(self, trial: optuna.Trial, left: FrozenTrial | None) -> Running:

@@ -78,7 +78,8 @@ class Budget(Frozen):
 
 
 class Replicas(Frozen):
-    """The confirmation stage: configurations that completed are trained again with fresh seeds, which no pruner stops.
+    """The confirmation stage: configurations that completed are trained again with fresh seeds. No pruner stops
+    these runs, or compares a trial with them; a sampler learns from them.
 
     One that collapses still ends there. Results count the seeds that a configuration has lost, and rank it as if they
     had ended at 0. The controls of `enqueue` that completed are confirmed too, so that what beats them is seen to over

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+from typing import Any
+
+import numpy as np
 from streamlit.testing.v1 import AppTest
 
 from dashboards import frames
@@ -24,3 +28,10 @@ def page(results: StudyResults, view: str, **query: str | list[str]) -> AppTest:
     app.run()
     assert not app.exception, app.exception[0].value
     return app
+
+
+def drawn(coordinates: Any) -> list[float]:
+    """Of a trace in a chart's JSON, in which an array is base 64."""
+    if isinstance(coordinates, dict):
+        return np.frombuffer(base64.b64decode(coordinates["bdata"]), coordinates["dtype"]).tolist()
+    return list(coordinates)

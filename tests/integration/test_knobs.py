@@ -14,11 +14,12 @@ import torch
 from trainer.base_model import ensure_base_model
 from trainer.config import TrainerConfig
 from trainer.errors import UserError
-from trainer.policy import load_policy, score
+from trainer.policy import Policy, load_policy, score
 from trainer.ranks import ALONE
 from trainer.records import Look, read_lines
 from trainer.rollout import TransformersSampler
 from trainer.train import start_sampler, train
+from trainer.update import score_old
 from trainer.vllm_limits import engine_arguments
 
 pytestmark = pytest.mark.slow
@@ -47,7 +48,7 @@ CHANGES_THE_NUMBERS = {
     "reward.overlong_buffer": 10, "reward.overlong_penalty": 1.5, "fipo.half_life": 2, "fipo.epsilon_f_low": 0.1,
     "fipo.epsilon_f_high": 0.01, "fipo.safety_threshold": 5.0, "rollout.importance_cap": 0.5, "fipo.filtering": False,
     "fipo.clip_low": 0.01,
-    "fipo.clip_high": 0.01, "fipo.dual_clip": 10.0, "fipo.kl_coef": 1.0, "fipo.aggregation": "seq-mean-token-sum",
+    "fipo.clip_high": 0.01, "fipo.dual_clip": 10.0, "fipo.aggregation": "seq-mean-token-sum",
     "optimizer.learning_rate": 1e-3, "optimizer.schedule": "cosine", "optimizer.warmup_steps": 2,
     "optimizer.weight_decay": 0.5, "optimizer.grad_clip": 0.01, "optimizer.prompts_per_minibatch": 2,
     "evaluation.sets.path": "embedded:report", "evaluation.sets.samples": 3,
@@ -133,6 +134,22 @@ def test_knob_evaluation__sets__name(tmp_path: Path) -> None:
 
 def test_knob_fipo__gamma(base: list[list], tmp_path: Path) -> None:
     assert run(config("fipo.gamma", 0.1, without="fipo.half_life"), tmp_path) != base
+
+
+def test_knob_fipo__kl_coef(base: list[list], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against the base model, however far the policy has come."""
+    references = []
+
+    def seen(policy: Policy, reference: Policy, *rest: object, **named: object) -> object:
+        references.append({name: each.clone() for name, each in reference.model.state_dict().items()})
+        return score_old(policy, reference, *rest, **named)
+
+    monkeypatch.setattr("trainer.train.score_old", seen)
+    changed = config("fipo.kl_coef", 1.0)
+    assert run(changed, tmp_path) != base
+    loaded = load_policy(changed.model).model.state_dict()
+    assert len(references) == changed.steps == 2
+    assert all(torch.equal(each[name], weight) for each in references for name, weight in loaded.items())
 
 
 def test_knob_model__path(base: list[list], tmp_path: Path, random_model: Path) -> None:

@@ -197,11 +197,13 @@ def test_a_trial_without_per_problem_results_is_refused():
             study.tell(trial, accuracy)
 
 
-def run(bridge, accuracy: float, *, base: float = 0.4) -> int:
-    """A trial at `accuracy` on steps 5, 10, 15, 20 until it is stopped, from a base model (step 0) at `base`."""
+def run(bridge, *accuracies: float, base: float = 0.4) -> int:
+    """A trial of these on steps 5, 10, 15, 20, or of one on all, until it is stopped, from a base model at `base`."""
     number = bridge.ask().number
-    for step in range(0, 21, 5):
-        solved = np.rint(rates(accuracy if step else base).clip(0, 1) * K).astype(int).tolist()
+    for step, accuracy in zip(
+        range(0, 21, 5), (base, *(accuracies if accuracies[1:] else accuracies * 4)), strict=True
+    ):
+        solved = np.rint(rates(accuracy).clip(0, 1) * K).astype(int).tolist()
         if bridge.report(number, Report(step, sum(solved) / K / PROBLEMS, samples=K, solved=solved)):
             break
     bridge.finish(number)
@@ -231,6 +233,19 @@ def test_patience_and_warm_up_delay_the_decision(make_bridge, options, pruned_at
         run(bridge, accuracy)
     run(bridge, 0.1)
     assert bridge.study.trials[5].user_attrs["pruned_at"] == pruned_at
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "pruned_at"),
+    [((0.5, 0.1, 0.5, 0.5), None), ((0.5, 0.1, 0.1, 0.1), 15), ((0.1, 0.5, 0.1, 0.1), None)],
+)
+def test_evaluations_agree_when_they_follow_each_other(make_bridge, accuracies, pruned_at):
+    """A trial is never pruned at its last step, where the last of these agree."""
+    bridge = make_bridge(pruner={"name": "aime"}, trials=6)
+    for accuracy in INTERIM:
+        run(bridge, accuracy)
+    run(bridge, *accuracies)
+    assert bridge.study.trials[5].user_attrs.get("pruned_at") == pruned_at
 
 
 def test_nothing_is_pruned_before_enough_trials_completed(make_bridge):

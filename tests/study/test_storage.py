@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from study.assignment import Report
+from study.backend import FILES, open_storage
 from study.bridge import Bridge
+from study.cli import main
 from study.directory import Staging
 from study.results import read_study
 from study.spec import StudySpec
@@ -56,6 +58,27 @@ def test_a_study_is_driven_left_and_taken_up_again(storage, make_spec, tmp_path)
     trials = read_study(directory).trials
     assert [trial.state for trial in trials] == ["COMPLETE", "PRUNED", "COMPLETE", "RUNNING"]
     assert (trials[0].value, trials[1].pruned_at, trials[2].value) == (0.6, 5, 0.8)
+
+
+@pytest.mark.parametrize("command", ["status", "resume", "set"])
+def test_a_study_that_its_storage_lost_is_one_line(storage, command, make_spec, tmp_path, monkeypatch, capfd):
+    """Deleted there by hand, or a copy of the directory without its file; only what has no trial yet is still made."""
+    spec = make_spec(name=f"lost-{command}-{os.getpid()}", storage=storage)
+    directory = made(spec, tmp_path / "study")
+    with driving(spec, directory) as study:
+        run(Bridge(study, spec, directory), [0.2, 0.3, 0.4, 0.5, 0.6])
+    if storage in FILES:
+        (directory / FILES[storage]).unlink()
+    else:
+        with open_storage(spec, directory, mode="rw") as opened:
+            opened.delete_study(opened.get_study_id_from_name(spec.name))
+    monkeypatch.setattr("sys.argv", ["fipo", command, str(directory), *(["concurrency=1"] if command == "set" else [])])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    said = capfd.readouterr().err
+    assert ended.value.code == 2 and said.count("\n") == 1
+    assert f"holds no study named '{spec.name}', whose directory is {directory}" in said
+    assert not any((directory / file).exists() for file in FILES.values())
 
 
 def test_two_studies_in_one_server_do_not_meet_and_need_two_names(server, make_spec, tmp_path):

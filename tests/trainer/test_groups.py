@@ -47,13 +47,13 @@ class Scripted:
     """Answers as `TAUGHT` says; a wrong response is a token shorter, or, if `uneven`, the first of two alone."""
 
     def __init__(self, policy: Policy, *, uneven: bool = False) -> None:
-        self.uneven, self.top_p = uneven, set[float]()
+        self.uneven, self.drawn_at = uneven, set[tuple[float, float]]()
         self.numbers = {tuple(policy.tokenizer(each.prompt)["input_ids"]): at for at, each in enumerate(PROBLEMS)}
         self.words = policy.tokenizer
         self.seeds: list[int] = []
 
-    def sample(self, requests: Sequence[Request], *, top_p: float, **_: object) -> list[Response]:
-        self.top_p.add(top_p)
+    def sample(self, requests: Sequence[Request], *, temperature: float, top_p: float, **_: object) -> list[Response]:
+        self.drawn_at.add((temperature, top_p))
         drawn, seen = [], dict.fromkeys(self.numbers, 0)
         self.seeds += [each.seed for each in requests]
         for each in requests:
@@ -121,14 +121,15 @@ def test_long_responses_are_punished_before_their_limit(policy: Policy) -> None:
 
 def test_a_group_that_is_all_wrong_teaches_nothing_though_its_lengths_are_punished_unlike(policy: Policy) -> None:
     data = config_of(2).model_dump(mode="json")
-    data["rollout"]["max_response_length"], data["reward"] = 4, {"overlong_buffer": 2, "overlong_penalty": 0.5}
+    data["rollout"] |= {"max_response_length": 4, "temperature": 0.7}
+    data["reward"] = {"overlong_buffer": 2, "overlong_penalty": 0.5}
     sampler, stream = Scripted(policy, uneven=True), ProblemStream(PROBLEMS, seed=0)
     batch = sample_batch(sampler, stream, policy, ALONE, TrainerConfig.model_validate(data), step=1)
     taught = [TAUGHT[PROBLEMS.index(problem)] for problem in batch.problems]
     assert len(taught) == 4 and set(taught) == {"10", "01"}
     lengths = {len(one.tokens) for group in batch.groups for one in group if not one.finished}
     assert lengths == {3, 4}  # else the groups that are left out would have had equal rewards
-    assert sampler.top_p == {1.0}  # the ratio of the loss is of the whole distribution
+    assert sampler.drawn_at == {(0.7, 1.0)}  # the ratio of the loss is of the whole distribution
 
 
 def test_every_response_of_every_batch_step_and_run_has_a_seed_of_its_own(policy: Policy) -> None:

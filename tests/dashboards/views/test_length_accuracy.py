@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import json
 
-import numpy as np
 import pytest
 
 from study.export.choice import choose_trials
 from study.results import StudyResults
-from tests.dashboards.pages import page
+from tests.dashboards.pages import drawn, page
 
 
 def test_few_configurations_leave_the_colour_to_the_half_life(finished: StudyResults) -> None:
@@ -23,7 +21,5 @@ def test_the_front_is_of_the_trials_that_an_export_of_it_takes(finished: StudyRe
     front = next(each for each in json.loads(chart.proto.spec)["data"] if each.get("name") == "Pareto front")
     taken = choose_trials(finished, pareto=True)
     assert all(trial.state == "COMPLETE" for trial in taken)
-    x = front["x"]  # an array goes to the browser in base 64
-    drawn = np.frombuffer(base64.b64decode(x["bdata"]), x["dtype"]) if isinstance(x, dict) else np.array(x)
     lengths = [trial.evaluations[-1].scores[0].mean_length for trial in taken]
-    assert sorted(drawn) == pytest.approx(sorted(lengths))
+    assert sorted(drawn(front["x"])) == pytest.approx(sorted(lengths))

@@ -8,7 +8,7 @@ import json
 from dashboards import text
 from study.results import StudyResults
 from study.spec import Plugin
-from tests.dashboards.pages import page
+from tests.dashboards.pages import drawn, page
 
 
 def test_a_study_without_a_pruner_is_said_to_have_none(finished: StudyResults) -> None:
@@ -60,6 +60,20 @@ def test_what_a_race_saved_is_told_where_there_is_one(finished: StudyResults, ra
                if "Racing" in each.value]  # fmt: skip
     whole = 30 * 8 * sum(len(trial.evaluations) for trial in raced.trials)
     assert f"drew {whole - 30 * 6:,} of the {whole:,} responses" in said
+
+
+def test_a_confirmation_is_in_no_median(finished: StudyResults) -> None:
+    """No pruner saw it: see study.peers."""
+
+    def median(results: StudyResults) -> list[float]:
+        chart = json.loads(page(results, "pruning").get("plotly_chart")[0].proto.spec)
+        (line,) = [each for each in chart["data"] if each.get("name") == "median of the complete"]
+        return drawn(line["y"])
+
+    best = finished.best
+    assert best is not None
+    again = [dataclasses.replace(best, number=20 + i, confirms=best.number, beside={"seed": 1 + i}) for i in range(9)]
+    assert median(dataclasses.replace(finished, trials=(*finished.trials, *again))) == median(finished)
 
 
 def test_an_axis_with_fewer_responses_than_planned_does_not_say_the_planned_k(
