@@ -40,15 +40,21 @@ def advice(results: StudyResults, trials: pl.DataFrame, evaluations: pl.DataFram
     """At most one sentence of each kind, the most pressing first; empty while there is nothing to say."""
     spread = _spread(trials, evaluations)
     alike = _alike(results, spread)
-    found = [
-        Advice(line) if (line := undriven(results)) is not None else None,
-        _failures(trials),
-        alike if alike or spread is None else _one_seed(results),
-        _against_control(results, trials),
-        _few_problems(results),
-        _edges(results) if alike is None else None,
-    ]
+    found = [Advice(line) if (line := undriven(results)) is not None else None, _failures(trials)]
+    if _searched(results):
+        found += [
+            alike if alike or spread is None else _one_seed(results),
+            _against_control(results, trials),
+            _few_problems(results),
+            _edges(results) if alike is None else None,
+        ]
     return [each for each in found if each is not None]
+
+
+def _searched(results: StudyResults) -> bool:
+    """Whether more than its controls have run, which come first."""
+    sampled = (trial for trial in results.trials if trial.control is None)
+    return results.ended >= results.planned or any(trial.state in ("COMPLETE", "PRUNED") for trial in sampled)
 
 
 def _failures(trials: pl.DataFrame) -> Advice | None:

@@ -184,12 +184,13 @@ def _found() -> str:
     answering = [each for each in known if _answers(each)]
     if len(answering) == 1:
         return answering[0]
-    found = (
-        f"of {', '.join(known)} {'several answer' if answering else 'none answers'}" if known else "found no Ray here"
-    )
-    raise UserError(
-        f"resources.ray_address = 'auto': {found}; start your cluster (ray start), or write its address, host:port"
-    )
+    of = f"of {', '.join(known)}"
+    if answering:
+        found = f"{of} several answer; write the address of yours, host:port"
+    else:
+        found = f"{of} none answers" if known else "found no Ray here"
+        found += "; start your cluster (ray start), or write its address, host:port"
+    raise UserError(f"resources.ray_address = 'auto': {found}")
 
 
 def _answers(address: str) -> bool:

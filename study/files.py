@@ -119,8 +119,11 @@ def _require_model(path: str, rollouts: Sequence[RolloutConfig]) -> None:
     """Raise UserError where no model is, or one with too few positions for a response or heads for an engine."""
     if path == "embedded":
         return
-    if is_local(path) and not (Path(expanded(path)) / "config.json").exists():
-        raise UserError(f"{path}: no config.json there; give a model directory, a hub name or embedded")
+    place = Path(expanded(path))
+    if (is_local(path) or place.is_dir()) and not (place / "config.json").exists():
+        run = f"; that of a run: python -m trainer.export {place / 'config.yaml'} --run {place} --out DIR"
+        made = run if (place / "checkpoints").is_dir() else ""
+        raise UserError(f"{path}: no config.json there; give a model directory, a hub name or embedded{made}")
     from transformers import AutoConfig
 
     try:

@@ -157,7 +157,10 @@ def _idle_options(spec: StudySpec, name: str | None, options: Mapping[str, Any])
             )
         return
     last, looks = between * (every or 0), between - (name == "patient")
-    wait = f"so many trials have to complete first, and trials = {spec.trials}; raise trials above it, or lower it"
+    wait = (
+        f"so many trials have to complete first, and trials = {spec.trials}; raise trials above it, lower it, or set"
+        " pruner.name to none"
+    )
     late = f"the last evaluation before the end is after step {last}; lower it to {last} or less"
     lie = "1 evaluation lies" if between == 1 else f"{between} evaluations lie"
     often = f"only {lie} between the base model and the last step; lower it, or evaluate more often"

@@ -48,6 +48,7 @@ def run(path: Path, directory: Path) -> Iterator[str]:
         for score in evaluation.scores:
             yield f"step {evaluation.step:>4}/{config.steps}  {score}  {evaluation.seconds:.0f} s"
     yield f"Metrics and evaluations: {directory}"
+    yield f"The trained model, for fipo eval: python -m trainer.export {path} --run {directory} --out DIR"
 
 
 def evaluation_table(

@@ -14,7 +14,7 @@ from dashboards.source import Study
 from dashboards.views import ranking
 from dashboards.views.widgets import IN_URL, choose_parameter, is_dark
 from study.evidence import seeds_against_settings
-from study.tables import beside_space
+from study.tables import beside_space, counted
 from study.verdict import tied
 
 SEEDS = "A confirmed configuration counts once, by the mean of its fresh seeds."
@@ -55,7 +55,9 @@ def render(study: Study) -> None:
     figure = parallel_coordinates(drawn, shown, measure=measure, dark=is_dark())
     st.plotly_chart(figure, key="parallel", alt="One line per trial through all its values")
     some = f"{drawn.height} of {known.height} trials, evenly from best to worst"
-    st.caption(f"{some if drawn.height < known.height else f'{known.height} trials'}; the lighter a line, the better.")
+    st.caption(
+        f"{some if drawn.height < known.height else counted(known.height, 'trial')}; the lighter a line, the better."
+    )
     _importance(study, known)
 
 
@@ -81,6 +83,8 @@ def _verdict(study: Study, known: pl.DataFrame, step: int, last: int) -> None:
     line = tied(results, who="All trials", where="at this step")
     if line is not None and own.height > 1:
         st.warning(f"{line}.")
+    elif own.height == 1:
+        st.info(f"1 trial {where}: there is nothing to compare yet.")
     elif spread is None:
         st.info(f"{own.height} trials {where}, not all with a known sampling error: differences cannot be judged.")
     elif spread.beyond_sampling:

@@ -37,6 +37,17 @@ def test_the_best_is_compared_with_the_control_on_the_set_that_chose_nothing(fin
     assert written == pytest.approx(100 * gap, abs=0.051)
 
 
+def test_controls_alone_are_no_search(finished: StudyResults) -> None:
+    """They come first; in a study of nothing else they are compared."""
+    two = tuple(dataclasses.replace(each, control=f"c{each.number}", state="COMPLETE") for each in finished.trials[:2])
+    early = dataclasses.replace(finished, trials=two, driver=DRIVER)
+    assert said(early) == []
+    whole = dataclasses.replace(early, spec=finished.spec.model_copy(update={"trials": 2}))
+    assert said(whole) != []
+    sampled = dataclasses.replace(finished.trials[2], state="PRUNED")
+    assert said(dataclasses.replace(early, trials=(*two, sampled))) != []
+
+
 def test_where_both_were_confirmed_a_single_run_of_each_is_not_compared(finished: StudyResults) -> None:
     best = finished.best
     assert best is not None
@@ -97,7 +108,8 @@ def test_a_set_that_hardly_tells_the_best_apart_is_said_to(finished: StudyResult
 
 
 def test_a_control_that_none_beats_is_said_to_be(finished: StudyResults) -> None:
-    only = dataclasses.replace(finished, trials=finished.trials[:1])
+    pruned = next(trial for trial in finished.trials if trial.state == "PRUNED")
+    only = dataclasses.replace(finished, trials=(finished.trials[0], pruned))
     assert any("No sampled setting beats the control DAPO" in each for each in said(only))
 
 

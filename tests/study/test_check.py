@@ -253,6 +253,13 @@ def test_files_that_are_not_there_are_told_with_their_keys_and_no_hub_is_asked(s
     assert "trainer.model.path = './nowhere': no config.json there" in model
 
 
+def test_a_run_is_no_model_and_how_it_becomes_one_is_said(spec_file, tmp_path):
+    run = tmp_path / "runs" / "best"
+    (run / "checkpoints").mkdir(parents=True)
+    with pytest.raises(SpecRefused, match=f"that of a run: python -m trainer.export {run}/config.yaml --run {run} --"):
+        load_with_files(spec_file(trainer={"model": {"path": str(run)}}))
+
+
 @pytest.mark.parametrize("text", ["space: [1", "- a", "\x00"])
 def test_a_file_that_is_no_yaml_mapping_is_refused(tmp_path, text):
     path = tmp_path / "bad.yaml"

@@ -102,6 +102,14 @@ def test_hyperparameters_say_plainly_when_differences_are_within_noise(finished:
     assert "do not differ beyond sampling error" in app.warning[0].value
 
 
+def test_one_trial_has_nothing_to_be_compared_with(finished: StudyResults) -> None:
+    """Of two controls, one with a setting that no trial has."""
+    other = dataclasses.replace(finished.trials[1], beside={"fipo.clip_high": 0.2})
+    app = page(dataclasses.replace(finished, trials=(finished.trials[0], other)), "parameters")
+    assert "1 trial at step 40: there is nothing to compare yet." in [each.value for each in app.info]
+    assert "1 trial; the lighter a line, the better." in [each.value for each in app.caption]
+
+
 def test_a_complete_tie_is_said_to_be_one_and_has_no_map(finished: StudyResults) -> None:
     equal = [
         dataclasses.replace(trial, evaluations=finished.trials[0].evaluations, state="COMPLETE", value=0.5)
