@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Container
 
 import optuna
@@ -20,7 +21,9 @@ class Peers(optuna.Study):
 
     def prunes(self, trial: optuna.Trial) -> bool:
         """Whether to stop `trial` after its last report."""
-        return self.pruner.prune(self, self._storage.get_trial(trial._trial_id))
+        own = copy.copy(trial)
+        own.study = self
+        return own.should_prune()
 
     def get_trials(self, deepcopy: bool = True, states: Container[TrialState] | None = None) -> list[FrozenTrial]:
         """As in Optuna; Hyperband alone reads around it, and compares by what it noted of trials that it judged."""
