@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 from http.cookies import SimpleCookie
 from urllib.parse import parse_qs
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-COOKIE = "fipo_dashboard"
 
 
 class TokenGate:
@@ -16,6 +15,8 @@ class TokenGate:
 
     def __init__(self, app: ASGIApp, token: str) -> None:
         self.app, self.token = app, token
+        # A browser keeps cookies by host, whatever the port: of two dashboards each has one of its own.
+        self.cookie = f"fipo_dashboard_{hashlib.sha256(token.encode()).hexdigest()[:12]}"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on when it carries the token, else answer 401 (or close the socket before it opens)."""
@@ -23,7 +24,7 @@ class TokenGate:
             await self.app(scope, receive, send)
         elif self._equal(_from_url(scope)):
             await self.app(scope, receive, self._with_cookie(send))
-        elif self._equal(_from_cookie(scope)):
+        elif self._equal(_from_cookie(scope, self.cookie)):
             await self.app(scope, receive, send)
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
@@ -37,7 +38,7 @@ class TokenGate:
         return hmac.compare_digest(given.encode(), self.token.encode())
 
     def _with_cookie(self, send: Send) -> Send:
-        cookie = f"{COOKIE}={self.token}; Path=/; HttpOnly; SameSite=Strict".encode()
+        cookie = f"{self.cookie}={self.token}; Path=/; HttpOnly; SameSite=Strict".encode()
 
         async def sender(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -52,10 +53,10 @@ def _from_url(scope: Scope) -> str:
     return parse_qs(scope.get("query_string", b"").decode("latin-1")).get("token", [""])[0]
 
 
-def _from_cookie(scope: Scope) -> str:
+def _from_cookie(scope: Scope, cookie: str) -> str:
     for name, value in scope.get("headers", []):
         if name == b"cookie":
             cookies = SimpleCookie(value.decode("latin-1"))
-            if COOKIE in cookies:
-                return cookies[COOKIE].value
+            if cookie in cookies:
+                return cookies[cookie].value
     return ""

@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
@@ -17,7 +18,10 @@ from study.head import head_answers, knock
 from study.spec import Resources
 from trainer.errors import UserError
 
-_LONGEST = 43  # Unix socket paths end at about 107 bytes and Ray adds up to 64 of its own
+if TYPE_CHECKING:
+    import ray
+
+_LONGEST = 41  # Unix socket paths end at about 107 bytes and Ray adds up to 66 below it
 _LOCK = "scratch.lock"
 
 
@@ -36,10 +40,11 @@ def ray_session(resources: Resources) -> Iterator[Path]:
         import ray
 
         address = _found() if address == "auto" else address
-        options = {"logging_level": "error", "log_to_driver": True, "configure_logging": False}
+        options = {"logging_level": "error", "log_to_driver": True, "configure_logging": False, "job_config": _job()}
         try:
             if address is None:
-                ray.init(address="local", include_dashboard=False, _temp_dir=str(scratch), **options)
+                # Below the scratch directory, which is closed to others: Ray's own is open to all.
+                ray.init(address="local", include_dashboard=False, _temp_dir=str(scratch / "r"), **options)
             else:
                 ray.init(address=address, **options)
         except (ConnectionError, ValueError, RuntimeError) as error:
@@ -54,6 +59,19 @@ def ray_session(resources: Resources) -> Iterator[Path]:
             yield scratch
         finally:
             ray.shutdown()
+
+
+def _job() -> ray.job_config.JobConfig:
+    """Workers import what is installed, as the driver does. Ray has them import from the driver's working directory
+    before anything else, where a `trainer.py` or a second clone may lie."""
+    from ray.job_config import JobConfig
+
+    class Installed(JobConfig):
+        def _runtime_env_has_working_dir(self) -> bool:
+            """With a working directory of the job's own Ray adds none of the driver's; it asks nothing else of it."""
+            return True
+
+    return Installed()
 
 
 def places(resources: Resources) -> int:

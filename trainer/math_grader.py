@@ -14,6 +14,7 @@ import select
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from typing import IO
 
 TIME_LIMIT = 5.0
@@ -39,6 +40,7 @@ class MathWorker:
             if self.process is None or self.process.poll() is not None:
                 self.process = subprocess.Popen(
                     [sys.executable, "-m", "trainer.math_grader"],
+                    cwd=Path(__file__).parents[1],  # from where `-m` imports, whatever lies in the one of the user
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.DEVNULL,

@@ -8,17 +8,21 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from dashboards.gate import COOKIE, TokenGate
+from dashboards.gate import TokenGate
 
 
-@pytest.fixture
-def client() -> TestClient:
+def dashboard(token: str) -> Starlette:
     async def socket(websocket: WebSocket) -> None:
         await websocket.accept()
         await websocket.send_text("inside")
 
     routes = [Route("/{path:path}", lambda request: PlainTextResponse("inside")), WebSocketRoute("/stream", socket)]
-    return TestClient(Starlette(routes=routes, middleware=[Middleware(TokenGate, token="right")]))
+    return Starlette(routes=routes, middleware=[Middleware(TokenGate, token=token)])
+
+
+@pytest.fixture
+def client() -> TestClient:
+    return TestClient(dashboard("right"))
 
 
 @pytest.mark.parametrize("path", ["/", "/stream", "/?token=wrong", "/?token=", "/static/app.js"])
@@ -36,11 +40,24 @@ def test_the_token_in_the_address_opens_and_is_kept_in_a_cookie_scripts_cannot_r
 
 
 def test_a_wrong_cookie_does_not_open(client: TestClient) -> None:
-    assert client.get("/", headers={"cookie": f"{COOKIE}=wrong"}).status_code == 401
+    name = client.get("/?token=right").headers["set-cookie"].partition("=")[0]
+    client.cookies.clear()
+    assert client.get("/", headers={"cookie": f"{name}=wrong"}).status_code == 401
+    assert client.get("/", headers={"cookie": f"{name}=right"}).text == "inside"
+
+
+def test_two_dashboards_on_one_host_live_side_by_side(client: TestClient) -> None:
+    """A browser sends each the cookies of both."""
+    other = TestClient(dashboard("other"))
+    assert client.get("/?token=right").text == other.get("/?token=other").text == "inside"
+    both = {**client.cookies, **other.cookies}
+    client.cookies = other.cookies = both
+    assert client.get("/").text == other.get("/").text == "inside"
 
 
 def test_a_socket_needs_the_token_too(client: TestClient) -> None:
     with pytest.raises(WebSocketDisconnect), client.websocket_connect("/stream"):
         pass
-    with client.websocket_connect("/stream", headers={"cookie": f"{COOKIE}=right"}) as socket:
+    client.get("/?token=right")
+    with client.websocket_connect("/stream") as socket:
         assert socket.receive_text() == "inside"

@@ -16,7 +16,7 @@ import yaml
 
 from study.results import TrialResult, read_study
 
-FIPO = [sys.executable, "-c", "from study.cli import main; main()"]
+FIPO = [sys.executable, "-P", "-c", "from study.cli import main; main()"]
 RATE = "optimizer.learning_rate"
 EAGER = {"RAY_health_check_period_ms": "500", "RAY_health_check_failure_threshold": "3",
          "RAY_health_check_initial_delay_ms": "0"}  # fmt: skip

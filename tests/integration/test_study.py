@@ -41,8 +41,13 @@ LOOPBACK = {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, base) -> tuple[Path, str]:
-    """A finished study of three trials, the second of which diverges at once, and what its launch printed."""
+    """A finished study of three trials, the second of which diverges at once, and what its launch printed.
+
+    It is launched where modules of the user's own lie, which no driver, worker or grader may import.
+    """
     folder = tmp_path_factory.mktemp("finished")
+    for name in ("trainer", "study", "dashboards", "polars", "math_verify"):
+        (folder / f"{name}.py").write_text(f"raise SystemExit('{name} of the user')\n")
     write_spec(folder / "spec.yaml", base, enqueue=controls(5e-5, 1e30, 1e-4), notify=notify(folder))
     launched = fipo("launch", "spec.yaml", "--out", "study", cwd=folder)
     assert launched.returncode == 0, launched.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -110,6 +111,17 @@ def test_a_worker_that_hangs_is_killed_and_replaced() -> None:
         os.kill(first.pid, signal.SIGSTOP)  # a worker that answers nothing, for certain
         assert not worker.equivalent(r"\sqrt{4}", "2")
         assert first.poll() == -signal.SIGKILL
+        assert worker.equivalent(r"\sqrt{4}", "2")
+    finally:
+        worker.close()
+
+
+def test_modules_in_the_working_directory_are_not_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("trainer", "math_verify"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit")
+    monkeypatch.chdir(tmp_path)
+    worker = MathWorker()
+    try:
         assert worker.equivalent(r"\sqrt{4}", "2")
     finally:
         worker.close()
