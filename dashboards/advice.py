@@ -67,12 +67,12 @@ def _failures(trials: pl.DataFrame) -> Advice | None:
 
 
 def _spread(trials: pl.DataFrame, evaluations: pl.DataFrame) -> differences.Spread | None:
-    """Over the complete trials at their end, confirmations left out: they are no other settings."""
+    """Over the complete trials at their end, confirmations and repetitions left out: they are no other settings."""
     sets = frames.sets(evaluations)
     if not sets:
         return None
     summary = frames.summary(trials, evaluations, set_name=sets[0])
-    return differences.spread(summary.filter(pl.col("state") == "COMPLETE", pl.col("confirms").is_null()))
+    return differences.spread(summary.filter(pl.col("state") == "COMPLETE", frames.CONFIGURATION))
 
 
 def _alike(results: StudyResults, spread: differences.Spread | None) -> Advice | None:
@@ -81,7 +81,9 @@ def _alike(results: StudyResults, spread: differences.Spread | None) -> Advice |
         return Advice(f"{line}.", "hyperparameters")
     if spread is None or spread.beyond_sampling:
         return None
-    again = ", those that confirm others left out," if any(each.confirms is not None for each in results.trials) else ""
+    confirmed = any(each.confirms is not None for each in results.trials)
+    left = " or ".join(word for word, there in (("confirm", confirmed), ("repeat", results.repeats)) if there)
+    again = f", those that {left} others left out," if left else ""
     return Advice(
         f"The {spread.trials} complete trials{again} do not differ beyond the sampling error of avg@k"
         f" ({text.probability(spread.p)}): draw more responses per problem, or spread the search wider, before"

@@ -37,6 +37,7 @@ TRIAL_SCHEMA: dict[str, Any] = {
     "stop_reason": pl.String,
     "pruner_reason": pl.String,
     "confirms": pl.Int64,
+    "repeats": pl.Int64,
     "started": pl.Datetime("us"),
     "seconds": pl.Float64,
     "used_seconds": pl.Float64,
@@ -72,6 +73,10 @@ FEW = (pl.col("samples") < pl.col("planned")).fill_null(value=False)
 trial, so what makes them lucky is shared: they do not stand beside whole evaluations without a mark."""
 
 
+CONFIGURATION = pl.col("confirms").is_null() & pl.col("repeats").is_null()
+"""Whether a trial is one of its own: neither another's with a fresh seed, nor the very same run again."""
+
+
 def trials(results: StudyResults) -> pl.DataFrame:
     """One row per trial in `TRIAL_SCHEMA`, then one column per sampled parameter, named by its dotted key.
 
@@ -101,6 +106,7 @@ def trials(results: StudyResults) -> pl.DataFrame:
                 "stop_reason": trial.stop_reason,
                 "pruner_reason": trial.pruner_reason,
                 "confirms": trial.confirms,
+                "repeats": results.repeats.get(trial.number),
                 "started": trial.started,
                 "seconds": (trial.ended - trial.started).total_seconds() if trial.started and trial.ended else None,
                 "used_seconds": trial.usage.seconds or None,

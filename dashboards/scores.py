@@ -54,7 +54,7 @@ def by_configuration(scores: pl.DataFrame) -> pl.DataFrame:
         pl.col("score").mean(),
         pl.when(pl.col("error").null_count() == 0).then((pl.col("error") ** 2).sum().sqrt() / pl.len()).alias("error"),
     )  # fmt: skip
-    firsts = scores.filter(pl.col("confirms").is_null())
+    firsts = scores.filter(frames.CONFIGURATION)
     found = firsts.join(fresh, left_on="trial", right_on="configuration", how="left", suffix="_fresh")
     fresh_known = pl.col("score_fresh").is_not_null()
     means = [pl.when(fresh_known).then(f"{each}_fresh").otherwise(each).alias(each) for each in ("score", "error")]

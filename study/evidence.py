@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from study.running import BY_HAND
 from trainer.digits import decimal
@@ -103,6 +104,19 @@ class Run(NamedTuple):
     """How it ended without a metric."""
     length: float = 0.0
     """What the study minimizes beside the metric, in tokens: of equals the shorter comes first. 0 where nothing."""
+
+
+def firsts(settings: Iterable[tuple[int, Mapping[str, Any], Mapping[str, Any]]]) -> dict[int, int]:
+    """For each trial the first that has the same settings, often itself. A sampler may draw a choice again; such a
+    trial has the same seed too, and is the same run once more.
+
+    Args:
+        settings: of each trial its number, its values by key of the space, and those beside it.
+    """
+    found, same = dict[str, int](), dict[int, int]()
+    for number, params, beside in sorted(settings, key=lambda each: each[0]):
+        same[number] = found.setdefault(json.dumps([params, beside], sort_keys=True), number)
+    return same
 
 
 def evidence(runs: Iterable[Run]) -> list[Evidence]:

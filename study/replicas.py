@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from study import attributes
+from study.evidence import firsts
 from study.metric import completed_value
 from study.spec import Replicas
 
@@ -24,7 +25,8 @@ class Confirmation:
 
 
 def confirmations(trials: Sequence[FrozenTrial], replicas: Replicas, *, controls: int, seed: int) -> list[Confirmation]:
-    """The confirming trials that are not there yet, best configuration first. Asked again, it adds nothing twice.
+    """The confirming trials that are not there yet, best configuration first. Asked again, it adds nothing twice; nor
+    does it confirm what `firsts` says of a trial that another repeats.
 
     The controls come last, whatever their rank: a mean that they are compared with takes as many seeds on both sides.
 
@@ -34,9 +36,11 @@ def confirmations(trials: Sequence[FrozenTrial], replicas: Replicas, *, controls
         seed: the seed of the study's trials, but of controls with one of their own; fresh ones are the next.
     """
     confirming = [each.user_attrs for each in trials if _confirms(each)]
-    there = {(each[attributes.CONFIRMS], each[attributes.BESIDE]["seed"]) for each in confirming}
     complete = [each for each in trials if each.state.name == "COMPLETE" and not _confirms(each)]
-    ranked = sorted(complete, key=lambda each: (-completed_value(each), each.number))
+    first = firsts((each.number, each.params, each.user_attrs.get(attributes.BESIDE, {})) for each in complete)
+    there = {(first[each[attributes.CONFIRMS]], each[attributes.BESIDE]["seed"]) for each in confirming}
+    configurations = [each for each in complete if first[each.number] == each.number]
+    ranked = sorted(configurations, key=lambda each: (-completed_value(each), each.number))
     own = [each for each in ranked if each.number < controls]
     found = []
     for each in [each for each in ranked if each not in own][: replicas.top] + own:

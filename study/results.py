@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from study import attributes
 from study.budget import NOTHING, Usage, usage_of, usage_so_far
 from study.directory import DEFAULT_PARENT, trial_directory
-from study.evidence import Evidence, Run, evidence
+from study.evidence import Evidence, Run, evidence, firsts
 from study.lock import Driver, driver
 from study.metric import completed_value
 from study.running import BY_HAND
@@ -144,19 +144,27 @@ class StudyResults:
         if replicas is None:
             return 0
         own = [trial for trial in self.trials if trial.confirms is None]
-        alive = [trial.number for trial in own if trial.state not in ("PRUNED", "FAIL")]
+        alive = {*_firsts(trial for trial in own if trial.state not in ("PRUNED", "FAIL")).values()}
         controls = sum(number < len(self.spec.enqueue) for number in alive)
         sampled = len(alive) - controls + max(self.spec.trials - len(own), 0)
         return replicas.seeds * replicas.confirmed(sampled, controls)
 
     @property
     def evidence(self) -> list[Evidence]:
-        """The completed configurations, best first; with confirmations, by their mean over seeds."""
-        ended = (each for each in self.trials if each.state in ENDED)
+        """The completed configurations, best first; with confirmations, by their mean over seeds. What another trial
+        repeats stands once, by the first."""
+        ended = (each for each in self.trials if each.state in ENDED and each.number not in self.repeats)
         return evidence(
-            Run(each.number, each.value, each.confirms, self.seed(each), _lost(each), self._minimized(each))
+            Run(each.number, each.value, self.repeats.get(each.confirms, each.confirms), self.seed(each), _lost(each),
+                self._minimized(each))
             for each in ended
-        )
+        )  # fmt: skip
+
+    @functools.cached_property
+    def repeats(self) -> dict[int | None, int]:
+        """Of each COMPLETE trial that has the settings of another before it, that one's number."""
+        complete = (each for each in self.trials if each.state == "COMPLETE" and each.confirms is None)
+        return {number: first for number, first in _firsts(complete).items() if number != first}
 
     def _minimized(self, trial: TrialResult) -> float:
         score = trial.newest(self.spec.selecting.name) if self.spec.against else None
@@ -172,6 +180,10 @@ class StudyResults:
         earliest; None while there is none."""
         found = self.evidence
         return next((trial for trial in self.trials if found and trial.number == found[0].number), None)
+
+
+def _firsts(trials: Iterable[TrialResult]) -> dict[int, int]:
+    return firsts((each.number, each.params, each.beside) for each in trials)
 
 
 def _lost(trial: TrialResult) -> str:

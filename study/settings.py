@@ -99,6 +99,16 @@ def _part_of_grid(spec: StudySpec) -> Iterator[str]:
         yield f"trials = {spec.trials}: {sampled} of the grid's {_points(spec)} points{beside}; {whole} try them all"
 
 
+def _repeating(spec: StudySpec) -> Iterator[str]:
+    points, sampled = _points(spec), spec.trials - len(spec.enqueue)
+    if spec.sampler.name != "grid" and 0 < points < sampled:
+        yield (
+            f"trials = {spec.trials}: the space has {counted(points, 'point')}, so {sampled - points} or more of them"
+            f" repeat another, with the same seed and to the same numbers; set trials to {points + len(spec.enqueue)}"
+            " and sampler.name to grid, and replicas for other seeds"
+        )
+
+
 def _points(spec: StudySpec) -> int:
     """Of its grid; 0 where the space has values that cannot be listed."""
     return math.prod(len(grid_values(distribution) or ()) for distribution in spec.space.values())
@@ -111,7 +121,7 @@ def _lists_values(spec: StudySpec) -> bool:
 def hardly_meant(spec: StudySpec) -> list[str]:
     """What a checked spec says that is allowed and hardly meant, each in one line with what to change."""
     warmup = spec.trainer.get("optimizer", {}).get("warmup_steps", 0)
-    lines = [*idle_pruner(spec), *_part_of_grid(spec), *_deaf_notify(spec), *_shared_sqlite(spec)]
+    lines = [*idle_pruner(spec), *_part_of_grid(spec), *_repeating(spec), *_deaf_notify(spec), *_shared_sqlite(spec)]
     if warmup >= spec.steps:
         lines.append(
             f"trainer.optimizer.warmup_steps = {warmup}: the learning rate rises through all {spec.steps} steps of"

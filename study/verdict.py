@@ -71,7 +71,7 @@ def tie(results: StudyResults) -> str | None:
     Nor where they differ in the length that the study minimizes beside it.
     """
     complete = [trial for trial in results.trials if trial.state == "COMPLETE"]
-    if sum(trial.confirms is None for trial in complete) < 2:
+    if len(results.evidence) < 2:
         return None
     scores = [score for trial in complete if (score := trial.newest(results.spec.selecting.name)) is not None]
     if len(scores) < len(complete) or len({metric_value(score, results.spec.metric) for score in scores}) != 1:

@@ -74,7 +74,7 @@ def _without_twin(keys: list[str]) -> list[str]:
 
 
 def _verdict(study: Study, known: pl.DataFrame, step: int, last: int) -> None:
-    own = known.filter(pl.col("confirms").is_null())  # confirmations are no other settings
+    own = known.filter(frames.CONFIGURATION)  # the others are no other settings
     spread = differences.spread(own.rename({"score": "accuracy", "error": "sampling_error"}))
     where = f"at step {step}"
     seeds = seeds_against_settings(study.results.evidence, number=text.points, unit=" points")

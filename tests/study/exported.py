@@ -76,3 +76,8 @@ def make_results(
             )
         )  # fmt: skip
     return StudyResults(directory=directory, spec=spec, trials=tuple(trials))
+
+
+def papers(count: int) -> list[dict[str, Any]]:
+    """As many configurations: the authors', and that with longer half-lives."""
+    return [PAPER | {"fipo.half_life": 32.0 + number} for number in range(count)]

@@ -12,7 +12,7 @@ import yaml
 from study.directory import write_or_refuse
 from study.export import prepare, summary, write
 from study.results import read_study
-from tests.study.exported import PAPER, make_results
+from tests.study.exported import PAPER, make_results, papers
 from trainer.config import TrainerConfig
 from trainer.config_file import read_config
 from trainer.errors import UserError
@@ -76,7 +76,7 @@ def test_the_best_n_go_into_a_directory_best_first(export, tmp_path):
 
 def with_scores(directory, points: list[tuple[float, float]], confirms: dict[int, int] | None = None):
     """COMPLETE trials of these accuracies and mean lengths; `confirms` says which trial confirms which."""
-    made = make_results(directory, [PAPER] * len(points))
+    made = make_results(directory, papers(len(points)))
     trials = []
     for trial, (value, length) in zip(made.trials, points, strict=True):
         last = trial.evaluations[-1]

@@ -59,7 +59,7 @@ def policy(base: Path) -> Policy:
 @pytest.fixture
 def trained(base: Path, policy: Policy, tmp_path: Path) -> StudyResults:
     """A study whose first trial has a checkpoint of `policy` and an older one of others; the second kept none."""
-    results = make_results(tmp_path / "study", [{"model.path": str(base)}, {}], embedded=True)
+    results = make_results(tmp_path / "study", [{"model.path": str(base)}, {"fipo.half_life": 64.0}], embedded=True)
     optimizer = torch.optim.AdamW(policy.model.parameters())
     checkpoints = results.trials[0].directory / "checkpoints"
     weights = {name: value.clone() for name, value in policy.model.state_dict().items()}

@@ -22,7 +22,7 @@ from study.export import prepare, write
 from study.results import StudyResults
 from study.spec import Notify, StudySpec
 from study.tables import as_json
-from tests.study.exported import PAPER, make_results, score
+from tests.study.exported import PAPER, make_results, papers, score
 from trainer.config import TrainerConfig
 
 EVIL = "</script><script>alert('x')</script><img src=http://evil.example/x>"
@@ -53,7 +53,7 @@ def test_the_report_fetches_nothing_and_runs_no_text(results, tmp_path):
     tags.feed(one.text)
     assert tags.fetched == []
     assert "img" not in tags.tags
-    plain = make_results(tmp_path / "plain", [PAPER, PAPER])
+    plain = make_results(tmp_path / "plain", papers(2))
     harmless = Tags()
     harmless.feed(prepare(plain, "report", out=tmp_path / "plain.html")[0].text)
     assert tags.tags.count("script") == harmless.tags.count("script")
@@ -155,7 +155,7 @@ def test_story_card_and_table_tell_each_number_in_its_place(tmp_path):
 
 def confirmed(directory: Path) -> StudyResults:
     """Two configurations, each with two fresh seeds, and an address that is nobody's business."""
-    made = make_results(directory, [PAPER] * 6)
+    made = make_results(directory, papers(6))
     values = ((0.50, None), (0.85, None), (0.52, 0), (0.50, 0), (0.79, 1), (0.80, 1))
     trials = (
         replace(trial, value=value, confirms=confirms, beside={} if confirms is None else {"seed": 1 + index % 2})

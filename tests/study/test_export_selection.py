@@ -9,12 +9,12 @@ import pytest
 
 from study.export import prepare
 from study.export.selection import chosen_on_one_half, no_estimate, split_half
-from tests.study.exported import PAPER, make_results, score
+from tests.study.exported import make_results, papers, score
 
 
 def with_solved(tmp_path, solved: np.ndarray, samples: int = 32, metric: str = "avg@k"):
     """A study whose trials solved these counts [trials, problems] of the selecting set."""
-    results = make_results(tmp_path, [PAPER] * len(solved))
+    results = make_results(tmp_path, papers(len(solved)))
     name = results.spec.evaluation_config().sets[0].name
     trials = tuple(
         replace(trial, evaluations=(trial.evaluations[-1].model_copy(update={"scores": (score(name, row, samples),)}),))

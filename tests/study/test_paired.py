@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from study.paired import Paired, last_pair, paired
-from tests.study.exported import PAPER, make_results, score
+from tests.study.exported import make_results, papers, score
 
 
 def test_a_trial_minus_itself_is_zero_and_shows_no_error() -> None:
@@ -43,7 +43,7 @@ def test_a_gap_that_is_the_same_on_every_problem_is_no_spread_though_floats_woul
 
 
 def test_trials_that_end_on_different_problems_have_no_last_pair(tmp_path: Path) -> None:
-    results = make_results(tmp_path, [PAPER, PAPER])
+    results = make_results(tmp_path, papers(2))
     name, (first, second) = results.spec.selecting.name, results.trials
     found = last_pair(results, name, 1, 0)
     assert found is not None and found[0] == second.evaluations[-1].step and found[1].problems == 30

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -12,8 +13,8 @@ from study.bridge import Bridge
 from study.cli import main
 from study.export.provenance import selection_lines
 from study.results import read_study
-from study.tables import as_json, one_line
-from study.verdict import seed_means, verdict
+from study.tables import as_json, chosen_among, one_line
+from study.verdict import seed_means, tie, verdict
 
 RATE = "optimizer.learning_rate"
 REPLICAS = {"seeds": 2, "top": 2}
@@ -50,6 +51,40 @@ def test_the_best_configurations_are_trained_again_with_other_seeds(make_bridge)
     assert [seed_of(bridge, number) for number in range(8)] == [5, 5, 5, 5, 6, 7, 6, 7]
     for trial in trials[4:]:
         assert trial.params == trials[trial.confirms].params
+
+
+def test_a_choice_that_is_drawn_again_is_one_configuration(make_bridge):
+    """The same values with the same seed are the same run once more; a control that a trial repeats is the control."""
+    values = [1e-4, 5e-4, 1e-3]
+    control = {"label": "control", "values": {RATE: 1e-3}}
+    space = {RATE: {"type": "choice", "values": values}}
+    bridge = make_bridge(trials=9, space=space, enqueue=[control], replicas=REPLICAS, pruner={"name": "none"})
+    while (assignment := bridge.ask()) is not None:
+        for step in range(0, 21, 5):
+            bridge.report(assignment.number, Report(step, 0.1 * (1 + values.index(assignment.params[RATE]))))
+        bridge.finish(assignment.number)
+    results = read_study(bridge.directory)
+    own = [trial for trial in results.trials if trial.confirms is None]
+    first = {value: next(t.number for t in own if t.params[RATE] == value) for value in values}
+    assert len(own) == 9 and first[1e-3] == 0
+    assert results.repeats == {t.number: first[t.params[RATE]] for t in own if t.number != first[t.params[RATE]]}
+    assert sorted(t.confirms for t in results.trials[9:]) == sorted([*first.values()] * 2)
+    assert [each.number for each in results.evidence] == [first[value] for value in reversed(values)]
+    assert results.planned == results.ended == len(results.trials) == 15
+    assert chosen_among(results) == "3 configurations in 9 COMPLETE among 9 trials"
+    assert tie(replace(results, trials=tuple(t for t in own if t.params[RATE] == 1e-3))) is None
+
+
+def test_copies_that_were_confirmed_as_two_are_one_configuration(make_bridge):
+    """As studies of earlier versions have them."""
+    bridge = make_bridge(trials=4, replicas=REPLICAS, pruner={"name": "none"})
+    for end in (*ENDS, 0.6, 0.6, 0.8, 0.8):
+        run(bridge, end)
+    results = read_study(bridge.directory)
+    assert {trial.confirms for trial in results.trials[4:]} == {1, 2}
+    copy = replace(results.trials[2], params=results.trials[1].params)
+    one, *_ = replace(results, trials=tuple(copy if t.number == 2 else t for t in results.trials)).evidence
+    assert (one.number, sorted(one.fresh)) == (1, [1, 2])
 
 
 def test_of_equal_configurations_the_first_is_confirmed(make_bridge):

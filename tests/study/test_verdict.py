@@ -49,7 +49,10 @@ def test_of_trials_that_differ_in_length_alone_accuracy_is_the_tie_and_with_two_
         return replace(trial, evaluations=(*trial.evaluations[:-1],
                                            trial.evaluations[-1].model_copy(update={"scores": scores})))  # fmt: skip
 
-    same = tuple(replace(results.trials[0], number=number, control=None) for number in range(2))
+    same = tuple(
+        replace(results.trials[0], number=number, control=None, params=results.trials[number].params)
+        for number in range(2)
+    )
     (line,) = verdict(replace(results, trials=same))
     assert "at the last step: what was swept changed nothing that this evaluation can see; " in line
     differ = replace(results, trials=(same[0], shorter(same[1])))
@@ -65,7 +68,8 @@ def test_of_equals_the_shorter_is_the_best_where_length_is_an_objective(results)
         last = results.trials[0].evaluations[-1]
         scores = tuple(each.model_copy(update={"mean_length": length}) for each in last.scores)
         evaluations = (*results.trials[0].evaluations[:-1], last.model_copy(update={"scores": scores}))
-        return replace(results.trials[0], number=number, control=None, value=accuracy, evaluations=evaluations)
+        trial = replace(results.trials[0], number=number, control=None, value=accuracy, evaluations=evaluations)
+        return replace(trial, params={"optimizer.learning_rate": 1e-5 * (1 + number)})
 
     trials = tuple(ended(*each) for each in ((0, 0.5, 30.0), (1, 0.5, 20.0), (2, 0.5, 25.0), (3, 0.4, 5.0)))
     made = replace(results, trials=trials)
