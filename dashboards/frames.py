@@ -211,11 +211,12 @@ def curves(
         left out.
     """
     chosen = trials if only is None else trials.filter(pl.col("trial").is_in(list(only)))
+    own = _of_set(evaluations, set_name)
     if steps is not None:
-        evaluations = evaluations.filter(pl.col("step").is_between(*steps))
+        own = own.filter(pl.col("step").is_between(*steps))
     colours = pl.col(colour) if colour in chosen.columns else pl.lit(None, dtype=pl.Float64)
     errors = pl.col(ERRORS[error]) if error else pl.lit(None, dtype=pl.Float64)
-    points = evaluations.filter(pl.col("set") == set_name).join(
+    points = own.join(
         chosen.select("trial", "label", "state", "control", "of_control", "value", colours.alias("colour")), on="trial"
     )
     return (
@@ -237,9 +238,17 @@ def k_in_words(points: pl.DataFrame) -> str:
     return f"k = {low}{f' to {high}' if high != low else ''} of {few['planned'].max()}"
 
 
+def _of_set(evaluations: pl.DataFrame, set_name: str) -> pl.DataFrame:
+    """Evaluations of `set_name`. What is only reported is evaluated at the end: of a trial that trains or was pruned
+    there is the base model's alone, which is none of its results and is left out."""
+    own, trained = evaluations.filter(pl.col("set") == set_name), pl.col("step") > 0
+    since, known = (frame.filter(trained)["trial"].unique().implode() for frame in (evaluations, own))
+    return own.filter(pl.col("trial").is_in(known) | ~pl.col("trial").is_in(since))
+
+
 def newest(evaluations: pl.DataFrame, set_name: str) -> pl.DataFrame:
     """The last evaluation of `set_name` of each trial, with `growth`: its mean length over that of the base model."""
-    of_set = evaluations.filter(pl.col("set") == set_name).sort("trial", "step")
+    of_set = _of_set(evaluations, set_name).sort("trial", "step")
     base = of_set.filter(pl.col("step") == 0).select("trial", pl.col("mean_length").alias("base_length"))
     last = of_set.group_by("trial", maintain_order=True).last().join(base, on="trial", how="left")
     return last.with_columns((pl.col("mean_length") / pl.col("base_length")).alias("growth"))

@@ -190,6 +190,28 @@ def test_growth_is_relative_to_the_trials_own_base_model(finished: StudyResults)
     assert row["growth"] == pytest.approx(own[-1].scores[0].mean_length / own[0].scores[0].mean_length)
 
 
+def test_the_base_model_is_no_result_of_a_trial_that_has_trained_on(finished: StudyResults) -> None:
+    """A set that is only reported is evaluated at the start and at the end, which a pruned trial never saw."""
+    pruned = {trial.number for trial in finished.trials if trial.state == "PRUNED"}
+    evaluations = frames.evaluations(finished)
+    table = frames.summary(frames.trials(finished), evaluations, set_name="sums_report")
+    assert {*table.filter(pl.col("accuracy").is_null())["trial"]} == pruned
+    curves = frames.curves(frames.trials(finished), evaluations, set_name="sums_report")
+    assert {*curves["trial"]} == {trial.number for trial in finished.trials} - pruned
+    begun = evaluations.filter(pl.col("step") == 0)
+    table = frames.summary(frames.trials(finished), begun, set_name="sums_report")
+    assert table["accuracy"].null_count() == 0
+
+
+def test_what_repeats_another_trial_is_no_configuration(finished: StudyResults) -> None:
+    one, two = [trial for trial in finished.trials if trial.state == "COMPLETE"][:2]
+    again = dataclasses.replace(two, params=one.params, beside=one.beside)
+    trials = tuple(again if trial is two else trial for trial in finished.trials)
+    table = frames.trials(dataclasses.replace(finished, trials=trials))
+    assert table.filter(pl.col("repeats").is_not_null()).select("trial", "repeats").rows() == [(two.number, one.number)]
+    assert table.filter(~frames.CONFIGURATION)["trial"].to_list() == [two.number]
+
+
 def test_the_summary_puts_the_best_finished_trial_first(finished: StudyResults) -> None:
     frame = frames.summary(frames.trials(finished), frames.evaluations(finished), set_name="sums_select")
     assert finished.best is not None
