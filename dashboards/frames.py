@@ -255,9 +255,11 @@ def newest(evaluations: pl.DataFrame, set_name: str) -> pl.DataFrame:
 
 
 def summary(trials: pl.DataFrame, evaluations: pl.DataFrame, *, set_name: str) -> pl.DataFrame:
-    """`trials` joined with each one's newest evaluation; finished trials by value first, then by accuracy."""
+    """`trials` joined with each one's newest evaluation; on the set that the study maximizes finished trials by value
+    first, then and on others by accuracy."""
     scores = newest(evaluations, set_name).drop("set", "seconds")
-    return trials.join(scores, on="trial", how="left").sort("value", "accuracy", descending=True, nulls_last=True)
+    order = [*(["value"] if [set_name] == sets(evaluations)[:1] else []), "accuracy"]
+    return trials.join(scores, on="trial", how="left").sort(order, descending=True, nulls_last=True)
 
 
 def _parameter(key: str, trials: Sequence[TrialResult]) -> pl.Series:

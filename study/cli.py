@@ -271,6 +271,8 @@ def _watched(directory: Path, run: Callable[[Display], StudyResults]) -> None:
             display.close()
     for line in conclusion(results, directory):
         typer.echo(line)
+    if results.trials and all(trial.state == "FAIL" for trial in results.trials):
+        raise typer.Exit(1)
 
 
 @contextlib.contextmanager

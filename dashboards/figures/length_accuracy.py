@@ -212,9 +212,10 @@ def _legend(
         shade = palette.NEUTRAL if colour else palette.STATE_COLOURS[state]
         marker = {"symbol": palette.STATE_SYMBOLS[state], "size": END, "color": shade}
         figure.add_trace(go.Scatter(x=[None], y=[None], mode="markers", name=state.lower(), marker=marker))
+    whose = "" if colour in (None, "label") else f"{text.in_plotly(text.label(colour))} "  # a value says not of what
     for index, name in enumerate(classes):
         line = {"color": palette.CATEGORIES[index % len(palette.CATEGORIES)], "width": 3}
-        figure.add_trace(go.Scatter(x=[None], y=[None], mode="lines", name=text.in_plotly(name), line=line))
+        figure.add_trace(go.Scatter(x=[None], y=[None], mode="lines", name=f"{whose}{text.in_plotly(name)}", line=line))
     labels = dict(curves.select("trial", "control").iter_rows())
     for trial, dash in dashes.items():
         line = {"color": palette.foreground(dark), "width": 3, "dash": dash}

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from study.directory import require_free_path, write_or_refuse
+from study.evidence import SeedMean
 from study.export import hf, ms_swift, report, slime, tables, trainer_yaml, trl, verl
 from study.export.choice import choose_trials
 from study.export.gaps import Gap, settle
@@ -163,7 +164,9 @@ def summary(results: StudyResults, exports: list[Export]) -> Iterator[str]:
             yield f"{export.path}: {counts(results)}"
             continue
         score = accuracy(results.spec, export.trial) or "not evaluated yet"
-        yield f"{export.path}: {named(export.trial)}, {results.metric_name} {score}"
+        fresh = next((each for each in results.evidence if each.number == export.trial.number and each.fresh), None)
+        mean = f"; over {fresh.seeds} {SeedMean.of(fresh.fresh)}" if fresh is not None else ""
+        yield f"{export.path}: {named(export.trial)}, {results.metric_name} {score}{mean}"
         for gap in export.gaps:
             yield f"  approximated {gap.ours}: {gap.taken}"
         if export.gaps:

@@ -126,7 +126,7 @@ def test_a_torn_last_line_is_survived(finished: StudyResults, tmp_path: Path, mo
     lines = copy / "trials" / "0001" / "evaluations.jsonl"
     text = lines.read_text(encoding="utf-8").splitlines(keepends=True)
     lines.write_text("".join(text[:3]) + text[3][:40], encoding="utf-8")
-    assert shown(copy, monkeypatch).metric[3].value == "12 of 12"
+    assert "12 of 12" in [card.value for card in shown(copy, monkeypatch).metric]
 
 
 def test_an_accuracy_that_is_nan_is_survived(

@@ -219,6 +219,13 @@ def test_the_summary_puts_the_best_finished_trial_first(finished: StudyResults) 
     assert frame.height == len(finished.trials)
 
 
+def test_on_a_set_that_is_only_reported_the_highest_is_first(finished: StudyResults) -> None:
+    frame = frames.summary(frames.trials(finished), frames.evaluations(finished), set_name="sums_report")
+    known = frame["accuracy"].drop_nulls().to_list()
+    assert known == sorted(known, reverse=True)
+    assert frame["value"].drop_nulls().to_list() != sorted(frame["value"].drop_nulls(), reverse=True)
+
+
 def test_a_pruned_trial_stands_below_finished_ones_however_high_it_was(finished: StudyResults) -> None:
     pruned = next(trial.number for trial in finished.trials if trial.state == "PRUNED")
     high = pl.when(pl.col("trial") == pruned).then(1.0).otherwise("accuracy").alias("accuracy")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import pytest
 
 from study.assignment import Report
+from study.bridge import Bridge
 from study.budget import Account, usage
 from study.results import read_study
 from study.spec import Budget, Resources
@@ -88,6 +90,17 @@ def test_every_trial_says_what_it_took_however_it_ended(make_bridge):
     assert [trial.state for trial in trials] == ["COMPLETE", "PRUNED", "FAIL"]
     assert [trial.usage.gpu_hours for trial in trials] == [0.8, 0.2, 0.0]
     assert [trial.usage.tokens for trial in trials] == [400, 100, 0]
+
+
+def test_what_a_running_trial_took_before_a_resume_counts_at_once(make_bridge):
+    bridge = make_bridge(resources={"gpus_per_worker": 2})
+    running = bridge.ask()
+    bridge.report(0, Report(5, 0.2, seconds=360.0))
+    (running.directory / "metrics.jsonl").write_text(
+        json.dumps({"step": 9, "seconds/total": 720.0, "tokens": 9}) + "\n"
+    )
+    again = Bridge(bridge.study, bridge.spec, bridge.directory)
+    assert again.account.gpu_hours == pytest.approx(0.4)
 
 
 def test_a_trial_that_waits_for_room_spends_nothing(make_bridge, monkeypatch):

@@ -248,3 +248,12 @@ def test_a_study_without_a_complete_trial_says_so(make_bridge, run_trial, tmp_pa
         run_trial(bridge, [0.2, 0.3])
         with pytest.raises(UserError, match=rf"no trial is COMPLETE \(FAIL\); {rest} with --trial N"):
             prepare(read_study(bridge.directory), out=tmp_path / "x.yaml")
+
+
+def test_what_is_exported_is_told_with_its_mean_over_fresh_seeds(tmp_path):
+    results = with_scores(tmp_path / "study", [(0.6, 900)])
+    (trial,) = results.trials
+    again = [replace(trial, number=1 + i, confirms=0, value=0.3 + 0.1 * i, beside={"seed": 1 + i}) for i in range(2)]
+    results = replace(results, trials=(trial, *again))
+    first, *_ = summary(results, prepare(results, out=tmp_path / "x.yaml"))
+    assert first.endswith("; over 2 fresh seeds 0.350 ±0.050")

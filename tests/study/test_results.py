@@ -12,6 +12,7 @@ import pytest
 
 from study.assignment import Report
 from study.bridge import Bridge
+from study.cli import main
 from study.costs import spared_by_pruning
 from study.results import find_study, read_metrics, read_study
 from study.tables import as_json, state
@@ -49,6 +50,18 @@ def test_every_state_is_read_with_what_belongs_to_it(make_bridge, run_trial):
     assert running.ended is None and best.ended >= best.started
     assert control.params == {"optimizer.learning_rate": 1e-3}
     assert results.metric_name == "sums_select/avg@8"
+
+
+def test_a_study_of_which_every_trial_failed_ends_with_exit_code_1(make_bridge, monkeypatch, capfd):
+    bridge = make_bridge(trials=1)
+    number = bridge.ask().number
+    bridge.fail(number, "loss is not finite at step 3")
+    bridge.finish(number)
+    monkeypatch.setattr("study.launch.resume", lambda directory, watcher: read_study(directory))
+    monkeypatch.setattr("sys.argv", ["fipo", "resume", str(bridge.directory)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 1 and "No trial is COMPLETE; the reasons: fipo status" in capfd.readouterr().out
 
 
 def test_another_seed_is_no_other_setting(make_bridge, run_trial):

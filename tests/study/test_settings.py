@@ -134,3 +134,21 @@ def test_an_engine_takes_whole_groups_of_a_trials_ranks(spec_file, workers, widt
         return
     with pytest.raises(UserError, match=f"tensor_parallel_size = {width}: must divide resources.workers = {workers}"):
         load_spec(path)
+
+
+@pytest.mark.parametrize(
+    ("trials", "sampler", "repeated"), [(6, "tpe", 1), (9, "random", 4), (5, "tpe", None), (5, "grid", None)]
+)
+def test_more_trials_than_a_space_has_points_repeat_some(make_spec, trials, sampler, repeated):
+    space = {
+        "fipo.aggregation": {"type": "choice", "values": ["token-mean", "seq-mean-token-mean"]},
+        "fipo.filtering": {"type": "choice", "values": [True, False]},
+    }
+    enqueue = [{"label": "control", "values": {"fipo.aggregation": "token-mean", "fipo.filtering": True}}]
+    spec = make_spec(trials=trials, sampler={"name": sampler}, pruner={"name": "none"}, space=space, enqueue=enqueue)
+    said = [line for line in hardly_meant(spec) if "repeat another" in line]
+    if repeated is None:
+        assert said == []
+    else:
+        assert f"trials = {trials}: the space has 4 points, so {repeated} or more of them repeat another" in said[0]
+        assert "set trials to 5 and sampler.name to grid" in said[0]

@@ -97,7 +97,7 @@ def test_text_values_get_a_colour_and_a_legend_entry_each(finished: StudyResults
     )
     figure = length_accuracy(frame, colour="fipo.filtering")
     names = {trace.name for trace in figure.data if trace.meta is None}
-    assert {"yes", "no"} <= names
+    assert {"fipo.filtering yes", "fipo.filtering no"} <= names
     assert len({trace.line.color for number, trace in drawn(figure).items() if number > 0}) == 2
 
 
