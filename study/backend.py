@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from study.clock import now
 from study.spec import StudySpec
 from trainer.errors import UserError, root_line
 
@@ -101,8 +102,7 @@ def waits_for_server(storage: optuna.storages.RDBStorage) -> None:
             except dialect.loaded_dbapi.OperationalError as error:
                 if time.monotonic() + pause > ends:
                     raise
-                now = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-                print(f"{now} storage: {root_line(error)}; waiting up to {_AWAY_SECONDS:g} s for it", flush=True)
+                print(f"{now()} storage: {root_line(error)}; waiting up to {_AWAY_SECONDS:g} s for it", flush=True)
             time.sleep(pause)
             pause = min(2 * pause, 15.0)
 

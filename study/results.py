@@ -135,7 +135,12 @@ class StudyResults:
     def planned(self) -> int:
         """Trials that the study will have, confirmations among them, if all that have not ended complete."""
         confirming = sum(trial.confirms is not None for trial in self.trials)
-        return max(self.spec.trials + max(confirming, self._to_confirm), len(self.trials))
+        return self.searching + max(confirming, self._to_confirm)
+
+    @property
+    def searching(self) -> int:
+        """Trials that it will have beside confirmations: `trials`, or those that had begun when that was lowered."""
+        return max(self.spec.trials, sum(trial.state != "WAITING" for trial in self.trials if trial.confirms is None))
 
     @property
     def _to_confirm(self) -> int:
@@ -144,9 +149,10 @@ class StudyResults:
         if replicas is None:
             return 0
         own = [trial for trial in self.trials if trial.confirms is None]
+        own = sorted(own, key=lambda trial: trial.state == "WAITING")[: self.searching]  # the others never begin
         alive = {*_firsts(trial for trial in own if trial.state not in ("PRUNED", "FAIL")).values()}
         controls = sum(number < len(self.spec.enqueue) for number in alive)
-        sampled = len(alive) - controls + max(self.spec.trials - len(own), 0)
+        sampled = len(alive) - controls + self.searching - len(own)
         return replicas.seeds * replicas.confirmed(sampled, controls)
 
     @property

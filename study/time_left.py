@@ -82,7 +82,7 @@ def seconds_left(results: StudyResults) -> float | None:
     heapq.heapify(free)
     waiting = results.planned - results.ended - len(running)
     confirming = [trial for trial in results.trials if trial.confirms is not None and trial.state != "WAITING"]
-    last = min(waiting, max(0, results.planned - results.spec.trials - len(confirming)))  # which no pruner stops
+    last = min(waiting, max(0, results.planned - results.searching - len(confirming)))  # which no pruner stops
     for to_do in [usual or whole] * (waiting - last) + [whole] * last:
         heapq.heapreplace(free, free[0] + start + to_do * pace)
     return max(*free, *last_evaluations(results).values(), 0.0)

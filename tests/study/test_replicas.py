@@ -13,6 +13,7 @@ from study.bridge import Bridge
 from study.cli import main
 from study.export.provenance import selection_lines
 from study.results import read_study
+from study.spec import Replicas
 from study.tables import as_json, chosen_among, one_line
 from study.verdict import seed_means, tie, verdict
 
@@ -73,6 +74,21 @@ def test_a_choice_that_is_drawn_again_is_one_configuration(make_bridge):
     assert results.planned == results.ended == len(results.trials) == 15
     assert chosen_among(results) == "3 configurations in 9 COMPLETE among 9 trials"
     assert tie(replace(results, trials=tuple(t for t in own if t.params[RATE] == 1e-3))) is None
+
+
+def test_a_number_of_trials_below_those_that_began_leaves_the_confirmations_to_come(make_bridge):
+    control = {"label": "control", "values": {RATE: 1e-3}}
+    bridge = make_bridge(trials=4, enqueue=[control, {"label": "late", "values": {RATE: 2e-3}}], pruner={"name": "none"})
+    for end in ENDS[:3]:
+        run(bridge, end)
+    spec = bridge.spec.model_copy(update={"trials": 2, "replicas": Replicas(seeds=2, top=1)})
+    results = replace(read_study(bridge.directory), spec=spec)
+    assert (results.ended, results.planned) == (3, 3 + 2 * 3)
+    again = Bridge(bridge.study, spec, bridge.directory)
+    while run(again, 0.5) is not None:
+        pass
+    results = replace(read_study(bridge.directory), spec=spec)
+    assert again.done and results.ended == results.planned
 
 
 def test_copies_that_were_confirmed_as_two_are_one_configuration(make_bridge):
