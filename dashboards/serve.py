@@ -32,6 +32,7 @@ OPTIONS = {
     "server.fileWatcherType": "none",
     "browser.gatherUsageStats": "false",
     "client.toolbarMode": "minimal",
+    "global.disableWidgetStateDuplicationWarning": "true",  # see widgets.anew
     "client.showErrorDetails": "none",
     "client.showSidebarNavigation": "true",
     "logger.level": "error",

@@ -11,7 +11,7 @@ import streamlit as st
 from dashboards import completions, text
 from dashboards.figures.credit import credit
 from dashboards.source import Study
-from dashboards.views.widgets import IN_URL, is_dark
+from dashboards.views.widgets import IN_URL, anew, is_dark
 from trainer.errors import UserError
 
 ALL = "all that were kept"
@@ -34,6 +34,7 @@ def render(study: Study) -> None:
     first, second, third, last = st.columns([2, 2, 4, 3])
     best = study.results.best
     usual = best.number if best and best.number in folders else next(iter(folders))
+    anew(study, "trial", usual)
     trial = _choose(first, "Trial", list(folders), usual, key="trial", format_func=labels.__getitem__)
     steps = completions.steps(folders[trial])
     step = _choose(second, "Training step", steps, steps[-1], key="step")
@@ -63,9 +64,8 @@ def render(study: Study) -> None:
 
 
 def _choose(column: Any, name: str, options: list[Any], usual: Any, *, key: str, **more: Any) -> Any:
-    """A selectbox whose options depend on the widgets before it: what they no longer have gives way to `usual`."""
-    if st.session_state.get(key) not in options:
-        st.session_state.pop(key, None)
+    """A selectbox whose options depend on the widgets before it: what they no longer have gives way to `usual`, which
+    Streamlit sees to, and tells the browser."""
     return column.selectbox(name, options, index=options.index(usual), key=key, **more, **IN_URL)
 
 

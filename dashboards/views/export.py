@@ -12,7 +12,7 @@ import streamlit as st
 
 from dashboards import text
 from dashboards.source import Study
-from dashboards.views.widgets import IN_URL
+from dashboards.views.widgets import IN_URL, anew
 from trainer.errors import UserError
 from trainer.presets import preset_names
 
@@ -76,9 +76,14 @@ def _trial(study: Study, column: st.delta_generator.DeltaGenerator) -> int | Non
     if not labels:
         return None
     best = study.results.best
-    index = list(labels).index(best.number) if best and best.number in labels else 0
+    usual = anew(study, "trial", best.number if best and best.number in labels else next(iter(labels)))
     number = column.selectbox(
-        "Trial", list(labels), index=index, key="trial", format_func=lambda each: _name(each, labels, best), **IN_URL
+        "Trial",
+        list(labels),
+        index=list(labels).index(usual),
+        key="trial",
+        format_func=lambda each: _name(each, labels, best),
+        **IN_URL,
     )
     if states[number] != "COMPLETE":
         st.warning(f"This trial is {states[number].lower()}: its accuracy comes from fewer steps than planned.")

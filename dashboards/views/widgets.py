@@ -56,22 +56,28 @@ def choose_study(known: Sequence[Entry]) -> Entry | None:
 
 
 def _turn() -> None:
-    """Chosen trials and filters belong to the study that is left; how charts are drawn does not."""
+    """Chosen trials and states belong to the study that is left; how charts are drawn does not. See `anew` too."""
     st.query_params[STUDY] = st.session_state[CHOICE]
     for key in ("trials", "states"):
         if key in st.session_state:
             st.session_state[key] = []
-    for key in st.session_state:
-        if key in ("trial", "steps") or "." in str(key):
-            del st.session_state[key]
+
+
+def anew(study: Study, key: str, usual: Any) -> Any:
+    """Have the widget `key` show `usual`, which is returned, where it was shown for another study before.
+
+    Assigned, since a browser goes on showing what is only deleted here.
+    """
+    home, of = str(study.results.directory), f"study of {key}"
+    if st.session_state.get(of, home) != home:
+        st.session_state[key] = usual
+    st.session_state[of] = home
+    return usual
 
 
 def choose_parameter(place: Any, name: str, options: Sequence[str], study: Study, *, key: str, help: str) -> str:
     """A selectbox of parameters on `place`, at first the first of `options`, and anew where another study is opened."""
-    home, of = str(study.results.directory), f"study of {key}"
-    if st.session_state.get(of, home) != home:
-        st.session_state[key] = options[0]
-    st.session_state[of] = home
+    anew(study, key, options[0])
     return str(place.selectbox(name, options, key=key, format_func=text.label, help=help, **IN_URL))
 
 
@@ -88,6 +94,9 @@ def choose_trials(
     chosen = st.multiselect(
         "Trials", list(labels), key="trials", format_func=labels.__getitem__, placeholder=placeholder, **IN_URL
     )
+    if most is not None and len(chosen) > most:
+        left_out = ", ".join(labels[number] for number in chosen[most:])
+        st.caption(text.in_markdown(f"Of {len(chosen)} chosen trials the first {most} are shown, without {left_out}."))
     if chosen or most is None:
         return chosen[:most]
     best = study.results.best
@@ -108,12 +117,13 @@ def filter_trials(study: Study) -> Filtered:
     bounds = {}
     with st.popover("Filters", icon=":material/filter_alt:", width="stretch"):
         states = st.pills("State", ORDER, selection_mode="multi", key="states", format_func=str.lower, **IN_URL)
-        steps = st.slider("Training steps", 0, study.steps, (0, study.steps), key="steps", **IN_URL)
+        whole = anew(study, "steps", (0, study.steps))
+        steps = st.slider("Training steps", 0, study.steps, whole, key="steps", **IN_URL)
         st.caption("Ranges of sampled values; controls stay whatever the ranges.")
         for key, stops in sliders.items():
             if stops:
                 bounds[key] = st.select_slider(
-                    text.widget_label(key), stops, value=(stops[0], stops[-1]), key=key,
+                    text.widget_label(key), stops, value=anew(study, key, (stops[0], stops[-1])), key=key,
                     format_func=text.number, **IN_URL,
                 )  # fmt: skip
     narrowed = {key: ends for key, ends in bounds.items() if ends != (sliders[key][0], sliders[key][-1])}

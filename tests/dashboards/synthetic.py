@@ -164,14 +164,14 @@ def ended_early(results: StudyResults, number: int, *, step: int, samples: int) 
     return dataclasses.replace(results, trials=(*results.trials[:number], stopped, *results.trials[number + 1 :]))
 
 
-def completions(step: int, *, text: str) -> pl.DataFrame:
+def completions(step: int, *, text: str, problem: str = "2+4=") -> pl.DataFrame:
     """A right and a wrong response of one token per character, in the trainer's columns."""
     rows = []
     for correct, advantage in ((True, 0.7), (False, -0.7)):
         written = text if correct else text + "!"
         weights = [1 + 0.1 * np.sin(i + step) for i in range(len(written))]
         rows.append(
-            {"step": step, "problem": "2+4=", "answer": "6", "response": written,
+            {"step": step, "problem": problem, "answer": "6", "response": written,
              "prediction": "6" if correct else None, "correct": correct,
              "reward": 1.0 if correct else -1.0, "advantage": advantage, "length": len(written),
              "finished": True, "tokens": list(written), "log_ratio": [0.01 * (w - 1) for w in weights],

@@ -10,9 +10,11 @@ from pathlib import Path
 import optuna
 import pytest
 import yaml
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Locator, expect
 
-from tests.dashboards.synthetic import SyntheticStudy, write_study
+from study.directory import trial_directory
+from study.results import read_study
+from tests.dashboards.synthetic import SyntheticStudy, completions, write_study
 from tests.integration.browsing import (
     PAGES,
     PATIENCE,
@@ -145,6 +147,45 @@ def test_several_studies_are_chosen_in_the_sidebar_and_named_in_the_address(
     expect(page.locator(".js-plotly-plot .main-svg").nth(2)).to_be_visible()
     page.wait_for_url("**study=other")
     assert page.locator("a[href*='example.org']").count() == 0
+    expect_sound(page, trouble)
+    page.close()
+
+
+def test_a_selectbox_says_what_is_shown_when_a_choice_before_it_changes(
+    finished: Served, tmp_path: Path, serve, browser: Browser
+) -> None:
+    """Streamlit's own test runner sees what the server takes, and not what the browser goes on showing."""
+    for name in ("first", "second"):
+        directory = write_study(tmp_path / "studies" / name, trials=12, name=name)
+    results = read_study(directory)
+    pruned = next(trial for trial in results.trials if trial.state == "PRUNED" and (trial.pruned_at or 0) > 5)
+    folder = tmp_path / "studies" / "first" / trial_directory(pruned.number) / "completions"
+    completions(5, text="0", problem="1+1=").write_parquet(folder / "step-000005.parquet")
+    page, trouble = watched(browser)
+
+    def chosen(name: str) -> Locator:
+        return page.get_by_role("combobox", name=name)
+
+    def choose(name: str, option: str) -> None:
+        chosen(name).click()
+        page.get_by_role("option", name=option, exact=True).click()
+
+    page.goto(f"{serve(tmp_path / 'studies').address}completions?study=first")
+    expect(chosen("Training step")).to_have_value("40", timeout=PATIENCE)
+    choose("Trial", f"#{pruned.number}")
+    expect(chosen("Training step")).to_have_value(f"{pruned.pruned_at}", timeout=PATIENCE)
+    expect(chosen("Problem")).to_have_value("1. 2+4=")
+    choose("Training step", "5")
+    expect(chosen("Problem")).to_have_value("1. 1+1=", timeout=PATIENCE)
+    assert results.best is not None
+    choose("Study", "second")
+    expect(chosen("Trial")).to_have_value(f"#{results.best.number}", timeout=PATIENCE)
+    page.get_by_role("link", name="Export").first.click()
+    choose("Trial", f"#{pruned.number}")
+    expect(page.get_by_text(f"second-trial-{pruned.number:04d}.yaml").first).to_be_visible(timeout=PATIENCE)
+    choose("Study", "first")
+    expect(page.get_by_text(f"first-trial-{results.best.number:04d}.yaml").first).to_be_visible(timeout=PATIENCE)
+    expect(chosen("Trial")).to_have_value(f"#{results.best.number}, best")
     expect_sound(page, trouble)
     page.close()
 

@@ -101,6 +101,8 @@ def test_what_a_running_trial_took_before_a_resume_counts_at_once(make_bridge):
     )
     again = Bridge(bridge.study, bridge.spec, bridge.directory)
     assert again.account.gpu_hours == pytest.approx(0.4)
+    bridge.finish(0)  # which failed since
+    assert read_study(bridge.directory).trials[0].usage.gpu_hours == pytest.approx(0.4)
 
 
 def test_a_trial_that_waits_for_room_spends_nothing(make_bridge, monkeypatch):

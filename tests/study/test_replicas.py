@@ -78,7 +78,9 @@ def test_a_choice_that_is_drawn_again_is_one_configuration(make_bridge):
 
 def test_a_number_of_trials_below_those_that_began_leaves_the_confirmations_to_come(make_bridge):
     control = {"label": "control", "values": {RATE: 1e-3}}
-    bridge = make_bridge(trials=4, enqueue=[control, {"label": "late", "values": {RATE: 2e-3}}], pruner={"name": "none"})
+    bridge = make_bridge(
+        trials=4, enqueue=[control, {"label": "late", "values": {RATE: 2e-3}}], pruner={"name": "none"}
+    )
     for end in ENDS[:3]:
         run(bridge, end)
     spec = bridge.spec.model_copy(update={"trials": 2, "replicas": Replicas(seeds=2, top=1)})

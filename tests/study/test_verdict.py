@@ -197,6 +197,7 @@ def test_a_control_that_is_the_best_is_told_from_the_best_sampled_trial(results)
     [
         ((0.5, 0.75, 0.625, 0.25), ["Trial 2 against GRPO", "Trial 2 against DAPO", "GRPO (trial 1) against DAPO"]),
         ((0.5, 0.55, 0.625, 0.25), ["Trial 2 against DAPO", "Trial 2 against GRPO"]),
+        ((0.5, 0.55, 0.25, 0.625), ["Trial 3 against DAPO", "Trial 3 against GRPO"]),
     ],
 )
 def test_the_best_sampled_trial_is_told_against_every_control_whichever_is_the_best(

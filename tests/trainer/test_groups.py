@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from trainer.advantages import group_advantages
 from trainer.config import ModelConfig, TrainerConfig
 from trainer.groups import Batch, ProblemStream, minibatches, sample_batch
 from trainer.metrics import batch_metrics
@@ -117,6 +118,8 @@ def test_long_responses_are_punished_before_their_limit(policy: Policy) -> None:
     batch = sample_batch(Scripted(policy), stream, policy, ALONE, config, step=1)
     taught = [TAUGHT[PROBLEMS.index(problem)] for problem in batch.problems]
     assert batch.rewards == [[1 - 0.5 if one == "1" else -1 - 0.25 for one in each] for each in taught]
+    # To the last bit: of two rewards the advantages are nearly the same whatever the rewards are.
+    np.testing.assert_array_equal(batch.advantages, group_advantages(np.array(batch.rewards)))
 
 
 def test_a_group_that_is_all_wrong_teaches_nothing_though_its_lengths_are_punished_unlike(policy: Policy) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dashboards import text
+from dashboards import frames, text
 from study.paired import common
 from study.results import StudyResults
 from tests.dashboards.pages import page
@@ -23,6 +23,13 @@ def test_more_than_two_trials_are_compared_with_the_control(finished: StudyResul
     assert against.value == 0
     assert scores.loc[scores["label"] == "DAPO (#0)", "difference"].isna().all()
     assert scores["difference"].notna().sum() == len(scores) - 1
+
+
+def test_more_trials_than_are_shown_are_named(finished: StudyResults) -> None:
+    app = page(finished, "compare", trials=[frames.label(trial) for trial in finished.trials[:10]])
+    said = [each.value.replace("\\", "") for each in app.caption]
+    assert "Of 10 chosen trials the first 8 are shown, without #8, #9." in said
+    assert len(app.dataframe[0].value) <= 8
 
 
 def test_trials_that_differ_beside_the_space_alone_are_compared(finished: StudyResults, tmp_path: Path) -> None:
