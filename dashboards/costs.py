@@ -70,8 +70,7 @@ def pruned(trials: pl.DataFrame, evaluations: pl.DataFrame, *, set_name: str, st
 def _peers(stopped: pl.DataFrame, trials: pl.DataFrame, whole: pl.DataFrame) -> pl.DataFrame:
     """Columns trial, others and compared of `pruned`."""
     ended = pl.col("started") + pl.duration(microseconds=pl.col("seconds") * 1e6)
-    search = trials.filter(pl.col("state") == "COMPLETE", pl.col("confirms").is_null())  # as study.peers has it
-    complete = search.select("trial", ended.alias("completed"))
+    complete = trials.filter(pl.col("state") == "COMPLETE", frames.SEARCH).select("trial", ended.alias("completed"))
     complete = complete.join(whole, on="trial").select("completed", "step", pl.col("accuracy").alias("theirs"))
     pairs = stopped.select("trial", "pruned_at", ended.alias("ended")).join(
         complete, left_on="pruned_at", right_on="step"

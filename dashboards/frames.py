@@ -73,8 +73,10 @@ FEW = (pl.col("samples") < pl.col("planned")).fill_null(value=False)
 trial, so what makes them lucky is shared: they do not stand beside whole evaluations without a mark."""
 
 
-CONFIGURATION = pl.col("confirms").is_null() & pl.col("repeats").is_null()
-"""Whether a trial is one of its own: neither another's with a fresh seed, nor the very same run again."""
+SEARCH = pl.col("confirms").is_null()
+"""Whether a trial is none that confirms another: what a pruner compares with, see `study.peers`."""
+CONFIGURATION = SEARCH & pl.col("repeats").is_null()
+"""Whether it is a configuration of its own: neither another's with a fresh seed, nor the very same run again."""
 
 
 def trials(results: StudyResults) -> pl.DataFrame:

@@ -129,19 +129,19 @@ def read_trials(spec: StudySpec, directory: Path) -> tuple[list[FrozenTrial], di
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
-        if not may_hold(spec, directory):
-            raise KeyError(spec.name)
-        with open_storage(spec, directory, mode="ro") as storage:
-            leave_out_reports(storage)
-            study = optuna.load_study(study_name=spec.name, storage=storage)
-            return study.get_trials(deepcopy=False), study.user_attrs.get(_FILES, {})
+        if may_hold(spec, directory):
+            with open_storage(spec, directory, mode="ro") as storage:
+                leave_out_reports(storage)
+                study = optuna.load_study(study_name=spec.name, storage=storage)
+                return study.get_trials(deepcopy=False), study.user_attrs.get(_FILES, {})
     except KeyError:
-        if any((directory / "trials").glob("*")):
-            raise _lost(spec, directory) from None
-        return [], {}
+        pass  # it holds no study of that name
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
         line = f"{place(spec, directory)}: cannot be read ({root_line(error)}); is it a study's database?"
         raise UserError(line) from None
+    if any((directory / "trials").glob("*")):
+        raise _lost(spec, directory)
+    return [], {}
 
 
 def _lost(spec: StudySpec, directory: Path) -> UserError:

@@ -103,8 +103,8 @@ def chosen_among(results: StudyResults) -> str:
     """What the best is the best of, for example ``9 COMPLETE among 14 trials``: confirmations chose nothing, nor did
     those that repeat another, ``4 configurations in 9 COMPLETE among 14 trials``."""
     own = [trial for trial in results.trials if trial.confirms is None]
-    complete, configurations = sum(trial.state == "COMPLETE" for trial in own), len(results.evidence)
-    some = "" if configurations == complete else f"{counted(configurations, 'configuration')} in "
+    complete, repeats = sum(trial.state == "COMPLETE" for trial in own), len(results.repeats)
+    some = f"{counted(complete - repeats, 'configuration')} in " if repeats else ""
     return f"{some}{complete} COMPLETE among {len(own)} trials"
 
 

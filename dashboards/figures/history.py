@@ -5,7 +5,7 @@ from __future__ import annotations
 import plotly.graph_objects as go
 import polars as pl
 
-from dashboards import palette, text
+from dashboards import frames, palette, text
 from dashboards.figures import axes
 
 
@@ -15,7 +15,7 @@ def history(trials: pl.DataFrame, *, metric: str, dark: bool = False) -> go.Figu
     Args:
         metric: what the value is, for the axis title. Confirmations are no search and are left out.
     """
-    found = trials.filter(pl.col("confirms").is_null()).drop_nulls("value").sort("trial")
+    found = trials.filter(frames.SEARCH).drop_nulls("value").sort("trial")
     figure = go.Figure()
     stair = {"color": palette.foreground(dark), "width": 1.5, "shape": "hv"}
     figure.add_trace(

@@ -33,8 +33,7 @@ def render(study: Study) -> None:
     labels = dict(study.trials.select("trial", "label").iter_rows())
     first, second, third, last = st.columns([2, 2, 4, 3])
     best = study.results.best
-    usual = best.number if best and best.number in folders else next(iter(folders))
-    anew(study, "trial", usual)
+    usual = anew(study, "trial", best.number if best and best.number in folders else next(iter(folders)))
     trial = _choose(first, "Trial", list(folders), usual, key="trial", format_func=labels.__getitem__)
     steps = completions.steps(folders[trial])
     step = _choose(second, "Training step", steps, steps[-1], key="step")

@@ -179,7 +179,7 @@ def _importance(study: Study, known: pl.DataFrame) -> None:
         st.caption(f"Needs {importances.FEWEST} configurations at this step; there are {usable.height}.")
         return
     share = ranking.shares(study, known)
-    if share.is_empty() or known.filter(pl.col("confirms").is_null())["score"].n_unique() == 1:
+    if share.is_empty() or known.filter(frames.SEARCH)["score"].n_unique() == 1:
         alone = "There is one parameter, which explains all that any does."
         st.caption(
             alone if len(study.results.spec.space) < 2 else "All trials have one score: there is nothing to explain."

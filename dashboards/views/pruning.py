@@ -96,7 +96,7 @@ def _curves(study: Study, evaluations: pl.DataFrame) -> None:
         st.info("The chosen trials have no evaluation in these steps.")
         return
     shown = thin(points, best=study.results.best.number if study.results.best else None)
-    search = study.trials.filter(pl.col("confirms").is_null())["trial"]
+    search = study.trials.filter(frames.SEARCH)["trial"]
     complete = points.filter(pl.col("state") == "COMPLETE", pl.col("trial").is_in(search.implode()), ~frames.FEW)
     median = complete.group_by("step").agg(pl.col("accuracy").median()).sort("step")
     mixed = not points.filter(frames.FEW).is_empty()

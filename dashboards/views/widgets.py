@@ -100,7 +100,7 @@ def choose_trials(
     if chosen or most is None:
         return chosen[:most]
     best = study.results.best
-    usual = study.trials.filter(pl.col("confirms").is_null()).drop_nulls("started").sort("started")
+    usual = study.trials.filter(frames.SEARCH).drop_nulls("started").sort("started")
     ended = usual.filter(pl.col("state") == "COMPLETE")
     if complete and ended.height > 1:
         usual = ended

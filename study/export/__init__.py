@@ -159,13 +159,14 @@ def _write_one(results: StudyResults, export: Export, path: Path) -> None:
 
 def summary(results: StudyResults, exports: list[Export]) -> Iterator[str]:
     """What was written, with its score, what was approximated and what to do next, line by line."""
+    confirmed = {each.number: each for each in results.evidence if each.fresh}
     for export in exports:
         if export.trial is None:
             yield f"{export.path}: {counts(results)}"
             continue
         score = accuracy(results.spec, export.trial) or "not evaluated yet"
-        fresh = next((each for each in results.evidence if each.number == export.trial.number and each.fresh), None)
-        mean = f"; over {fresh.seeds} {SeedMean.of(fresh.fresh)}" if fresh is not None else ""
+        again = confirmed.get(export.trial.number)
+        mean = f"; over {again.seeds} {SeedMean.of(again.fresh)}" if again is not None else ""
         yield f"{export.path}: {named(export.trial)}, {results.metric_name} {score}{mean}"
         for gap in export.gaps:
             yield f"  approximated {gap.ours}: {gap.taken}"
