@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from dashboards import configs, frames
+from dashboards import frames
 from study.results import read_metrics
 
 if TYPE_CHECKING:
@@ -68,7 +68,8 @@ def training(results: StudyResults, trials: Sequence[int]) -> pl.DataFrame:
     """Long frame `SCHEMA` of the `QUANTITIES` of the given trials, finite values only, in step order.
 
     Accuracy stands at the steps of evaluations, from the base model's (0); cons@k and pass@k, which mean another thing
-    for another k, only where an evaluation is whole. Influence weights at a bound have no rows where both bounds are 0.
+    for another k, only where an evaluation is whole. Influence weights at a bound have no rows where every weight is 1,
+    and at both of them.
     A trial before its first training step has no rows.
     """
     known = [each.metric for each in QUANTITIES]
@@ -80,7 +81,8 @@ def training(results: StudyResults, trials: Sequence[int]) -> pl.DataFrame:
         wide = read_metrics(trial)
         if wide.is_empty():
             continue
-        present = [metric for metric in known if metric in wide.columns and not (metric == BOUND and _is_dapo(trial))]
+        dapo = results.spec.config({**trial.params, **trial.beside}).fipo.is_dapo
+        present = [metric for metric in known if metric in wide.columns and not (metric == BOUND and dapo)]
         long = wide.select("step", *present).unpivot(index="step", variable_name="metric", value_name="value")
         parts += [_named(trial, long), _named(trial, _accuracy(trial, selects.name, selects.samples))]
     return pl.concat(parts).filter(pl.col("value").is_finite()).sort("trial", "metric", "step")
@@ -101,12 +103,6 @@ def accuracy(results: StudyResults, trials: Sequence[int], set_name: str) -> pl.
         if trial.number in trials:
             parts.append(_named(trial, _accuracy(trial, set_name, samples)))
     return pl.concat(parts).filter(pl.col("value").is_finite()).sort("trial", "metric", "step")
-
-
-def _is_dapo(trial: TrialResult) -> bool:
-    """Whether both influence bounds are 0: then every weight is 1, and at both of them."""
-    config = configs.read(trial)
-    return all(config.get(f"fipo.epsilon_f_{side}") == 0 for side in ("low", "high"))
 
 
 def _named(trial: TrialResult, frame: pl.DataFrame) -> pl.DataFrame:

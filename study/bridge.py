@@ -23,7 +23,7 @@ from study.assignment import Assignment, Report
 from study.budget import Account, usage, usage_so_far
 from study.clock import now
 from study.directory import say_enough, trial_directory, write_or_refuse
-from study.lock import FITS_AGAIN, note_driver
+from study.lock import ROOM_AGAIN, note_driver
 from study.notify import Notifier
 from study.peers import Peers
 from study.replicas import Confirmation, confirmations
@@ -140,9 +140,9 @@ class Bridge:
         self._lost(text, trial=number)
 
     def waits(self, why: str | None) -> None:
-        """No trial can run, and `why`, or None: one can again. It is told, as a death is, and written down."""
+        """Trials wait for room, and `why`, or None: they have it again. It is told, as a death is, and written down."""
         note_driver(self.directory, waits=why)
-        self._lost(why or FITS_AGAIN)
+        self._lost(why or ROOM_AGAIN)
 
     def stop(self, number: int) -> None:
         """Have a trial stop within seconds. It ends as PRUNED where it stands, by hand."""

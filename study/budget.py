@@ -115,10 +115,13 @@ class Account:
         if budget.gpu_hours is not None and gpu_hours >= budget.gpu_hours:
             return (
                 f"budget.gpu_hours = {budget.gpu_hours:g} is spent ({gpu_hours:.3g} GPU-hours with what runs);"
-                " raise it before a resume"
+                " raise it, or set it to null, before a resume"
             )
         if budget.hours is not None and time.monotonic() - self._started >= 3600 * budget.hours:
             return f"budget.hours = {budget.hours:g} is over; a resume has as many again"
         if budget.accuracy is not None and self.best >= budget.accuracy:
-            return f"budget.accuracy = {budget.accuracy:g} is reached ({decimal(self.best)}); raise it before a resume"
+            return (
+                f"budget.accuracy = {budget.accuracy:g} is reached ({decimal(self.best)}); raise it, or set it to null,"
+                " before a resume"
+            )
         return None

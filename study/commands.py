@@ -143,6 +143,7 @@ def carry_out(bridge: Bridge, command: Stop | Change | Add | Enqueue) -> str:
     if isinstance(command, Add):
         return _change(bridge, {"trials": bridge.spec.trials + command.trials})
     from study.check import checked_control
+    from study.settings import left_to_sampler
     from study.storage import enqueue
     from study.tables import beside_space, counted
 
@@ -152,7 +153,9 @@ def carry_out(bridge: Bridge, command: Stop | Change | Add | Enqueue) -> str:
     said = _change(bridge, {"trials": bridge.spec.trials + 1})
     beside = beside_space(bridge.spec.beside_space(control.values))
     place = f"comes after the {counted(waiting, 'trial')} in the queue" if waiting else "is next in the queue"
-    return f"{said}; {control.label} {place}" + (f"; {beside}" if beside else "")
+    left = left_to_sampler(bridge.spec, control.values)
+    chosen = f"the sampler chooses {', '.join(left)}" if left else ""
+    return "; ".join(filter(None, (said, f"{control.label} {place}", beside, chosen)))
 
 
 def _stop(bridge: Bridge, number: int | None) -> str:
@@ -160,9 +163,9 @@ def _stop(bridge: Bridge, number: int | None) -> str:
         bridge.end("stopped by hand")
         return f"the study stops; go on from the last checkpoints with: fipo resume {bridge.directory}"
     if number not in bridge.running:
-        running = ", ".join(map(str, bridge.running))
-        which = f"running are {running}; choose one of them" if running else "no trial is"
-        raise UserError(f"--trial {number}: is not running; {which}")
+        open_ones = ", ".join(map(str, bridge.running))
+        which = f"open are {open_ones}; choose one of them" if open_ones else "no trial is"
+        raise UserError(f"--trial {number}: is not open (begun, and not ended); {which}")
     bridge.stop(number)
     return f"trial {number} stops, and counts as PRUNED"
 

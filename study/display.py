@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from study.costs import costs
-from study.lock import FITS_AGAIN
+from study.lock import ROOM_AGAIN
 from study.results import ENDED, StudyResults, TrialResult
 from study.tables import counted, counts, one_line, trial_table
 from study.time_left import last_evaluations, time_left
@@ -131,7 +131,7 @@ class Display:
                 self._say(_closing(number, seconds))
         if results.driver is not None and results.waits != self._waits:
             self._waits = results.waits
-            self._say(results.waits or FITS_AGAIN)
+            self._say(results.waits or ROOM_AGAIN)
 
     def _say(self, line: str, style: str | None = None) -> None:
         _say(self._console, line, style)

@@ -24,8 +24,8 @@ STALE_SECONDS = 30.0
 _BEGAN = time.time()
 """Of this process."""
 
-FITS_AGAIN = "a trial fits again, and the study goes on"
-"""Told when a driver waits no more."""
+ROOM_AGAIN = "there is room again, and the study goes on"
+"""Told when no trial of a driver waits for room any more."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Driver:
     host: str
     pid: int
     waits: str | None = None
-    """Why no trial can run now; None while one can."""
+    """Why trials wait for room; None while none does."""
     began: float = 0.0
     """When it began, seconds since the epoch; 0 where that is not known."""
 
@@ -79,7 +79,7 @@ def driver_lock(directory: Path) -> Iterator[None]:
 
 
 def note_driver(directory: Path, *, waits: str | None) -> None:
-    """Write down that this process drives the study in `directory`, and why no trial can run."""
+    """Write down that this process drives the study in `directory`, and why trials wait for room."""
     own = Driver(socket.gethostname(), os.getpid(), waits, _BEGAN)
     write_atomic(directory / "driver.json", json.dumps(asdict(own)))
 

@@ -115,7 +115,7 @@ class StudyResults:
 
     @property
     def waits(self) -> str | None:
-        """Why no trial can run now, though a driver would; None while one can."""
+        """Why trials wait for room, though a driver would run them; None while none does."""
         return self.driver.waits if self.driver is not None else None
 
     @property

@@ -11,9 +11,10 @@ from importlib.util import find_spec
 from typing import Any
 
 from study import pruners
-from study.space import grid_values
+from study.space import Value, grid_values
 from study.spec import StudySpec
 from study.tables import counted
+from trainer.config import INFLUENCE
 
 
 def plugin_mistakes(spec: StudySpec) -> Iterator[str]:
@@ -109,6 +110,38 @@ def _repeating(spec: StudySpec) -> Iterator[str]:
         )
 
 
+def left_to_sampler(spec: StudySpec, values: Mapping[str, Value]) -> list[str]:
+    """The keys of the space that a control with these `values` leaves out, so that the sampler gives them; without
+    those that decide nothing, as FIPO's own do in DAPO."""
+    left = [key for key in spec.space if key not in values]
+    if set(_bounds(spec, values).values()) == {0}:
+        left = [key for key in left if key.removeprefix("fipo.") not in INFLUENCE]
+    return left
+
+
+def _loose_controls(spec: StudySpec) -> Iterator[str]:
+    """Where a control is not the fixed point that its label says."""
+    for control in spec.enqueue:
+        if left := left_to_sampler(spec, control.values):
+            it = "it" if len(left) == 1 else "them"
+            keys = ", ".join(left)
+            yield f"enqueue {control.label}: leaves out {keys}, so the sampler chooses {it}; give {it} a value"
+        bounds = _bounds(spec, control.values)
+        named = re.search("dapo|grpo", control.label, re.IGNORECASE)
+        if named and None not in bounds.values() and any(bounds.values()):
+            said = " and ".join(f"{key} = {value:g}" for key, value in bounds.items())
+            yield (
+                f"enqueue {control.label}: has {said}, so it is FIPO, with influence weights that are not all 1; set"
+                " both to 0, or give it another label"
+            )
+
+
+def _bounds(spec: StudySpec, values: Mapping[str, Value]) -> dict[str, Any]:
+    """The bounds of the influence weights in a control, None where the sampler gives one."""
+    fipo = spec.trainer_values(values).get("fipo", {})
+    return {f"fipo.{name}": fipo.get(name) for name in ("epsilon_f_low", "epsilon_f_high")}
+
+
 def _points(spec: StudySpec) -> int:
     """Of its grid; 0 where the space has values that cannot be listed."""
     return math.prod(len(grid_values(distribution) or ()) for distribution in spec.space.values())
@@ -121,7 +154,8 @@ def _lists_values(spec: StudySpec) -> bool:
 def hardly_meant(spec: StudySpec) -> list[str]:
     """What a checked spec says that is allowed and hardly meant, each in one line with what to change."""
     warmup = spec.trainer.get("optimizer", {}).get("warmup_steps", 0)
-    lines = [*idle_pruner(spec), *_part_of_grid(spec), *_repeating(spec), *_deaf_notify(spec), *_shared_sqlite(spec)]
+    lines = [*idle_pruner(spec), *_part_of_grid(spec), *_repeating(spec), *_loose_controls(spec), *_deaf_notify(spec)]
+    lines += _shared_sqlite(spec)
     if warmup >= spec.steps:
         lines.append(
             f"trainer.optimizer.warmup_steps = {warmup}: the learning rate rises through all {spec.steps} steps of"

@@ -25,6 +25,8 @@ _BEGUN = "begun"
 """User attribute of a study: what its spec said when it began, see `StudySpec.comparable`."""
 _FILES = "files"
 """User attribute of a study: what its local problem files held then, see `study.problem_files.digests`."""
+_DIRECTORY = "directory"
+"""User attribute of a study in a server: the directory that was driven last."""
 
 
 def create_study(spec: StudySpec, directory: Path) -> None:
@@ -92,7 +94,7 @@ def driving(spec: StudySpec, directory: Path) -> Iterator[optuna.Study]:
     """The study of `directory` with the pruner of `spec`, for its one driver, which sets the sampler.
 
     Raises:
-        UserError: the storage cannot be used, or holds it no more.
+        UserError: the storage cannot be used, holds it no more, or `directory` is a copy of the one that goes with it.
     """
     import optuna
 
@@ -112,7 +114,36 @@ def driving(spec: StudySpec, directory: Path) -> Iterator[optuna.Study]:
             study = optuna.load_study(study_name=spec.name, storage=storage, pruner=pruner)
         except KeyError:
             raise _lost(spec, directory) from None
+        if spec.storage not in FILES:
+            _claim(study, spec, directory)
         yield study
+
+
+def _claim(study: optuna.Study, spec: StudySpec, directory: Path) -> None:
+    """Note that `directory` is the study's. A copy has its own lock, but not a study of its own: two drivers would
+    train the same trials and overwrite each other's results.
+
+    Raises:
+        UserError: the study's directory is another one, which still is where it was driven last.
+    """
+    noted, own = study.user_attrs.get(_DIRECTORY), str(directory.resolve())
+    if noted == own:
+        return
+    if noted is not None and _is_of(spec, Path(noted)) and not directory.samefile(noted):
+        raise UserError(
+            f"{directory}: is a copy of {noted}, to which the study {spec.name!r} in {address_of(spec.storage)}"
+            " belongs; go on there, or move that directory away first"
+        )
+    study.set_user_attr(_DIRECTORY, own)
+
+
+def _is_of(spec: StudySpec, directory: Path) -> bool:
+    """Whether `directory` is one of the study of `spec`, as far as this machine can see."""
+    try:
+        other = StudySpec.from_file(directory / "study.yaml")
+    except UserError:
+        return False
+    return (other.name, other.storage) == (spec.name, spec.storage)
 
 
 def read_trials(spec: StudySpec, directory: Path) -> tuple[list[FrozenTrial], dict[str, str]]:

@@ -9,25 +9,21 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
-import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import ray
 from ray import tune
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from study.assignment import Report
 from study.bridge import Bridge, StudyAborted
-from study.cluster import own_groups, remove_groups, strategy, taken
-from study.commands import answer_all
+from study.cluster import remove_groups, strategy
 from study.head import require_head
-from study.signals import raise_lost_interrupt
 from study.spec import Resources
+from study.supervisor import NotSaved, Supervisor, aborts, require_own_node
 from study.trackers import trackers
 from trainer.errors import root_line
 
@@ -35,27 +31,7 @@ REPORTED = tuple(field.name for field in dataclasses.fields(Report))
 DIED = "a process of the trial died or lost the others (killed, out of memory, its node or network, rank_timeout)"
 
 
-def _aborts(method: Callable[..., Any]) -> Callable[..., Any]:
-    """What goes wrong on our side of Tune (a full disk, a locked database) ends the study instead of one trial."""
-
-    @functools.wraps(method)
-    def guarded(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return method(*args, **kwargs)
-        except Exception as error:
-            raise StudyAborted(root_line(error)) from error
-
-    return guarded
-
-
-class _NotSaved:
-    """Tune pickles its parts for `Tuner.restore`. Ours are made anew from the storage instead."""
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {}
-
-
-class BridgeSearcher(_NotSaved, Searcher):
+class BridgeSearcher(NotSaved, Searcher):
     """Hands out the bridge's trials, at most `concurrency` at a time, and tells it when one has ended."""
 
     def __init__(self, bridge: Bridge, concurrency: Callable[[], int], supervisor: Supervisor) -> None:
@@ -63,7 +39,7 @@ class BridgeSearcher(_NotSaved, Searcher):
         self._bridge, self._concurrency, self._supervisor = bridge, concurrency, supervisor
         self._numbers: dict[str, int] = {}
 
-    @_aborts
+    @aborts
     def suggest(self, trial_id: str) -> Any:
         require_head()
         if not self._numbers:  # while there is no trial Tune asks here, and takes no step for up to ten minutes
@@ -77,7 +53,7 @@ class BridgeSearcher(_NotSaved, Searcher):
         # The sampled values are for the trackers.
         return {"number": assignment.number, "directory": str(assignment.directory), **assignment.params}
 
-    @_aborts
+    @aborts
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         number = self._numbers.pop(trial_id)
         if error:
@@ -85,7 +61,7 @@ class BridgeSearcher(_NotSaved, Searcher):
         self._bridge.finish(number)
 
 
-class BridgeScheduler(_NotSaved, FIFOScheduler):
+class BridgeScheduler(NotSaved, FIFOScheduler):
     """Passes results to the bridge and stops the trials it decides against.
 
     A result is a `Report`, a `RacingLook` or `LastWords`, see `study.assignment`.
@@ -97,7 +73,7 @@ class BridgeScheduler(_NotSaved, FIFOScheduler):
         self._trained = False
         self._errors: set[str] = set()
 
-    @_aborts
+    @aborts
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         number = trial.config["number"]
         if "abort" in result:
@@ -116,7 +92,7 @@ class BridgeScheduler(_NotSaved, FIFOScheduler):
         stop = self._bridge.report(number, Report(**{key: result[key] for key in REPORTED if key in result}))
         return TrialScheduler.STOP if stop else TrialScheduler.CONTINUE
 
-    @_aborts
+    @aborts
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         """A process of the trial died, or lost the others. Tune starts it anew, or tells the searcher that it has
         failed for good."""
@@ -134,75 +110,6 @@ class BridgeScheduler(_NotSaved, FIFOScheduler):
         if (user and not self._trained) or (again and (user or not self._trained)):
             raise StudyAborted(line)
         self._errors.add(line)
-
-
-class Supervisor(_NotSaved, tune.Callback, tune.Stopper):
-    """Looks every second whether there is a command, the budget is spent, no trial fits or gets its room, Ray has died,
-    or a signal came that Python has lost; Tune would wait for ever."""
-
-    _PERIOD = 1.0
-    _PATIENCE = 30.0
-    """Seconds without room until it is told. A trial that ends or dies gives its room to the next within one."""
-
-    def __init__(self, bridge: Bridge, concurrency: Callable[[], int]) -> None:
-        self._bridge, self._concurrency = bridge, concurrency
-        self._next, self._told = 0.0, ""
-        self._had_room = time.monotonic()
-        self._over = False
-
-    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """Whether one trial is to end, which the scheduler decides."""
-        return False
-
-    def stop_all(self) -> bool:
-        """Whether Tune is to end: the study is ending, and no trial has room, which alone would notice."""
-        return self._over
-
-    @_aborts
-    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        self.look(trials)
-
-    def look(self, trials: list[Any]) -> None:
-        """Look and tell, once a second at most; `trials` are Tune's."""
-        if time.monotonic() < self._next:
-            return
-        raise_lost_interrupt()
-        self._next = time.monotonic() + self._PERIOD
-        require_own_node()
-        running = any(trial.status == "RUNNING" for trial in trials)
-        groups = () if running else own_groups().values()  # which takes longer with every trial that has been
-        has_room, none_fits = running or "CREATED" in groups, self._concurrency() == 0
-        if has_room or none_fits or not groups:
-            self._had_room = time.monotonic()
-        roomless = time.monotonic() - self._had_room >= self._PATIENCE
-        self._tell("nodes" if none_fits else "room" if roomless else "")
-        answer_all(self._bridge)
-        if self._bridge.ending is None and (reason := self._bridge.account.spent()) is not None:
-            self._bridge.end(reason)
-        self._over = self._bridge.ending is not None and not has_room
-
-    def _tell(self, lack: str) -> None:
-        """Tell that no trial can run for `lack` of nodes or room when that begins, and when it ends."""
-        if lack == self._told:
-            return
-        self._told, why = lack, None
-        if lack == "nodes":
-            why = "no trial fits on the nodes that are left; the study waits for more"
-        elif lack == "room":
-            held = taken(self._bridge.spec.resources)
-            held = f"{held} are taken by others" if held else "what is free lies on several nodes"
-            why = f"the cluster has room for no trial: {held}; the study waits (look: ray status)"
-        self._bridge.waits(why)
-
-
-def require_own_node() -> None:
-    """Raise StudyAborted when the node of this process is dead: with it Ray ends all that the process has started, also
-    on other nodes."""
-    require_head()
-    alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
-    if ray.get_runtime_context().get_node_id() not in alive:
-        what = "the node of the driver" if alive else "Ray"
-        raise StudyAborted(f"{what} has died (killed, or out of memory); see driver.log")
 
 
 def run_trials(

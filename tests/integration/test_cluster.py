@@ -135,7 +135,35 @@ def test_a_study_tells_that_others_take_the_room_and_goes_on_when_they_leave(tmp
             said, complaint = driver.communicate(timeout=300)
     assert driver.returncode == 0, complaint
     assert "the cluster has room for no trial: 2 of 2 CPUs are taken by others; the study waits" in said
-    assert "a trial fits again, and the study goes on" in said and "1 of 1 trials: 1 COMPLETE" in said
+    assert "there is room again, and the study goes on" in said and "1 of 1 trials: 1 COMPLETE" in said
+
+
+def test_a_trial_that_finds_no_room_on_the_nodes_that_are_left_is_told_while_another_runs(
+    tmp_path: Path, cluster
+) -> None:
+    changes = {"trials": 2, "trainer": SPEC["trainer"] | {"steps": 5000}, "resources": {"ray_address": cluster.address}}
+    (tmp_path / "spec.yaml").write_text(yaml.safe_dump(SPEC | changes))
+    directory = tmp_path / "study"
+
+    def evaluated() -> bool:
+        trials = read_study(directory).trials if directory.exists() else []
+        return len(trials) == 2 and all(each.evaluations for each in trials)
+
+    with driven(tmp_path, "launch", "spec.yaml", "--out", "study") as driver:
+        until(evaluated, driver)
+        cluster.remove_node(cluster.list_all_nodes()[-1], allow_graceful=False)
+        until(lambda: read_study(directory).waits is not None, driver)
+        assert (
+            read_study(directory).waits
+            == "1 trial waits for room beside the others: the nodes that are left hold 1 at a time (look: ray status)"
+        )
+        assert sum(not each.starting for each in read_study(directory).trials) == 1
+        cluster.add_node(num_cpus=1)
+        until(lambda: read_study(directory).waits is None, driver)
+        assert fipo("stop", str(directory), cwd=tmp_path).returncode == 0
+        said, complaint = driver.communicate(timeout=300)
+    assert driver.returncode == 0, complaint
+    assert "there is room again, and the study goes on" in said
 
 
 def test_a_study_whose_drivers_own_node_dies_ends_at_once_and_can_be_resumed(tmp_path: Path, cluster) -> None:

@@ -70,6 +70,13 @@ def test_an_enqueued_value_that_the_space_does_not_have_is_told(driven):
     assert "epsilon_f_high: 0.5\n" in (driven.ask().directory / "config.yaml").read_text()
 
 
+def test_what_an_enqueued_trial_leaves_to_the_sampler_is_told(make_bridge):
+    rate = {"type": "log-uniform", "low": 1e-5, "high": 1e-2}
+    bridge = make_bridge(space={RATE: rate, "fipo.half_life": {"type": "uniform", "low": 4, "high": 64}})
+    said = carry_out(bridge, Enqueue(label="guess", values={RATE: 2e-3}))
+    assert said.endswith("guess is next in the queue; the sampler chooses fipo.half_life")
+
+
 def test_what_is_enqueued_behind_confirmations_is_said_to_come_after_them(make_bridge, run_trial):
     bridge = make_bridge(trials=1, replicas={"seeds": 3, "top": 1})
     run_trial(bridge, [0.2, 0.3, 0.4, 0.5, 0.6])
@@ -177,7 +184,7 @@ def test_a_gamma_where_the_space_has_the_half_life_is_told_to_be_given_as_that(m
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        (Stop(trial=9), "--trial 9: is not running; no trial is"),
+        (Stop(trial=9), "--trial 9: is not open (begun, and not ended); no trial is"),
         (Change(values={"pruner.name": "none"}), "cannot change once a study has begun; allowed: trials"),
         (Change(values={"sampler.name": "random"}), "cannot change once a study has begun; allowed: trials"),
         (Change(values={"concurency": 3}), "concurency = 3: is no key; did you mean concurrency?; allowed: trials"),

@@ -15,7 +15,7 @@ from rich.console import Console
 from study.costs import costs, spared_by_pruning
 from study.display import Display, conclusion
 from study.ending import note_ending
-from study.lock import FITS_AGAIN, Driver
+from study.lock import ROOM_AGAIN, Driver
 from study.results import read_study
 from study.tables import as_json, number, one_line, trial_table, undriven
 from study.time_left import last_evaluations
@@ -122,7 +122,7 @@ def test_that_the_study_waits_is_told_once_and_the_end_of_a_launch_is_no_news_of
     for each in (results, waiting, waiting, results, waiting, replace(waiting, driver=None)):
         display._print_changes(each, shown)
     told = [line for line in console.file.getvalue().splitlines() if not line.startswith("trial")]
-    assert told == ["no room", FITS_AGAIN, "no room"]
+    assert told == ["no room", ROOM_AGAIN, "no room"]
 
 
 def test_a_last_evaluation_that_takes_a_while_is_told_once_when_it_begins(make_bridge, run_trial):

@@ -111,11 +111,53 @@ def test_a_part_of_a_grid_is_told(make_spec, trials, controls, told):
     values = {"fipo.half_life": 8, "fipo.epsilon_f_high": 0}
     spec = make_spec(
         trials=trials, space=space, sampler={"name": "grid"}, pruner={"name": "none"},
-        enqueue=[{"label": "DAPO", "values": values}][:controls],
+        enqueue=[{"label": "control", "values": values}][:controls],
     )  # fmt: skip
     beside = " beside 1 control; 7 try" if controls else "; 6 try"
     line = f"trials = {trials}: {told} the grid's 6 points{beside} them all"
     assert hardly_meant(spec) == ([line] if told else [])
+
+
+FIPO_KEYS = {
+    "fipo.half_life": {"type": "log-uniform", "low": 4, "high": 64},
+    "fipo.epsilon_f_high": {"type": "uniform", "low": 0, "high": 0.5},
+    "fipo.clip_high": {"type": "uniform", "low": 0.2, "high": 0.6},
+}
+NO_WEIGHTS = {"fipo.epsilon_f_high": 0, "fipo.clip_high": 0.28}
+
+
+@pytest.mark.parametrize(
+    ("label", "values", "low", "lines"),
+    [
+        ("DAPO", NO_WEIGHTS, 0, []),  # where all weights are 1 the half-life decides nothing
+        ("FIPO", {"fipo.half_life": 32, "fipo.epsilon_f_high": 0.2, "fipo.clip_high": 0.28}, 0, []),
+        ("FIPO down", NO_WEIGHTS | {"fipo.half_life": 32}, 0.2, []),
+        (
+            "DAPO", {"fipo.epsilon_f_high": 0}, 0,
+            ["enqueue DAPO: leaves out fipo.clip_high, so the sampler chooses it; give it a value"],
+        ),
+        (
+            "FIPO", {"fipo.epsilon_f_high": 0.2}, 0,
+            ["enqueue FIPO: leaves out fipo.half_life, fipo.clip_high, so the sampler chooses them; give them a value"],
+        ),
+        (
+            "our dapo", NO_WEIGHTS | {"fipo.half_life": 32}, 0.2,
+            [
+                "enqueue our dapo: has fipo.epsilon_f_low = 0.2 and fipo.epsilon_f_high = 0, so it is FIPO, with"
+                " influence weights that are not all 1; set both to 0, or give it another label"
+            ],
+        ),
+        (
+            "GRPO", {"fipo.clip_high": 0.2, "fipo.half_life": 8}, 0,
+            ["enqueue GRPO: leaves out fipo.epsilon_f_high, so the sampler chooses it; give it a value"],
+        ),
+    ],
+)  # fmt: skip
+def test_a_control_that_is_not_the_fixed_point_that_its_label_says_is_told(make_spec, label, values, low, lines):
+    enqueue = [{"label": label, "values": values}]
+    trainer = {"fipo": {"epsilon_f_low": low}}
+    spec = make_spec(space=FIPO_KEYS, enqueue=enqueue, trainer=trainer, pruner={"name": "none"})
+    assert hardly_meant(spec) == lines
 
 
 def test_sqlite_on_the_file_system_of_a_cluster_is_warned_of(make_spec):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 from pathlib import Path
 
@@ -79,6 +80,28 @@ def test_a_study_that_its_storage_lost_is_one_line(storage, command, make_spec, 
     assert ended.value.code == 2 and said.count("\n") == 1
     assert f"holds no study named '{spec.name}', whose directory is {directory}" in said
     assert not any((directory / file).exists() for file in FILES.values())
+
+
+def test_a_copy_of_a_directory_is_not_driven_beside_the_one_that_its_server_knows(server, make_spec, tmp_path):
+    """Each would have a lock of its own. A moved one is no copy, nor is one that is reached by another path."""
+    spec = make_spec(name=f"copied-{os.getpid()}", storage=server.url)
+    directory = made(spec, tmp_path / "study")
+    with driving(spec, directory):
+        pass
+    copy = shutil.copytree(directory, tmp_path / "copy")
+    link = tmp_path / "link"
+    link.symlink_to(directory)
+    with pytest.raises(UserError) as refused, driving(spec, copy):
+        pass
+    assert f"{copy}: is a copy of {directory}, to which the study '{spec.name}' in postgresql" in str(refused.value)
+    assert postgres.PASSWORD not in str(refused.value)
+    with driving(spec, link):
+        pass
+    with driving(spec, directory.rename(tmp_path / "moved")):
+        pass
+    copy.rename(directory)
+    with pytest.raises(UserError, match=f"is a copy of {tmp_path / 'moved'}"), driving(spec, directory):
+        pass
 
 
 def test_two_studies_in_one_server_do_not_meet_and_need_two_names(server, make_spec, tmp_path):

@@ -6,7 +6,6 @@ import contextlib
 import itertools
 import math
 import os
-import signal
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,9 +18,7 @@ import ray
 
 from study.bridge import Bridge, StudyAborted
 from study.cluster import own_groups, ray_session
-from study.signals import terminated_as_interrupt
 from study.spec import Resources
-from tests.study.test_signals import lose
 
 pytestmark = pytest.mark.slow
 
@@ -128,54 +125,11 @@ def test_a_study_waits_while_no_trial_fits(make_bridge, tuner, tmp_path):
     assert [trial.state.name for trial in states(bridge).values()] == ["COMPLETE", "COMPLETE"]
 
 
-def test_that_no_trial_fits_is_told_once_when_it_begins_and_once_when_it_ends(make_bridge, tuner):
-    bridge, told = make_bridge(), []
-    bridge.notifier.tell = lambda event, text, **numbers: told.append((event, text))
-    room = iter([1, 0, 0, 1, 1])
-    supervisor = tuner.Supervisor(bridge, lambda: next(room))
-    supervisor._PERIOD = 0.0
-    for iteration in range(5):
-        supervisor.on_step_begin(iteration, [])
-    assert told == [
-        ("lost", "no trial fits on the nodes that are left; the study waits for more"),
-        ("lost", "a trial fits again, and the study goes on"),
-    ]
-
-
-def test_room_that_others_take_is_told_once_when_it_begins_and_once_when_it_ends(make_bridge, tuner, monkeypatch):
-    """A trial's placement group that Ray has not made: the nodes are large enough, and others hold them."""
-    bridge, told, groups = make_bridge(), [], {}
-    bridge.notifier.tell = lambda event, text, **numbers: told.append((event, text))
-    monkeypatch.setattr(tuner, "own_groups", lambda: groups)
-    monkeypatch.setattr(tuner, "taken", lambda resources: "1 of 2 CPUs")
-    supervisor = tuner.Supervisor(bridge, lambda: 1)
-    supervisor._PERIOD = supervisor._PATIENCE = 0.0
-    for each in ({}, {"a": "PENDING"}, {"a": "PENDING"}, {"a": "CREATED"}, {"a": "CREATED"}):
-        groups.clear()
-        groups.update(each)
-        supervisor._PATIENCE = 0.0 if "PENDING" in each.values() else 30.0
-        supervisor.on_step_begin(0, [])
-    room = "the cluster has room for no trial: 1 of 2 CPUs are taken by others; the study waits (look: ray status)"
-    assert told == [("lost", room), ("lost", "a trial fits again, and the study goes on")]
-
-
-def test_a_trial_has_time_to_get_its_room_on_a_node_that_came_back(make_bridge, tuner, monkeypatch):
-    bridge, told = make_bridge(), []
-    bridge.notifier.tell = lambda event, text, **numbers: told.append(text)
-    monkeypatch.setattr(tuner, "own_groups", lambda: {"a": "PENDING"})
-    room = iter([0, 1])
-    supervisor = tuner.Supervisor(bridge, lambda: next(room))
-    supervisor._PERIOD, supervisor._had_room = 0.0, -math.inf  # it has waited for the node for long
-    supervisor.on_step_begin(0, [])
-    supervisor.on_step_begin(1, [])
-    assert told[1:] == ["a trial fits again, and the study goes on"]
-
-
 def test_a_trial_is_not_started_anew_where_the_drivers_node_has_died(make_bridge, tuner, monkeypatch):
     """Tune would make a placement group that no one removes any more."""
     bridge = make_bridge()
     bridge.ask()
-    monkeypatch.setattr(tuner.ray, "nodes", lambda: [{"NodeID": "another", "Alive": True}])
+    monkeypatch.setattr(ray, "nodes", lambda: [{"NodeID": "another", "Alive": True}])
     scheduler, trial = tuner.BridgeScheduler(bridge), SimpleNamespace(config={"number": 0})
     with pytest.raises(StudyAborted, match="the node of the driver has died"):
         scheduler.on_trial_error(None, trial)
@@ -306,24 +260,6 @@ def test_runs_of_wandb_lie_in_the_study_unless_the_user_has_chosen_a_place(make_
         monkeypatch.setenv("WANDB_DIR", chosen)
     found = trackers(make_spec(tracking={"wandb": {"project": "fipo"}}), tmp_path)[-1]
     assert found.kwargs == ({"dir": str(tmp_path)} if chosen is None else {})
-
-
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_signal_that_python_has_lost_ends_the_study_at_the_next_look(make_bridge, tuner):
-    supervisor = tuner.Supervisor(make_bridge(), lambda: 1)
-    with terminated_as_interrupt():
-        lose(signal.SIGTERM)
-        with pytest.raises(KeyboardInterrupt):
-            supervisor.look([])
-
-
-def test_a_spent_budget_ends_the_study_between_two_results(make_bridge, tuner):
-    """A trial may train for hours before it reports anything."""
-    bridge = make_bridge(budget={"hours": 1e-9})
-    running = bridge.ask()
-    tuner.Supervisor(bridge, lambda: 1).on_step_begin(0, [SimpleNamespace(status="RUNNING")])
-    assert bridge.ending == "budget.hours = 1e-09 is over; a resume has as many again"
-    assert (running.directory / "stop").exists()
 
 
 def test_a_study_for_which_there_is_no_node_says_so_and_can_be_stopped(make_bridge, tuner, tmp_path):

@@ -113,17 +113,16 @@ OTHER = {
 }  # fmt: skip
 
 
+def weights(fipo: FipoConfig) -> torch.Tensor:
+    draw = torch.Generator().manual_seed(0)
+    old, change, advantages = (torch.randn(4, 60, generator=draw, dtype=torch.float64) for _ in range(3))
+    change = 1.5 * change  # ratios beyond every threshold
+    return fipo_loss_sum(old + change, old, advantages, torch.ones(4, 60), **loss_settings(fipo)).weights
+
+
 def test_the_influence_weights_are_decided_by_the_keys_that_are_fipos_own_and_by_no_other():
     """But for `dual_clip`: `filtering` goes by it, and it is PPO's all the same."""
     assert OTHER.keys() == FipoConfig.model_fields.keys()
-    draw = torch.Generator().manual_seed(0)
-    batch = [torch.randn(4, 60, generator=draw, dtype=torch.float64) for _ in range(3)]
-
-    def weights(fipo: FipoConfig) -> torch.Tensor:
-        old, change, advantages = batch
-        change = 1.5 * change  # ratios beyond every threshold
-        return fipo_loss_sum(old + change, old, advantages, torch.ones(4, 60), **loss_settings(fipo)).weights
-
     others = {key: FipoConfig(**{key: value}) for key, value in OTHER.items()}
     assert {key for key, other in others.items() if not weights(other).equal(weights(FipoConfig()))} == {
         *INFLUENCE, "dual_clip"
@@ -133,6 +132,9 @@ def test_the_influence_weights_are_decided_by_the_keys_that_are_fipos_own_and_by
 
 
 def test_where_all_weights_are_1_nothing_decides_them():
+    """A new key that still acts there belongs into `is_dapo`."""
     dapo = {"epsilon_f_low": 0, "epsilon_f_high": 0}
-    assert all(FipoConfig(**{key: value} | dapo).influence is None for key, value in OTHER.items())
+    for fipo in (FipoConfig(**{key: value} | dapo) for key, value in OTHER.items()):
+        assert fipo.is_dapo and fipo.influence is None
+        assert weights(fipo).eq(1).all()
     assert FipoConfig(epsilon_f_low=0, epsilon_f_high=0.1).influence is not None
