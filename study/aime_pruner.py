@@ -24,7 +24,8 @@ a lucky one.
 A racing evaluation (`AimePruner.is_open`) draws few responses first, and more only while the probability of step 4 lies
 within (1 - level, level): outside, or without information, further responses would hardly change what is decided here.
 A trial that the first responses show level with the reference, or above it, is kept with them alone: step 4 asks only
-of those below. Its interim accuracy may owe that to luck; the last evaluation draws all. The probability counts the noise of the responses drawn so far, so that few of them cannot prune more boldly.
+of those below. Its interim accuracy may owe that to luck; the last evaluation draws all. The probability counts the
+noise of the responses drawn so far, so that few of them cannot prune more boldly.
 
 The rate of false prunes is measured, not derived, see `python -m benchmarks.pruning` and its table in the README.
 """

@@ -23,11 +23,14 @@ def check_key(key: str, where: str) -> None:
     inside = [name for name in known if name.startswith(key + ".")]
     if inside:
         raise UserError(f"{where}: {key} is a group of keys; name one of {', '.join(inside)}")
-    last = key.split(".")[-1]
-    meant = [name for name in known if name.split(".")[-1] in (last, *ALIASES.get(last, ()))]
-    close = meant or difflib.get_close_matches(key, known, n=1)
+    close = same_name(key.split(".")[-1]) or difflib.get_close_matches(key, known, n=1)
     hint = f"did you mean {' and '.join(close)}?" if close else f"known: {', '.join(known)}"
     raise UserError(f"{where}: {key} is not a known trainer key; {hint}")
+
+
+def same_name(last: str) -> list[str]:
+    """The trainer keys whose last part is `last`, or what it is called elsewhere."""
+    return [name for name in leaves(TrainerConfig) if name.split(".")[-1] in (last, *ALIASES.get(last, ()))]
 
 
 def is_whole(key: str) -> bool:

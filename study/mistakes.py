@@ -16,7 +16,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, InitErrorDetails
 
-from study.keys import is_whole, leaves
+from study.keys import is_whole, leaves, same_name
 from study.spec import set_dotted
 from trainer.config import EvaluationConfig, TrainerConfig
 from trainer.config_file import explain
@@ -179,9 +179,18 @@ def _no_distribution(key: str, value: Any) -> str | None:
 def _elsewhere(model: type[BaseModel], place: tuple[Any, ...], value: Any) -> str | None:
     """What to write for a key that is known, but in another form or under another heading."""
     key = ".".join(map(str, place))
+    if key == "seeds":
+        many = value if type(value) is int and value > 1 else 3
+        return (
+            f"seeds = {flow(value)} is no key here; write replicas: {{seeds: {many}}} beside space, which trains the"
+            f" best configurations with {many} fresh seeds each"
+        )
     if model is TrainerConfig:
         if "." in str(place[-1]):
             return f"{key} = {flow(value)} has dots; under trainer keys are nested, write {_nested(key, value)}"
+        if len(place) == 1 and (meant := same_name(key)):
+            written = " or ".join(_nested(each, value) for each in meant)
+            return f"{key} = {flow(value)} is no key of the trainer itself; did you mean {written}?"
     elif len(place) == 1 and key.split(".")[0] in TrainerConfig.model_fields:
         return f"{key} is a key of the trainer; write {_nested(f'trainer.{key}', value)}"
     return None

@@ -12,13 +12,16 @@ from pydantic import TypeAdapter, ValidationError
 
 from trainer.errors import UserError
 
+_SYNONYMS = {"asha": "successive-halving", "sobol": "qmc", "bayesian": "gp", "exhaustive": "grid"}
+"""What others call a sampler or pruner, and what Optuna does."""
 _PLAIN = {"int": int, "float": float, "bool": bool, "str": str, "None": type(None)}
 
 
 def check_name(kind: str, name: str, known: Collection[str]) -> None:
     """Raise UserError unless `name` is one of `known`; `kind` as of `complete_options`."""
     if name not in known:
-        close = difflib.get_close_matches(name, known, n=1)
+        synonym = _SYNONYMS.get(name.lower())
+        close = [synonym] if synonym in known else difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {close[0]}?" if close else "choose one"
         raise UserError(f"{kind}.name = {name!r} is not known; allowed: {', '.join(known)}; {hint}")
 

@@ -21,17 +21,20 @@ def test_gpu_hours_are_wall_hours_times_the_gpus_of_all_workers():
     assert usage(Resources(workers=4), seconds=1800.0, tokens=7).gpu_hours == 0.0
 
 
+RAISE = "raise it, or set it to null, before a resume"
+
+
 @pytest.mark.parametrize(
     ("budget", "reason"),
     [
         (Budget(), None),
         (
             Budget(gpu_hours=4.0),
-            "budget.gpu_hours = 4 is spent (4 GPU-hours with what runs); raise it, or set it to null, before a resume",
+            f"budget.gpu_hours = 4 is spent (4 GPU-hours with what runs); {RAISE}",
         ),
         (Budget(gpu_hours=4.1), None),
-        (Budget(accuracy=0.5), "budget.accuracy = 0.5 is reached (0.600); raise it, or set it to null, before a resume"),
-        (Budget(accuracy=0.6), "budget.accuracy = 0.6 is reached (0.600); raise it, or set it to null, before a resume"),
+        (Budget(accuracy=0.5), f"budget.accuracy = 0.5 is reached (0.600); {RAISE}"),
+        (Budget(accuracy=0.6), f"budget.accuracy = 0.6 is reached (0.600); {RAISE}"),
         (Budget(accuracy=0.7), None),
         (Budget(hours=1e-9), "budget.hours = 1e-09 is over; a resume has as many again"),
         (Budget(hours=1.0), None),

@@ -95,6 +95,15 @@ SHIPPED = sorted((Path(__file__).parents[2] / "search_spaces").glob("*.yaml"))
         ({"fipo.gamma": 0.9}, ["write trainer: {fipo: {gamma: 0.9}}"]),
         ({"trainer": {"fipo.gamma": 0.9}}, ["fipo.gamma = 0.9 has dots", "write fipo: {gamma: 0.9}"]),
         (
+            {"trainer": {"lr": 0.1}},
+            ["lr = 0.1 is no key of", "did you mean optimizer: {learning_rate: 0.1}?"],
+        ),
+        ({"trainer": {"temperature": 0.8}}, ["rollout: {temperature: 0.8} or evaluation: {temperature: 0.8}?"]),
+        ({"seeds": 4}, ["seeds = 4 is no key here; write replicas: {seeds: 4} beside space"]),
+        ({"trainer": {"seeds": [0, 1]}}, ["trainer: seeds = [0, 1] is no key here; write replicas: {seeds: 3}"]),
+        ({"pruner": {"name": "ASHA"}}, ["pruner.name = 'ASHA' is not known", "did you mean successive-halving?"]),
+        ({"pruner": {"name": "sobol"}}, ["pruner.name = 'sobol' is not known", "choose one"]),
+        (
             {"trainer": {"fipo": {"gamma": UNIT}}},
             ["fipo.gamma = {type: uniform, ", "move it to space"],
         ),
