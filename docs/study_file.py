@@ -205,10 +205,10 @@ def _explained(cls: type) -> str:
     """The options of a class of ours with their defaults, in the words of its docstring, which has to name each."""
     arguments = inspect.cleandoc(cls.__doc__ or "").partition("Args:\n")[2].partition("\nRaises:")[0]
     texts = dict(re.findall(r"(?ms)^    (\w+): (.*?)(?=\n    \w|\Z)", arguments))
-    rows = [
-        f"| `{key}` | `{_yaml(each.default)}` | {' '.join(texts[key].split())} |"
-        for key, each in plugins.known_options(cls).items()
-    ]
+    known = plugins.known_options(cls)
+    if missing := known.keys() - texts.keys():
+        raise ValueError(f"the docstring of {cls.__name__} has no line under Args for {', '.join(sorted(missing))}")
+    rows = [f"| `{key}` | `{_yaml(each.default)}` | {' '.join(texts[key].split())} |" for key, each in known.items()]
     return "\n".join(["| option | default | |", "|---|---|---|", *rows]) + "\n"
 
 

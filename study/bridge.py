@@ -28,7 +28,7 @@ from study.notify import Notifier
 from study.peers import Peers
 from study.replicas import Confirmation, confirmations
 from study.running import BY_HAND, Running, taken_up
-from study.samplers import make_sampler
+from study.samplers import distributions, make_sampler
 from study.spec import StudySpec
 from trainer.digits import decimal
 from trainer.errors import UserError
@@ -256,8 +256,8 @@ class Bridge:
         else:
             trial = self.study.ask()
             self._asked += attributes.CONFIRMS not in trial.user_attrs
-        for key, distribution in self.spec.space.items():
-            trial._suggest(key, distribution.optuna())  # as Study.ask does; what was sampled already stays
+        for key, distribution in distributions(self.spec).items():
+            trial._suggest(key, distribution)  # as Study.ask does; what was sampled already stays
         running = self._running[trial.number] = self._taken_up(trial, found)
         return running
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,10 +57,10 @@ def _in_form(path: Path, sets: Sequence[str]) -> StudySpec:
     return StudySpec.model_validate(data)
 
 
-def trainer_configs(spec: StudySpec) -> Iterable[TrainerConfig]:
-    """Configs at the corners of the space. Raises UserError at the first that is not a valid TrainerConfig."""
-    for point in _corners(spec):
-        yield spec.config(point, source="space")
+def trainer_configs(spec: StudySpec, *, controls: bool = True) -> list[TrainerConfig]:
+    """Configs at the corners of the space, and those of the controls. Raises UserError where one is not valid."""
+    points = [*_corners(spec), *({**_first_point(spec), **each.values} for each in spec.enqueue if controls)]
+    return [spec.config(point) for point in points]
 
 
 def _corners(spec: StudySpec) -> Iterator[dict[str, Value]]:
@@ -125,7 +125,7 @@ def _complete(spec: StudySpec, path: Path, *, files: bool) -> tuple[StudySpec, l
     mistakes.settle(path)
     mistakes.lines += _corner_mistakes(spec)
     mistakes.settle(path)
-    base = next(iter(trainer_configs(spec)))
+    base = spec.config(_first_point(spec))
     spec = spec.model_copy(update={"trainer": _full_trainer(base, spec), "space": _typed_space(spec)})
     sampler, pruner = spec.sampler, spec.pruner
     sampler = Plugin(name=sampler.name, **samplers.complete(sampler.name, sampler.options, spec.seed))
@@ -135,7 +135,7 @@ def _complete(spec: StudySpec, path: Path, *, files: bool) -> tuple[StudySpec, l
     for control in spec.enqueue:
         mistakes.lines += control_mistakes(spec, control.label, control.values)
     if files:
-        wrong, warnings = told_of_files(list(trainer_configs(spec)), swept=spec.space, hub=False)
+        wrong, warnings = told_of_files(trainer_configs(spec, controls=not mistakes.lines), spec, hub=False)
         mistakes.lines += wrong
     if not mistakes.lines:
         with mistakes:
@@ -166,7 +166,7 @@ def _rehearse(spec: StudySpec) -> None:
     )
     try:
         for _ in range(2):
-            trial = study.ask({key: each.optuna() for key, each in spec.space.items()})
+            trial = study.ask(samplers.distributions(spec))
             for step in (0, 1) if spec.against is None else ():
                 if pruners.sees_problems(spec.pruner.name, spec.pruner.options):  # as the bridge records them
                     trial.set_user_attr(attributes.solved(step), {"samples": 1, "solved": [0]})
@@ -232,7 +232,8 @@ def control_mistakes(spec: StudySpec, label: str, given: Mapping[str, Value]) ->
     config = spec.config(point)
     for key in given:
         value = get_dotted(config, key)
-        if key in spec.space and not contains(spec.space[key], value):
+        inside = key not in spec.space or contains(spec.space[key], value)
+        if not inside and given[key] not in samplers.off_grid(spec, key):
             mistakes.lines.append(
                 f"{where}: {key} = {flow(value)} lies outside space, {describe(spec.space[key])};"
                 " choose a value within, or widen the space, which takes a new study once this one has begun"

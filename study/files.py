@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from study.mistakes import Mistakes
+from study.space import contains
+from study.spec import StudySpec
 from trainer.config import RolloutConfig, TrainerConfig
 from trainer.errors import UserError
 from trainer.paths import expanded, is_local
@@ -36,11 +38,11 @@ class StudyFiles(NamedTuple):
     """What is wrong with the others, each in one line with its key."""
 
 
-def read_files(configs: Sequence[TrainerConfig], *, swept: Collection[str], hub: bool) -> StudyFiles:
+def read_files(configs: Sequence[TrainerConfig], *, spec: StudySpec | None = None, hub: bool) -> StudyFiles:
     """Read the problems and look for the models that the `configs` of a study name.
 
     Args:
-        swept: keys of the space.
+        spec: of the study, which tells where a file is named; None for a run by itself.
         hub: also fetch what is no local file; without it a hub name is taken for right.
     """
     mistakes = Mistakes()
@@ -48,7 +50,7 @@ def read_files(configs: Sequence[TrainerConfig], *, swept: Collection[str], hub:
     for key, path, read in _reads(configs):
         if hub or not _may_be_hub_name(key, path):
             with mistakes:
-                where = _where(key, swept)
+                where = _where(spec, key, path)
                 try:
                     found[key.partition(".")[0]].append(NamedFile(where, path, read() or []))
                 except UserError as error:
@@ -72,16 +74,21 @@ def _reads(configs: Sequence[TrainerConfig]) -> Iterator[tuple[str, str, Callabl
         yield "model.path", path, lambda path=path, rollouts=rollouts: _require_model(path, rollouts)
 
 
-def _where(key: str, swept: Collection[str]) -> str:
-    """The key of the study's file."""
-    return f"{'space' if key in swept else 'trainer'}.{key}"
+def _where(spec: StudySpec | None, key: str, path: str) -> str:
+    """The key of the study's file at which `path` is named."""
+    if spec is None:
+        return f"trainer.{key}"
+    if key in spec.space and contains(spec.space[key], path):
+        return f"space.{key}"
+    control = next((each for each in spec.enqueue if each.values.get(key) == path), None)
+    return f"enqueue {control.label}: {key}" if control else f"trainer.{key}"
 
 
-def relative_paths(configs: Sequence[TrainerConfig], *, swept: Collection[str]) -> list[str]:
+def relative_paths(configs: Sequence[TrainerConfig], spec: StudySpec) -> list[str]:
     """What the `configs` name by a path that depends on where a process stands, each in one line with its key."""
     return [
-        f"{_where(key, swept)} = {path!r}: on a cluster a relative path is looked for where Ray was started on each"
-        f" node; write {Path(path).absolute()}, on a file system that all nodes see"
+        f"{_where(spec, key, path)} = {path!r}: on a cluster a relative path is looked for where Ray was started on"
+        f" each node; write {Path(path).absolute()}, on a file system that all nodes see"
         for key, path, _ in _reads(configs)
         if path.partition(":")[0] != "embedded"
         and not _may_be_hub_name(key, path)

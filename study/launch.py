@@ -127,11 +127,11 @@ def prepare(spec: StudySpec, watcher: Watcher) -> None:
     and for problems that the model cannot read."""
     for line in hardly_meant(spec):
         watcher.warn(line)
-    configs = list(trainer_configs(spec))
+    configs = trainer_configs(spec)
     if spec.resources.ray_address is not None:
-        for line in relative_paths(configs, swept=spec.space):
+        for line in relative_paths(configs, spec):
             raise UserError(line)
-    told = told_of_files(configs, swept=spec.space, hub=True)
+    told = told_of_files(configs, spec, hub=True)
     for line in told.mistakes:
         raise UserError(line)
     for line in told.warnings:

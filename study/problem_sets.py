@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from study.files import NamedFile, StudyFiles, read_files
 from study.mistakes import Mistakes
+from study.spec import StudySpec
 from trainer.config import DataConfig, TrainerConfig
 from trainer.errors import UserError
 from trainer.paths import expanded
@@ -25,9 +26,9 @@ class Told(NamedTuple):
     """What is allowed, and hardly meant."""
 
 
-def told_of_files(configs: Sequence[TrainerConfig], *, swept: Collection[str], hub: bool) -> Told:
+def told_of_files(configs: Sequence[TrainerConfig], spec: StudySpec, *, hub: bool) -> Told:
     """Read what the `configs` of a study name, as `read_files` does, and say what is wrong with it and what is odd."""
-    files, mistakes = read_files(configs, swept=swept, hub=hub), Mistakes()
+    files, mistakes = read_files(configs, spec=spec, hub=hub), Mistakes()
     warnings = [*_overlaps(files), *_too_few(files, configs)]
     for model in files.models:
         with mistakes:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from study import plugins
-from study.space import grid_values
+from study.space import Choice, Value, grid_values
 
 if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
     from optuna.samplers import BaseSampler
 
     from study.spec import StudySpec
@@ -51,6 +52,26 @@ def make_sampler(spec: StudySpec, number: int) -> BaseSampler:
         space = {key: grid_values(distribution) for key, distribution in spec.space.items()}
         return plugins.build("sampler", name, _quiet(_optuna_class(name)), {"search_space": space, **options})
     return plugins.build("sampler", name, _optuna_class(name), options)
+
+
+def distributions(spec: StudySpec) -> dict[str, BaseDistribution]:
+    """What Optuna is told of each key of the space: its distribution, and what only controls have beside a grid."""
+    found = {}
+    for key, each in spec.space.items():
+        if isinstance(each, Choice):
+            each = each.model_copy(update={"values": (*each.values, *off_grid(spec, key))})
+        found[key] = each.optuna()
+    return found
+
+
+def off_grid(spec: StudySpec, key: str) -> tuple[Value, ...]:
+    """Values of `key` that controls have and its list does not. Sampler grid gives those of the list alone, and learns
+    nothing from others, so DAPO needs no row of its own beside a grid of epsilon_f."""
+    listed = spec.space[key]
+    if spec.sampler.name != "grid" or not isinstance(listed, Choice):
+        return ()
+    given = [control.values[key] for control in spec.enqueue if key in control.values]
+    return tuple(dict.fromkeys(value for value in given if value not in listed.values))
 
 
 def _optuna_class(name: str) -> type:

@@ -32,7 +32,7 @@ def run(path: Path, directory: Path) -> Iterator[str]:
     if "space" in data:
         raise UserError(f"{path}: this is a study file; run it with: fipo launch {path}")
     config = validate(TrainerConfig, data, source=str(path))
-    for line in read_files([config], swept=(), hub=False).mistakes:
+    for line in read_files([config], hub=False).mistakes:
         raise UserError(f"{path}: {line.removeprefix('trainer.')}")
     require_free_path(directory, default=True)
     from trainer.train import train
@@ -74,7 +74,7 @@ def evaluation_table(
     for key, value in options.items():
         set_dotted(content, key, value)
     config = validate(TrainerConfig, content, source="fipo eval")
-    for line in read_files([config], swept=(), hub=False).mistakes:
+    for line in read_files([config], hub=False).mistakes:
         raise UserError(line.removeprefix("trainer."))
     for path in on_the_hub(config):
         tell(f"{path} is no file or directory here, so it is looked for on the Hugging Face hub")

@@ -47,8 +47,9 @@ class Control(Frozen):
     label: str = Field(min_length=1)
     """Names the control in tables and charts."""
     values: dict[str, Value] = Field(min_length=1)
-    """Dotted trainer keys and their values. Keys of `space` that are left out are sampled. One beside `space` takes a
-    sampler that does not learn from trials (random, grid and other blind ones): others would learn from it unseen."""
+    """Dotted trainer keys and their values, each within its range in `space`; with sampler grid a list need not have
+    it. Keys of `space` that are left out are sampled. One beside `space` takes a sampler that does not learn from
+    trials (random, grid and other blind ones): others would learn from it unseen."""
 
 
 class Resources(Frozen):

@@ -11,10 +11,12 @@ import yaml
 from optuna.trial import TrialState
 
 from study.assignment import Assignment, Report
+from study.check import checked_control
 from study.results import read_study
 from study.tables import setting
 from trainer.config import TrainerConfig
 from trainer.config_file import read_config
+from trainer.errors import UserError
 
 MEDIAN = {"name": "median", "n_startup_trials": 2}
 
@@ -215,6 +217,31 @@ def test_the_same_seed_samples_the_same_points(make_spec, tmp_path):
             bridge = Bridge(study, spec, directory)
             seen.append([bridge.ask().params["optimizer.learning_rate"] for _ in range(3)])
     assert seen[0] == seen[1]
+
+
+def test_a_control_beside_the_grid_is_trained_confirmed_and_never_sampled(make_bridge, run_trial):
+    """DAPO beside a grid of epsilon_f, of which a row of its own would train it once for each half-life."""
+    dapo = {"fipo.half_life": 16, "fipo.epsilon_f_high": 0}
+    space = {
+        "fipo.half_life": {"type": "grid", "values": [8, 32]},
+        "fipo.epsilon_f_high": {"type": "choice", "values": [0.1, 0.4]},
+    }
+    bridge = make_bridge(
+        trials=5, space=space, enqueue=[{"label": "DAPO", "values": dapo | {"fipo.epsilon_f_low": 0}}],
+        sampler={"name": "grid"}, pruner={"name": "none"}, replicas={"seeds": 2, "top": 1},
+    )  # fmt: skip
+    while not bridge.done:
+        run_trial(bridge, [0.2, 0.3, 0.4, 0.5, 0.6])
+    trials = read_study(bridge.directory).trials
+    assert trials[0].params == dapo
+    points = [tuple(each.params.values()) for each in trials[1:5]]
+    assert sorted(points) == [(8, 0.1), (8, 0.4), (32, 0.1), (32, 0.4)]
+    assert [each.params for each in trials[5:] if each.confirms == 0] == [dapo, dapo]
+    fipo = yaml.safe_load((trials[0].directory / "config.yaml").read_text())["fipo"]
+    assert (fipo["half_life"], fipo["epsilon_f_high"]) == (16, 0)
+    assert checked_control(bridge.spec, "again", dapo).values == dapo
+    with pytest.raises(UserError, match=r"fipo.half_life = 64.0 lies outside space, one of 8.0, 32.0"):
+        checked_control(bridge.spec, "new", dapo | {"fipo.half_life": 64})
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "grid", "gp", "nsga-ii", "random"])

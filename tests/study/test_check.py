@@ -262,6 +262,13 @@ def test_files_that_are_not_there_are_told_with_their_keys_and_no_hub_is_asked(s
     assert "trainer.model.path = './nowhere': no config.json there" in model
 
 
+def test_a_file_that_only_a_control_names_is_looked_for_too(spec_file):
+    enqueue = [{"label": "other data", "values": {"data.train": "missing.jsonl"}}]
+    path = spec_file(enqueue=enqueue, sampler={"name": "random"})
+    with pytest.raises(UserError, match=r"enqueue other data: data.train = 'missing.jsonl': no such file"):
+        load_with_files(path)
+
+
 def test_a_run_is_no_model_and_how_it_becomes_one_is_said(spec_file, tmp_path):
     run = tmp_path / "runs" / "best"
     (run / "checkpoints").mkdir(parents=True)

@@ -83,6 +83,10 @@ def said(target: str, key: str | None = None, *, dapo: bool = False) -> tuple[st
     return text, "\n".join(map(str, gaps))
 
 
+def test_what_each_target_leaves_unsaid_is_listed():
+    assert UNSAID.keys() == TRAINERS.keys()
+
+
 @pytest.mark.parametrize("target", TRAINERS)
 def test_every_field_is_said_or_refused(target):
     plain, lost = said(target), []
