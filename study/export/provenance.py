@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
+from study.clock import now, with_zone
 from study.environment import environment, noted_environment
 from study.evidence import error_in_words
 from study.export.gaps import Gap
@@ -24,13 +23,14 @@ def provenance(results: StudyResults, trial: TrialResult) -> list[str]:
     config = trial_config(trial)
     role = f"control {trial.control}" if trial.control else label(trial)
     stopped = f", {trial.stop_reason}" if trial.stop_reason else ""
-    sampled = ", ".join(f"{key} = {flow(value)}" for key, value in trial.params.items())
-    ended = f", ended {trial.ended:%Y-%m-%d %H:%M} by its machine's clock" if trial.ended else ""
+    values = ", ".join(f"{key} = {flow(value)}" for key, value in trial.params.items())
+    values = f"{'values' if trial.control else 'sampled'}: {values}"
+    ended = f", ended {with_zone(trial.ended)}" if trial.ended else ""
     return [
         f"Study {results.spec.name}, trial {trial.number}" + (f" ({role})" if role else ""),
         f"from {results.directory.absolute().name}, exported {now()}",
         f"state {trial.state} at step {trial.steps_done} of {config.steps}{stopped}{ended}",
-        f"sampled: {sampled}" + (f"; {beside_space(trial.beside)}" if trial.beside else ""),
+        f"{values}; {beside_space(trial.beside)}" if trial.beside else values,
         f"seeds: training {config.seed}, sampler {results.spec.seed} ({results.spec.sampler.name})",
         f"{tuned_on(trial, config)}; training data {_with_digest(results, config.data.train)}",
         *score_lines(results, trial),
@@ -117,8 +117,3 @@ def selection_lines(results: StudyResults, trial: TrialResult) -> list[str]:
         f"selection-corrected {results.metric_name} of taking the best: "
         + (str(estimate) if estimate else f"none, since {no_estimate(results)}"),
     ]
-
-
-def now() -> str:
-    """The minute of the export."""
-    return f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"

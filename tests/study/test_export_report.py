@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 from dataclasses import replace
+from datetime import datetime
 from html import escape, unescape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -242,7 +243,7 @@ def test_json_holds_every_trial_with_its_evaluations(results, tmp_path):
     assert data["selection_corrected"]["method"] == "split halves over problems"
     assert data["selection_corrected"]["value"] <= data["selection_corrected"]["selected"]
     assert data["trials"][0]["model"] == "Qwen/Qwen2.5-Math-7B"
-    assert "torch 2." in data["exported_with"] and "UTC" in data["exported"]
+    assert "torch 2." in data["exported_with"] and datetime.fromisoformat(data["exported"]).tzinfo is not None
     assert data["trained_with"] == "versions that were not noted"
 
 

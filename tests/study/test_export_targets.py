@@ -87,7 +87,7 @@ def test_the_file_is_the_golden_one(export, target, tmp_path):
     text = re.sub(r"<(script|style).*?</\1>|<div[^>]*plotly-graph-div[^>]*>", "", text, flags=re.DOTALL)  # Plotly's own
     for pattern, name in (  # the place, the day, the versions and the commit
         (re.escape(f"{tmp_path}/"), ""),
-        (r"\d{4}-\d\d-\d\d \d\d:\d\d UTC", "DATE"), (r"fipo-study \d[^\"<\n]*", "VERSIONS"),
+        (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d", "DATE"), (r"fipo-study \d[^\"<\n]*", "VERSIONS"),
     ):  # fmt: skip
         text = re.sub(pattern, name, text)
     text = re.sub(r"\d+\.\d{7,}", lambda number: f"{float(number[0]):.6f}", text)  # the last digits are the machine's
