@@ -16,9 +16,9 @@ from pathlib import Path
 
 import optuna
 import yaml
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
-from study import attributes, pruners
+from study import attributes, pruners, queue
 from study.assignment import Assignment, Report
 from study.budget import Account, usage, usage_so_far
 from study.clock import now
@@ -180,12 +180,17 @@ class Bridge:
         return self._asked
 
     @property
+    def _full(self) -> bool:
+        return self._asked >= self.spec.trials
+
+    @property
     def done(self) -> bool:
         """Whether nothing is running, nothing is left to hand out, and no trial has stopped to be resumed."""
-        if self._running or self._left or self._asked < self.spec.trials:
+        if self._running or self._left or not self._full:
             return False
         trials = self.study.get_trials(deepcopy=False)
-        return all(each.state.is_finished() for each in trials) and not self._due(trials)
+        ended = all(each.state.is_finished() or queue.held_back(each, full=True) for each in trials)
+        return ended and not self._due(trials)
 
     def finish(self, number: int) -> None:
         """Tell Optuna how trial `number` ended; a pruned one loses its checkpoints, any other all but the newest.
@@ -193,8 +198,6 @@ class Bridge:
         One that stopped short of its last step without a reason failed, unless the study is ending: then it stays
         RUNNING, for a driver to come.
         """
-        from optuna.trial import TrialState
-
         running = self._running.pop(number, None)
         if running is None:
             return
@@ -246,29 +249,28 @@ class Bridge:
         """A trial with all its parameters sampled, now among the running."""
         trials = self.study.get_trials(deepcopy=False)
         found = self._left.popleft() if self._left else self._waiting(trials)
-        if found is None and self._asked >= self.spec.trials:
+        if found is None and self._full:
             return None
         # A sampler of its own for each trial, seeded by its number: what is sampled does not depend on how often the
         # driver was started anew.
         self.study.sampler = make_sampler(self.spec, found.number if found is not None else len(trials))
-        if found is not None and found.state.name == "RUNNING":
-            trial = self._reopened(found)
-        else:
-            trial = self.study.ask()
-            self._asked += attributes.CONFIRMS not in trial.user_attrs
+        fresh = found is None or found.state.name == "WAITING"
+        if found is not None and fresh:  # `ask` would take the first of the queue, which may be held back
+            self.study._storage.set_trial_state_values(found._trial_id, TrialState.RUNNING)
+        trial = self.study.ask() if found is None else self._reopened(found)
+        self._asked += fresh and attributes.CONFIRMS not in trial.user_attrs
         for key, distribution in distributions(self.spec).items():
             trial._suggest(key, distribution)  # as Study.ask does; what was sampled already stays
         running = self._running[trial.number] = self._taken_up(trial, found)
         return running
 
     def _waiting(self, trials: list[FrozenTrial]) -> FrozenTrial | None:
-        """The first trial in the queue. When all else is done, confirmations enter it."""
-        waiting = next((each for each in trials if each.state.name == "WAITING"), None)
-        if waiting is None and self._asked >= self.spec.trials and not self._running:
+        """The first trial in the queue that may begin. When all else is done, confirmations enter it."""
+        waiting = queue.first(trials, full=self._full)
+        if waiting is None and self._full and not self._running:
             for each in self._due(trials):
                 self.study.enqueue_trial(each.params, user_attrs=each.attributes)
-            trials = self.study.get_trials(deepcopy=False)
-            waiting = next((each for each in trials if each.state.name == "WAITING"), None)
+            waiting = queue.first(self.study.get_trials(deepcopy=False), full=True)
         return waiting
 
     def _due(self, trials: list[FrozenTrial]) -> list[Confirmation]:

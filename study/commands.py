@@ -141,16 +141,19 @@ def carry_out(bridge: Bridge, command: Stop | Change | Add | Enqueue) -> str:
     if isinstance(command, Change):
         return _change(bridge, command.values)
     if isinstance(command, Add):
-        return _change(bridge, {"trials": bridge.spec.trials + command.trials})
+        return _change(bridge, {"trials": max(bridge.spec.trials, bridge.begun) + command.trials})
+    from study import attributes
     from study.check import checked_control
     from study.settings import left_to_sampler
     from study.storage import enqueue
     from study.tables import beside_space, counted
 
     control = checked_control(bridge.spec, command.label, command.values)
-    waiting = sum(each.state.name == "WAITING" for each in bridge.study.get_trials(deepcopy=False))
+    queue = [each for each in bridge.study.get_trials(deepcopy=False) if each.state.name == "WAITING"]
+    waiting, searching = len(queue), sum(attributes.CONFIRMS not in each.user_attrs for each in queue)
     enqueue(bridge.study, bridge.spec, control)
-    said = _change(bridge, {"trials": bridge.spec.trials + 1})
+    # Where `trials` was lowered, those that it holds back come before this one.
+    said = _change(bridge, {"trials": max(bridge.spec.trials, bridge.begun + searching) + 1})
     beside = beside_space(bridge.spec.beside_space(control.values))
     place = f"comes after the {counted(waiting, 'trial')} in the queue" if waiting else "is next in the queue"
     left = left_to_sampler(bridge.spec, control.values)

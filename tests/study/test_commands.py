@@ -122,6 +122,35 @@ def test_fewer_trials_than_have_begun_is_said_to_start_none(driven):
     assert said == "trials is 1; 2 have begun already, so none is started any more"
 
 
+def test_what_waits_beyond_fewer_trials_does_not_begin_until_they_are_more_again(make_bridge, run_trial):
+    """Controls too; only they are held back, so the confirmations of what completed come without them."""
+    enqueue = [{"label": name, "values": {RATE: rate}} for name, rate in (("a", 1e-3), ("b", 2e-3), ("c", 3e-3))]
+    bridge = make_bridge(trials=6, enqueue=enqueue, replicas={"seeds": 2, "top": 1}, pruner={"name": "none"})
+    run_trial(bridge, [0.1] * 5)
+    carry_out(bridge, Change(values={"trials": 1}))
+    assert not bridge.done and read_study(bridge.directory).planned == 3
+    for _ in range(2):
+        run_trial(bridge, [0.1] * 5)
+    assert bridge.done and bridge.ask() is None
+    results = read_study(bridge.directory)
+    assert [(each.state, each.confirms) for each in results.trials if each.state != "WAITING"] == [
+        ("COMPLETE", None), ("COMPLETE", 0), ("COMPLETE", 0)
+    ]  # fmt: skip
+    assert (results.ended, results.planned) == (3, 3)
+    assert carry_out(bridge, Add(trials=1)) == "trials is 2"
+    assert not bridge.done and bridge.ask().params == {RATE: 2e-3}
+
+
+def test_what_is_enqueued_after_fewer_trials_begins_behind_those_that_they_held_back(make_bridge, run_trial):
+    enqueue = [{"label": name, "values": {RATE: rate}} for name, rate in (("a", 1e-3), ("b", 2e-3))]
+    bridge = make_bridge(trials=6, enqueue=enqueue)
+    run_trial(bridge, [0.1] * 5)
+    carry_out(bridge, Change(values={"trials": 1}))
+    said = carry_out(bridge, Enqueue(label="guess", values={RATE: 4e-3}))
+    assert said == "trials is 3; guess comes after the 1 trial in the queue"
+    assert [bridge.ask().params[RATE], bridge.ask().params[RATE], bridge.ask()] == [2e-3, 4e-3, None]
+
+
 def test_a_stopped_trial_is_pruned_where_it_stands_and_the_study_goes_on(driven):
     number = driven.ask().number
     driven.report(number, Report(5, 0.3))
