@@ -22,7 +22,7 @@ from dashboards.catalogue import Entry, entries
 from dashboards.optuna_study import OptunaStudy
 from study.lock import driver
 from study.results import StudyResults, read_study
-from trainer.errors import UserError
+from trainer.errors import UserError, root_line
 
 POLL_SECONDS = 1.5
 ASK_STORAGE_EVERY, ASK_DATABASE_EVERY = 4, 15
@@ -122,6 +122,7 @@ class Reader:
     def __init__(self, entry: Entry) -> None:
         self._fingerprint: Callable[[], Stamp]
         self._find: Callable[[], Found]
+        self._place = entry.shown
         if entry.study is None:
             self._fingerprint = functools.partial(fingerprint, Path(entry.place))
             self._find = functools.partial(_read_directory, entry)
@@ -162,9 +163,10 @@ class Reader:
             found = self._find()
         except UserError as error:
             found = error
-        except Exception:
+        except Exception as error:  # also where it was read before: what was true then may not be now
             logging.getLogger(__name__).exception("the study could not be read")
-            raise
+            line = f"cannot be read ({root_line(error)}); the terminal that runs the dashboard says more"
+            found = UserError(f"{self._place}: {line}")
         finally:
             gc.enable()
         before, self._stamp = self._latest, stamp

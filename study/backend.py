@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from study.clock import now
+from study.journal import journal
 from study.spec import StudySpec
 from trainer.errors import UserError, root_line
 
@@ -31,7 +32,7 @@ def open_storage(spec: StudySpec, directory: Path, *, mode: Mode) -> Iterator[Ba
     """The storage that `spec.storage` names: to be read, written, or made and written.
 
     Raises:
-        UserError: a server that cannot be reached, or whose driver package is missing.
+        UserError: a server that cannot be reached, or whose driver package is missing, or a damaged journal.
     """
     import optuna
 
@@ -40,8 +41,7 @@ def open_storage(spec: StudySpec, directory: Path, *, mode: Mode) -> Iterator[Ba
         with _sqlite(directory / FILES["sqlite"], mode) as storage:
             yield storage
     elif spec.storage == "journal":
-        file = optuna.storages.journal.JournalFileBackend(str(directory / FILES["journal"]))
-        yield optuna.storages.JournalStorage(file)
+        yield journal(directory / FILES["journal"])
     else:
         with _server(spec.storage) as storage:
             yield storage

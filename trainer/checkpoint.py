@@ -5,6 +5,7 @@ DCP keeps its table of contents as a pickle: resume only from a directory that y
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -33,6 +34,8 @@ log = logging.getLogger(__name__)
 
 _MARKER = "run.json"
 _UNREADABLE = (dcp.CheckpointException, OSError, EOFError, ValueError, RuntimeError, pickle.UnpicklingError)
+_CUT_SHORT = "unexpected pos"
+"""Of torch's zip writer, where the disk took less than it was given; it does not say why."""
 
 # DCP warns on every call that a single process was meant; `no_dist` below means it.
 warnings.filterwarnings("ignore", message="torch.distributed is disabled", module="torch.distributed.checkpoint")
@@ -51,7 +54,11 @@ class Position:
 def save(
     directory: Path, policy: Policy, optimizer: torch.optim.Optimizer, position: Position, ranks: Ranks, *, keep: int
 ) -> None:
-    """Write `directory/step-<n>` under a temporary name, the marker last, then rename; keep the newest `keep`."""
+    """Write `directory/step-<n>` under a temporary name, the marker last, then rename; keep the newest `keep`.
+
+    Raises:
+        OSError: the disk is full, or does not take it. What was written is removed.
+    """
     final = directory / f"step-{position.step:06d}"
     partial = directory / f".{final.name}.partial"
     if ranks.rank == 0:
@@ -63,7 +70,11 @@ def save(
     if fresh:  # torch has made it by a step with rate 0, which the bias correction of the first real one would count
         for each in optimizer.state.values():
             each["step"].zero_()
-    dcp.save({"model": model_state, "optimizer": optimizer_state}, checkpoint_id=partial, no_dist=ranks.size == 1)
+    try:
+        dcp.save({"model": model_state, "optimizer": optimizer_state}, checkpoint_id=partial, no_dist=ranks.size == 1)
+    except dcp.CheckpointException as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise (_of_the_disk(error, directory) or error) from error
     if ranks.rank == 0:
         with (partial / _MARKER).open("w") as file:
             json.dump(asdict(position) | {"shapes": _shapes(policy.model)}, file)
@@ -78,6 +89,16 @@ def save(
                 (old / _MARKER).unlink(missing_ok=True)
                 shutil.rmtree(old)
     ranks.barrier()
+
+
+def _of_the_disk(error: dcp.CheckpointException, directory: Path) -> OSError | None:
+    """What the disk said to a rank that wrote, None where it is not at fault."""
+    for cause, _ in error.failures.values():
+        if isinstance(cause, OSError):
+            return cause
+        if _CUT_SHORT in str(cause):
+            return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(directory))
+    return None
 
 
 def complete(directory: Path) -> list[Path]:

@@ -39,7 +39,7 @@ def choose_study(known: Sequence[Entry]) -> Entry | None:
     """The study that the address names, else the one shown before, else the first of `known`; None without any.
 
     Where there are several, a selectbox in the sidebar changes it, and the address always says which: the first of the
-    list is another one as soon as a study begins.
+    list is another one as soon as a study begins. An address that names a study that is not here is kept, and told.
     """
     names = {each.name: each for each in known}
     asked = st.query_params.get(STUDY)
@@ -47,10 +47,13 @@ def choose_study(known: Sequence[Entry]) -> Entry | None:
     st.session_state[STUDY] = current
     if current is None:
         return None
+    if asked is not None and asked not in names:
+        gone, here = text.in_markdown(asked), text.in_markdown(current)
+        st.warning(f"The address names the study {gone}, which is not here (any more). This is {here}.")
     if len(names) > 1:
         st.session_state[CHOICE] = current
         st.sidebar.selectbox("Study", list(names), key=CHOICE, on_change=_turn)
-        if asked != current:
+        if asked is None:
             st.query_params[STUDY] = current
     return names[current]
 

@@ -48,6 +48,21 @@ def test_a_directory_without_a_study_says_so(tmp_path: Path, monkeypatch: pytest
     assert app.title[0].value == "No study to show yet"
 
 
+def test_a_link_to_a_study_that_is_gone_says_which_is_shown_instead(
+    finished: StudyResults, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("left", "other"):
+        shutil.copytree(finished.directory, tmp_path / name)
+    monkeypatch.setattr(sys, "argv", ["app.py", str(tmp_path)])
+    app = AppTest.from_file(APP, default_timeout=60)
+    app.query_params["study"] = "gone"
+    for _ in range(2):  # it stays
+        (warning,) = app.run().warning
+        assert "names the study gone, which is not here" in warning.value and warning.value.endswith("This is left.")
+    app.query_params["study"] = "other"
+    assert not app.run().warning
+
+
 def test_a_study_without_trials_says_that_it_has_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     SyntheticStudy(tmp_path / "new")
     assert "begun" in shown(tmp_path / "new", monkeypatch).info[0].value

@@ -85,6 +85,24 @@ def test_a_study_that_breaks_and_mends_is_followed(finished: StudyResults, tmp_p
     assert isinstance(reader.latest().found, Study)
 
 
+def test_a_study_that_cannot_be_read_any_more_is_not_shown_as_it_was(
+    finished: StudyResults, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = shutil.copytree(finished.directory, tmp_path / "copy")
+    reader = Reader(Entry("copy", str(copy)))
+    first = reader.latest()
+    assert isinstance(first.found, Study)
+
+    def fail(directory: Path) -> StudyResults:
+        raise ZeroDivisionError("of no one's thought")
+
+    monkeypatch.setattr(source, "read_study", fail)
+    (copy / "study.yaml").touch()
+    until(reader, first.version)
+    line = "copy: cannot be read (of no one's thought); the terminal that runs the dashboard says more"
+    assert str(reader.latest().found).endswith(line)
+
+
 def test_reading_without_pause_stops_no_driver_from_writing(tmp_path: Path) -> None:
     study = SyntheticStudy(tmp_path / "live", metrics=False)
     trial = study.begin()

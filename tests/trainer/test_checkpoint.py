@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import resource
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -141,6 +143,25 @@ def test_a_rank_lost_while_loading_is_not_a_damaged_checkpoint(
     optimizer = torch.optim.AdamW(policy.model.parameters())
     with pytest.raises(RuntimeError, match="Connection closed by peer"):
         load_newest(tmp_path, policy, optimizer, Ranks(0, 2, torch.device("cpu")))
+
+
+@pytest.mark.parametrize(("wide", "number"), [(1, errno.EFBIG), (100_000, errno.ENOSPC)])
+def test_what_the_disk_does_not_take_is_an_error_of_the_disk_and_what_was_written_goes(
+    three: list, policy: Policy, random_model: Path, tmp_path: Path, wide: int, number: int
+) -> None:
+    """A limit on the size of a file fails the writing as a full disk does. Within a large tensor torch tells a position
+    and no more."""
+    policy.model.register_parameter("wide", torch.nn.Parameter(torch.zeros(wide)))
+    optimizer, before = torch.optim.AdamW(policy.model.parameters()), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    try:
+        with pytest.raises(OSError) as full:
+            save(tmp_path, policy, optimizer, Position(4, 40, 400, 2.0), ALONE, keep=3)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert full.value.errno == number
+    assert [path.name for path in sorted(tmp_path.glob("*step*"))] == ["step-000001", "step-000002", "step-000003"]
+    expect_same(reloaded(tmp_path, random_model)[1], three[2])
 
 
 def test_without_a_checkpoint_there_is_no_position(random_model: Path, tmp_path: Path) -> None:
