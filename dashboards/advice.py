@@ -99,15 +99,17 @@ def _one_seed(results: StudyResults) -> Advice | None:
 
 
 def _against_control(results: StudyResults, trials: pl.DataFrame) -> Advice | None:
-    """The best trial against the first complete control, on the last set that both were evaluated on."""
+    """The best trial against the first complete control, on the last set that both were evaluated on; against one that
+    differs from it in FIPO alone where there is such a control."""
     best = results.best
-    complete = (each for each in results.trials if each.state == "COMPLETE")
-    control = next((each for each in complete if each.control), None)
-    if best is None or control is None or not best.evaluations:
+    controls = [each for each in results.trials if each.state == "COMPLETE" and each.control]
+    if best is None or not controls or not best.evaluations:
         return None
+    control = best if best.control else min(controls, key=lambda each: confounded(results, best, each) is not None)
     labels = dict(trials.select("trial", "label").iter_rows())
     if best.number == control.number:
-        seeds = " over fresh seeds" if results.evidence[0].tested else ""
+        own = {each.number for each in controls}
+        seeds = " over fresh seeds" if any(each.tested for each in results.evidence if each.number not in own) else ""
         by = f" by {results.metric_name} alone" if results.spec.against else ""
         return Advice(
             f"No sampled setting beats the control {labels[control.number]}{by}{seeds} yet.", "hyperparameters"

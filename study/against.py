@@ -139,6 +139,9 @@ def _by_problem(results: StudyResults, trial: TrialResult, control: TrialResult)
 
 
 def _names(trial: TrialResult, control: TrialResult) -> str:
-    one, other = (f"{each.control} (trial {each.number})" if each.control else f"trial {each.number}"
-                  for each in (trial, control))  # fmt: skip
+    one, other = (
+        f"{each.control} (trial {each.number})" if each.control
+        else f"trial {each.number}" + (f" ({each.enqueued})" if each.enqueued else "")
+        for each in (trial, control)
+    )  # fmt: skip
     return f"{one[0].upper()}{one[1:]} against {other}"

@@ -26,7 +26,7 @@ from study.directory import say_enough, trial_directory, write_or_refuse
 from study.lock import ROOM_AGAIN, note_driver
 from study.notify import Notifier
 from study.peers import Peers
-from study.replicas import Confirmation, confirmations
+from study.replicas import confirmations
 from study.running import BY_HAND, Running, taken_up
 from study.samplers import distributions, make_sampler
 from study.spec import StudySpec
@@ -190,7 +190,7 @@ class Bridge:
             return False
         trials = self.study.get_trials(deepcopy=False)
         ended = all(each.state.is_finished() or queue.held_back(each, full=True) for each in trials)
-        return ended and not self._due(trials)
+        return ended and not confirmations(trials, self.spec)
 
     def finish(self, number: int) -> None:
         """Tell Optuna how trial `number` ended; a pruned one loses its checkpoints, any other all but the newest.
@@ -268,17 +268,10 @@ class Bridge:
         """The first trial in the queue that may begin. When all else is done, confirmations enter it."""
         waiting = queue.first(trials, full=self._full)
         if waiting is None and self._full and not self._running:
-            for each in self._due(trials):
+            for each in confirmations(trials, self.spec):
                 self.study.enqueue_trial(each.params, user_attrs=each.attributes)
             waiting = queue.first(self.study.get_trials(deepcopy=False), full=True)
         return waiting
-
-    def _due(self, trials: list[FrozenTrial]) -> list[Confirmation]:
-        """Confirmations that are asked for and not there yet."""
-        spec = self.spec
-        if spec.replicas is None:
-            return []
-        return confirmations(trials, spec.replicas, controls=len(spec.enqueue), seed=spec.training_seed)
 
     def _reopened(self, left: FrozenTrial) -> optuna.Trial:
         return optuna.trial.Trial(self.study, left._trial_id)

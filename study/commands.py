@@ -144,6 +144,7 @@ def carry_out(bridge: Bridge, command: Stop | Change | Add | Enqueue) -> str:
         return _change(bridge, {"trials": max(bridge.spec.trials, bridge.begun) + command.trials})
     from study import attributes
     from study.check import checked_control
+    from study.controls import is_dapo
     from study.settings import left_to_sampler
     from study.storage import enqueue
     from study.tables import beside_space, counted
@@ -158,7 +159,9 @@ def carry_out(bridge: Bridge, command: Stop | Change | Add | Enqueue) -> str:
     place = f"comes after the {counted(waiting, 'trial')} in the queue" if waiting else "is next in the queue"
     left = left_to_sampler(bridge.spec, control.values)
     chosen = f"the sampler chooses {', '.join(left)}" if left else ""
-    return "; ".join(filter(None, (said, f"{control.label} {place}", beside, chosen)))
+    dapo = not is_dapo(bridge.spec, {}) and is_dapo(bridge.spec, control.values)
+    role = "it is a control, since all its influence weights are 1" if dapo else ""
+    return "; ".join(filter(None, (said, f"{control.label} {place}", beside, chosen, role)))
 
 
 def _stop(bridge: Bridge, number: int | None) -> str:

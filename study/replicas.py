@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from study import attributes
+from study.controls import is_control
 from study.evidence import firsts
 from study.metric import completed_value
-from study.spec import Replicas
+from study.spec import StudySpec
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -24,7 +25,7 @@ class Confirmation:
     """Of the user, see `study.attributes`."""
 
 
-def confirmations(trials: Sequence[FrozenTrial], replicas: Replicas, *, controls: int, seed: int) -> list[Confirmation]:
+def confirmations(trials: Sequence[FrozenTrial], spec: StudySpec) -> list[Confirmation]:
     """The confirming trials that are not there yet, best configuration first. Asked again, it adds nothing twice; nor
     does it confirm what `firsts` says of a trial that another repeats.
 
@@ -32,21 +33,22 @@ def confirmations(trials: Sequence[FrozenTrial], replicas: Replicas, *, controls
 
     Args:
         trials: all of the study, none of them running but confirmations.
-        controls: how many the study's file has; they entered the queue first.
-        seed: the seed of the study's trials, but of controls with one of their own; fresh ones are the next.
+        spec: says how many, if any. Fresh seeds are the next after that of the study's trials, or a control's own.
     """
+    if spec.replicas is None:
+        return []
     confirming = [each.user_attrs for each in trials if _confirms(each)]
     complete = [each for each in trials if each.state.name == "COMPLETE" and not _confirms(each)]
     first = firsts((each.number, each.params, each.user_attrs.get(attributes.BESIDE, {})) for each in complete)
     there = {(first[each[attributes.CONFIRMS]], each[attributes.BESIDE]["seed"]) for each in confirming}
     configurations = [each for each in complete if first[each.number] == each.number]
     ranked = sorted(configurations, key=lambda each: (-completed_value(each), each.number))
-    own = [each for each in ranked if each.number < controls]
+    own = [each for each in ranked if is_control(spec, each)]
     found = []
-    for each in [each for each in ranked if each not in own][: replicas.top] + own:
+    for each in [each for each in ranked if each not in own][: spec.replicas.top] + own:
         beside = each.user_attrs.get(attributes.BESIDE, {})
-        for fresh in range(1, replicas.seeds + 1):
-            other = beside.get("seed", seed) + fresh  # a control may have a seed of its own
+        for fresh in range(1, spec.replicas.seeds + 1):
+            other = beside.get("seed", spec.training_seed) + fresh  # a control may have a seed of its own
             if (each.number, other) not in there:
                 told = {attributes.CONFIRMS: each.number, attributes.BESIDE: {**beside, "seed": other}}
                 found.append(Confirmation(dict(each.params), told))

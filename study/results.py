@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from study import attributes
 from study.budget import NOTHING, Usage, usage_of, usage_so_far
+from study.controls import given, is_control
 from study.directory import DEFAULT_PARENT, trial_directory
 from study.evidence import Evidence, Run, evidence, firsts
 from study.lock import Driver, driver
@@ -151,7 +152,7 @@ class StudyResults:
         own = [trial for trial in self.trials if trial.confirms is None]
         own = sorted(own, key=lambda trial: trial.state == "WAITING")[: self.searching]  # the others never begin
         alive = {*_firsts(trial for trial in own if trial.state not in ("PRUNED", "FAIL")).values()}
-        controls = sum(number < len(self.spec.enqueue) for number in alive)
+        controls = sum(trial.number in alive for trial in own if trial.control)
         sampled = len(alive) - controls + self.searching - len(own)
         return replicas.seeds * replicas.confirmed(sampled, controls)
 
@@ -238,15 +239,15 @@ def read_metrics(trial: TrialResult) -> polars.DataFrame:
 
 def _result(spec: StudySpec, directory: Path, trial: FrozenTrial) -> TrialResult:
     known = trial.user_attrs
-    name, own_controls = known.get(attributes.LABEL), trial.number < len(spec.enqueue)  # which enter the queue first
+    name, control = known.get(attributes.LABEL), is_control(spec, trial)
     own = directory / trial_directory(trial.number)
     evaluations = _evaluations(own, _stamp(own / "evaluations.jsonl"))
     return TrialResult(
         number=trial.number,
         state=trial.state.name,
-        params=dict(trial.params) or dict(trial.system_attrs.get("fixed_params", {})),
-        control=name if own_controls else None,
-        enqueued=None if own_controls else name,
+        params=given(trial),
+        control=name if control else None,
+        enqueued=None if control else name,
         value=completed_value(trial) if trial.state.name == "COMPLETE" else None,
         pruned_at=known.get(attributes.PRUNED_AT) if trial.state.name == "PRUNED" else None,
         fail_reason=known.get(attributes.FAIL_REASON),

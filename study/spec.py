@@ -83,8 +83,8 @@ class Replicas(Frozen):
     these runs, or compares a trial with them; a sampler learns from them.
 
     One that collapses still ends there. Results count the seeds that a configuration has lost, and rank it as if they
-    had ended at 0. The controls of `enqueue` that completed are confirmed too, so that what beats them is seen to over
-    seeds.
+    had ended at 0. The controls that completed, those of `enqueue` and a DAPO that was enqueued later, are confirmed
+    too, so that what beats them is seen to over seeds.
     """
 
     seeds: int = Field(ge=2)

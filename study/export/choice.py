@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from study.against import mean_lengths
 from study.results import StudyResults, TrialResult
 from trainer.errors import UserError
 
@@ -50,12 +51,15 @@ def _numbered(results: StudyResults, number: int) -> TrialResult:
 
 
 def _pareto_front(results: StudyResults, ranked: list[TrialResult]) -> list[TrialResult]:
-    """Trials that no other beats in accuracy at the same mean response length or less, best first."""
+    """Trials that no other beats in accuracy at the same mean response length or less, best first. Both are those over
+    fresh seeds where there are such, since the run that was chosen for being high says less."""
     scores = ((trial.number, trial.newest(results.spec.selecting.name)) for trial in ranked)
     lengths = {number: score.mean_length for number, score in scores if score is not None}
+    lengths |= {number: over_seeds.mean for number, over_seeds in mean_lengths(results).items()}
+    worth = {each.number: each.worth for each in results.evidence}
     front, shortest = [], float("inf")
     known = (trial for trial in ranked if trial.number in lengths)
-    for trial in sorted(known, key=lambda each: (-(each.value or 0.0), lengths[each.number])):
+    for trial in sorted(known, key=lambda each: (-worth[each.number], lengths[each.number])):
         if lengths[trial.number] < shortest:
             front.append(trial)
             shortest = lengths[trial.number]

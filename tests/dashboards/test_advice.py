@@ -113,6 +113,32 @@ def test_a_control_that_none_beats_is_said_to_be(finished: StudyResults) -> None
     assert any("No sampled setting beats the control DAPO" in each for each in said(only))
 
 
+def test_that_none_beats_it_over_fresh_seeds_is_said_where_others_have_some(finished: StudyResults) -> None:
+    control, other = finished.trials[0], next(t for t in finished.trials[1:] if t.state == "COMPLETE")
+    other = dataclasses.replace(other, value=0.0)
+
+    def sentence(*confirmed: TrialResult) -> str:
+        again = [dataclasses.replace(each, number=90 + i + 2 * seed, control=None, confirms=each.number,
+                                     beside={"seed": seed})
+                 for i, each in enumerate(confirmed) for seed in (1, 2)]  # fmt: skip
+        results = dataclasses.replace(finished, trials=(control, other, *again))
+        return next(each for each in said(results) if "beats the control" in each)
+
+    assert sentence(control) == "No sampled setting beats the control DAPO (#0) yet."
+    assert sentence(control, other) == "No sampled setting beats the control DAPO (#0) over fresh seeds yet."
+
+
+def test_the_best_is_compared_with_a_control_that_differs_in_fipo_alone_where_there_is_one(
+    finished: StudyResults,
+) -> None:
+    assert finished.best is not None
+    params = finished.best.params | {"fipo.epsilon_f_low": 0.0, "fipo.epsilon_f_high": 0.0}
+    near = dataclasses.replace(finished.trials[0], number=97, control="near", params=params)
+    with_it = dataclasses.replace(finished, trials=(*finished.trials, near))
+    (sentence,) = [each for each in said(with_it) if "problem by problem" in each or "equally often" in each]
+    assert "near (#97)" in sentence and "FIPO alone" not in sentence
+
+
 def test_failures_come_first_with_their_reason(finished: StudyResults) -> None:
     broken = changed(finished, 1, state="FAIL", value=None, fail_reason="out of memory")
     assert said(broken)[0] == "1 trial failed, the first with: out of memory"

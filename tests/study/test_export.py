@@ -94,6 +94,23 @@ def test_the_front_has_no_trial_that_another_beats_in_accuracy_and_length(tmp_pa
     assert [each.trial.number for each in exports] == [1, 3]
 
 
+def test_the_front_goes_by_fresh_seeds_where_there_are_some(tmp_path):
+    """The lucky run of trial 0 is beaten by trial 1 over seeds; that of trial 2 was short by chance alone."""
+    points = [
+        (0.9, 500),
+        (0.6, 600),
+        (0.3, 100),
+        (0.4, 500),
+        (0.4, 500),
+        (0.8, 450),
+        (0.8, 450),
+        (0.3, 700),
+        (0.3, 700),
+    ]
+    results = with_scores(tmp_path / "study", points, confirms={3: 0, 4: 0, 5: 1, 6: 1, 7: 2, 8: 2})
+    assert [each.trial.number for each in prepare(results, pareto=True, out=tmp_path / "front")] == [1]
+
+
 def test_a_study_of_two_objectives_says_that_the_best_is_so_by_one(tmp_path):
     results = with_scores(tmp_path / "study", [(0.6, 900), (0.5, 300)])
     results = replace(results, spec=results.spec.model_copy(update={"against": "length"}))

@@ -11,6 +11,8 @@ import yaml
 from study.assignment import Report
 from study.bridge import Bridge
 from study.cli import main
+from study.commands import Enqueue, carry_out
+from study.controls import is_control
 from study.export.provenance import selection_lines
 from study.results import read_study
 from study.spec import Replicas
@@ -74,6 +76,32 @@ def test_a_choice_that_is_drawn_again_is_one_configuration(make_bridge):
     assert results.planned == results.ended == len(results.trials) == 15
     assert chosen_among(results) == "3 configurations in 9 COMPLETE among 9 trials"
     assert tie(replace(results, trials=tuple(t for t in own if t.params[RATE] == 1e-3))) is None
+
+
+def test_a_dapo_that_is_enqueued_later_is_a_control_and_takes_no_place_of_the_best(make_bridge):
+    """It may be the only one that differs from the best in FIPO alone. A guess at FIPO is a trial like any other."""
+    high = "fipo.epsilon_f_high"
+    space = {RATE: {"type": "uniform", "low": 1e-4, "high": 1e-2}, high: {"type": "uniform", "low": 0, "high": 1}}
+    bridge = make_bridge(
+        trials=2, space=space, enqueue=[{"label": "DAPO", "values": {RATE: 1e-3, high: 0}}], pruner={"name": "none"},
+        trainer={"steps": 20, "fipo": {"epsilon_f_low": 0}}, replicas={"seeds": 2, "top": 1},
+    )  # fmt: skip
+    said = carry_out(bridge, Enqueue(label="DAPO faster", values={RATE: 2e-3, high: 0}))
+    assert said.endswith("; it is a control, since all its influence weights are 1")
+    assert "control" not in carry_out(bridge, Enqueue(label="guess", values={RATE: 2e-3, high: 0.2}))
+    for end in (0.5, 0.9, 0.8, 0.4):
+        run(bridge, end)
+    assert [run(bridge, 0.6) for _ in range(6)] == [4, 5, 6, 7, 8, 9] and bridge.done
+    results = read_study(bridge.directory)
+    assert [each.control for each in results.trials[:4]] == ["DAPO", "DAPO faster", None, None]
+    assert [each.confirms for each in results.trials[4:]] == [2, 2, 1, 1, 0, 0]
+    assert (results.ended, results.planned) == (10, 10)
+    told = [line.partition(",")[0] for line in verdict(results) if " against " in line]
+    guess = "Trial 2 (guess) against "
+    assert {f"{guess}DAPO (trial 0)", f"{guess}DAPO faster (trial 1)"} <= set(told)
+    weights = {"fipo": {"epsilon_f_low": 0, "epsilon_f_high": 0}}  # in a study of DAPO each trial is one
+    dapo = results.spec.model_copy(update={"space": {RATE: results.spec.space[RATE]}, "trainer": weights})
+    assert [is_control(dapo, each) for each in bridge.study.trials[:2]] == [True, False]
 
 
 def test_a_number_of_trials_below_those_that_began_leaves_the_confirmations_to_come(make_bridge):

@@ -151,6 +151,14 @@ NO_WEIGHTS = {"fipo.epsilon_f_high": 0, "fipo.clip_high": 0.28}
             "GRPO", {"fipo.clip_high": 0.2, "fipo.half_life": 8}, 0,
             ["enqueue GRPO: leaves out fipo.epsilon_f_high, so the sampler chooses it; give it a value"],
         ),
+        ("GRPO", {"fipo.clip_high": 0.2, "fipo.epsilon_f_high": 0}, 0, []),
+        (
+            "GRPO", NO_WEIGHTS, 0,
+            [
+                "enqueue GRPO: has fipo.clip_low = 0.2 and fipo.clip_high = 0.28, which is DAPO's clip-higher; set both"
+                " to one value, or give it another label"
+            ],
+        ),
     ],
 )  # fmt: skip
 def test_a_control_that_is_not_the_fixed_point_that_its_label_says_is_told(make_spec, label, values, low, lines):
@@ -158,6 +166,16 @@ def test_a_control_that_is_not_the_fixed_point_that_its_label_says_is_told(make_
     trainer = {"fipo": {"epsilon_f_low": low}}
     spec = make_spec(space=FIPO_KEYS, enqueue=enqueue, trainer=trainer, pruner={"name": "none"})
     assert hardly_meant(spec) == lines
+
+
+def test_two_controls_that_are_the_same_are_told(make_spec):
+    same, half_life = NO_WEIGHTS | {"fipo.half_life": 32}, {"fipo.half_life": 8}
+    named = {"one": same, "two": same, "other": same | half_life, "drawn": NO_WEIGHTS, "drawn again": NO_WEIGHTS}
+    enqueue = [{"label": label, "values": values} for label, values in named.items()]
+    spec = make_spec(
+        space=FIPO_KEYS, enqueue=enqueue, trials=9, trainer={"fipo": {"epsilon_f_low": 0}}, pruner={"name": "none"}
+    )
+    assert hardly_meant(spec) == ["enqueue two: is the same as one, and both count once; change one, or remove it"]
 
 
 def test_sqlite_on_the_file_system_of_a_cluster_is_warned_of(make_spec):
