@@ -143,8 +143,8 @@ def export(
     directory: Study = None,
     to: Annotated[str, typer.Option(help="yaml, verl, ms-swift, slime, trl, hf, json, csv or report.")] = "yaml",
     trial: Annotated[int | None, typer.Option(help="Trial number. Default: the best complete trial.")] = None,
-    top: Annotated[int | None, typer.Option(help="The N best trials, each into its own file.")] = None,
-    pareto: Annotated[bool, typer.Option("--pareto", help="Trials on the front of accuracy and length.")] = False,
+    top: Annotated[int | None, typer.Option(help="The N best configurations, controls too.")] = None,
+    pareto: Annotated[bool, typer.Option("--pareto", help="The front of accuracy and length.")] = False,
     out: Annotated[Path | None, typer.Option(help="What to write; it must not exist. Default: best.yaml.")] = None,
     approximate: Annotated[
         bool, typer.Option("--approximate", help="Take the nearest where the target cannot say it; the file tells.")

@@ -70,7 +70,7 @@ def send(directory: Path, command: Stop | Change | Add | Enqueue) -> str:
     """Have `command` carried out, by the driver if there is one; returns what was done in a sentence.
 
     Raises:
-        UserError: it cannot be carried out, or nothing can be written there.
+        UserError: it cannot be carried out, nothing can be written there, or the driver has not answered yet.
     """
     from optuna.exceptions import StorageInternalError
     from sqlalchemy.exc import SQLAlchemyError
@@ -98,9 +98,9 @@ def _left_for_driver(directory: Path, command: Stop | Change | Add | Enqueue) ->
         if driver(directory) is None and _taken_back(path):  # it ended just now, or died
             return _at_once(directory, command)
         time.sleep(0.1)
-    return (
-        f"the driver has not answered in {_PATIENCE_SECONDS:.0f} s; it takes the command up when it can, and if it ends"
-        " before, the command is dropped"
+    raise UserError(
+        f"{directory}: the driver has not answered in {_PATIENCE_SECONDS:.0f} s (driver.log may tell why); it takes the"
+        " command up when it can, and if it ends before, the command is dropped"
     )
 
 

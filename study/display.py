@@ -65,7 +65,8 @@ class Display:
         if wanted > fit:
             why = f" (concurrency is {wanted}, and no more fit)"
         elif fit > wanted and first.planned - first.ended > wanted:
-            why = f" ({fit} fit: fipo set {shlex.quote(str(directory))} concurrency={fit})"
+            where = "" if first.spec.resources.ray_address is None else " on the cluster with nothing beside them"
+            why = f" ({fit} fit{where}: fipo set {shlex.quote(str(directory))} concurrency={fit})"
         at_a_time = counted(min(wanted, fit), "trial")
         self._say(f"Study {directory}, {at_a_time} at a time{why}; each loads its model first")
         before = {trial.number: (trial.state, trial.deaths) for trial in first.trials if trial.state in ENDED}

@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from study import commands
 from study.assignment import Report
 from study.bridge import Bridge
 from study.commands import Add, Change, Enqueue, Stop, answer_all, carry_out, drop_unanswered, send
@@ -38,6 +39,16 @@ def driven(make_bridge):
 
 def written(bridge: Bridge) -> StudySpec:
     return StudySpec.from_file(bridge.directory / "study.yaml")
+
+
+def test_a_driver_that_does_not_answer_is_an_error_and_may_take_the_command_up_later(make_bridge, monkeypatch):
+    """As while it waits for its database."""
+    bridge = make_bridge(trials=2)
+    monkeypatch.setattr(commands, "_PATIENCE_SECONDS", 0.2)
+    with pytest.raises(UserError, match=r"the driver has not answered in 0 s .* takes the command up when it can"):
+        send(bridge.directory, Add(trials=1))
+    answer_all(bridge)
+    assert written(bridge).trials == 3
 
 
 def test_more_trials_are_run_and_written_down(driven):
