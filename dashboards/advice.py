@@ -13,7 +13,7 @@ from study.against import confounded
 from study.evidence import seed_test
 from study.paired import FEWEST, last_pair
 from study.tables import undriven
-from study.verdict import tie
+from study.verdict import below_base, tie
 from trainer.errors import UserError
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def advice(results: StudyResults, trials: pl.DataFrame, evaluations: pl.DataFram
     found = [Advice(line) if (line := undriven(results)) is not None else None, _failures(trials)]
     if _searched(results):
         found += [
+            *(Advice(f"{line}.", "training") for line in below_base(results)),
             alike if alike or spread is None else _one_seed(results),
             _against_control(results, trials),
             _few_problems(results),

@@ -27,7 +27,7 @@ class CollapseRule(Frozen):
 
     policy_kl_factor: float = Field(default=5, gt=1)
     """Policy KL since the last evaluation (median) over the median of its size from the run's start to its best
-    evaluation."""
+    evaluation, to the first after the base model's where none is better than that."""
     accuracy_drop: float = Field(default=0.1, gt=0, lt=1)
     """Accuracy (avg@k, 0..1) lost since the best evaluation."""
     deviations: float = Field(default=3, ge=0)
@@ -56,7 +56,7 @@ def collapse_reason(
         if drop < rule.accuracy_drop or drop < rule.deviations * noise:
             return None
     known = [(step, value) for step, value in policy_kl if step > 0 and value is not None and math.isfinite(value)]
-    before = [value for step, value in known if step <= best_step]
+    before = [value for step, value in known if step <= max(best_step, evaluations[1][0])]
     now = [value for step, value in known if evaluations[-2][0] < step <= evaluations[-1][0]]
     if not before or not now:
         return None

@@ -9,6 +9,7 @@ from study.evidence import SeedMean, seeds_against_settings
 from study.metric import metric_value
 from study.results import StudyResults, TrialResult
 from study.tables import chosen_among, counted, named, one_line
+from trainer.digits import decimal
 from trainer.records import SetScore
 
 
@@ -32,9 +33,22 @@ def verdict(results: StudyResults) -> list[str]:
     said = seeds_against_settings(found)
     return [
         f"Best: {one_line(results, best)}" if tied is None else tied,
+        *below_base(results),
         *means,
         *([f"The {said}"] if said else []),
         *against_controls(results),
+    ]
+
+
+def below_base(results: StudyResults) -> list[str]:
+    """A line where even the best trial ended below its base model, by avg@k on the set that selects."""
+    best = results.best
+    scores = best.scores(results.spec.selecting.name) if best is not None else {}
+    if 0 not in scores or (last := scores[max(scores)].accuracy) >= scores[0].accuracy:
+        return []
+    return [
+        f"Even the best ended below the base model: {decimal(last)} against {decimal(scores[0].accuracy)}; training"
+        " makes it worse: lower the learning rate, or narrow the space"
     ]
 
 

@@ -233,6 +233,7 @@ def _metrics(
         "future_kl/mean": 0.01 * float(rng.normal()),
         "future_kl/noise_floor": 1e-7,
         "dropped_sequence_fraction": 0.05 * fallen,
+        "rollout_gap/mean": 1e-7,
         "loss": 0.01 * float(rng.normal()),
         "learning_rate": 1.5e-4,
         "seconds/rollout": 0.3,

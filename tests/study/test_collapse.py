@@ -46,6 +46,16 @@ def test_policy_kl_is_held_against_what_it_was_until_the_best_evaluation():
     assert judge([*GOOD, 0.4, 0.38, 0.36, 0.34, 0.2, 0.1], 1e-3) is not None
 
 
+def test_a_run_that_falls_from_its_first_step_is_held_against_the_steps_to_its_first_evaluation():
+    falling = [(index * EVERY, score(each)) for index, each in enumerate([0.4, 0.2, 0.05, 0.0])]
+    for kl, collapsed in ((4e-4, False), (6e-4, True)):
+        known = [(step, 1e-4 if step <= EVERY else kl) for step in range(1, 3 * EVERY + 1)]
+        reason = collapse_reason(CollapseRule(), known, falling)
+        assert (reason is not None) is collapsed
+    assert "fell from 0.400 at step 0 to 0.000 while policy KL rose from 0.0001 to 0.0006" in reason
+    assert collapse_reason(CollapseRule(patience=1), known, falling[:2]) is None  # there is no rise yet
+
+
 def test_policy_kl_around_nothing_is_held_against_its_size():
     """Its median is 1e-6, then -1e-6; both runs scatter by 1e-4."""
     evaluations = [(index * EVERY, score(each)) for index, each in enumerate(FALLEN)]

@@ -11,7 +11,8 @@ from study.display import conclusion
 from study.export.provenance import selection_lines
 from study.results import read_study
 from study.tables import as_json
-from study.verdict import seed_means, tie, tied, verdict
+from study.verdict import below_base, seed_means, tie, tied, verdict
+from trainer.digits import decimal
 
 
 @pytest.mark.parametrize(
@@ -166,6 +167,21 @@ def results(make_bridge, run_trial):
     for end in (0.5, 0.625, 0.25):
         run_trial(bridge, [0.2, 0.3, 0.4, 0.4, end])
     return read_study(bridge.directory)
+
+
+def test_a_best_trial_below_its_base_model_is_said_to_be(results):
+    assert below_base(results) == []
+    best = results.best
+    first, last = best.evaluations[0], best.evaluations[-1]
+    for base, told in ((1.0, True), (last.scores[0].accuracy, False)):
+        scores = (first.scores[0].model_copy(update={"accuracy": base}), *first.scores[1:])
+        evaluations = (first.model_copy(update={"scores": scores}), *best.evaluations[1:])
+        trials = tuple(replace(t, evaluations=evaluations) if t is best else t for t in results.trials)
+        lines = below_base(replace(results, trials=trials))
+        assert [line.partition(";")[0] for line in lines] == [
+            f"Even the best ended below the base model: {decimal(last.scores[0].accuracy)} against 1.000"
+        ] * told
+        assert [line for line in verdict(replace(results, trials=trials)) if line.startswith("Even")] == lines
 
 
 def test_the_best_is_told_against_the_control_on_every_set_with_counts_where_few_problems_differ(results):
