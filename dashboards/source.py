@@ -169,7 +169,7 @@ class Reader:
             found = UserError(f"{self._place}: {line}")
         finally:
             gc.enable()
-        before, self._stamp = self._latest, stamp
+        before, self._stamp = self._latest, None if isinstance(found, UserError) else stamp  # it may pass unseen
         if before is None or not _same(before.found, found):
             self._latest = Reading(before.version + 1 if before else 1, found)
             _freeze(collect=self._latest.version % COLLECT_EVERY == 0)

@@ -233,7 +233,7 @@ def control_mistakes(spec: StudySpec, label: str, given: Mapping[str, Value]) ->
     for key in given:
         value = get_dotted(config, key)
         inside = key not in spec.space or contains(spec.space[key], value)
-        if not inside and given[key] not in samplers.off_grid(spec, key):
+        if not inside and not {value, given[key]} & {*samplers.off_grid(spec, key)}:
             mistakes.lines.append(
                 f"{where}: {key} = {flow(value)} lies outside space, {describe(spec.space[key])};"
                 " choose a value within, or widen the space, which takes a new study once this one has begun"

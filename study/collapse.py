@@ -56,7 +56,7 @@ def collapse_reason(
         if drop < rule.accuracy_drop or drop < rule.deviations * noise:
             return None
     known = [(step, value) for step, value in policy_kl if step > 0 and value is not None and math.isfinite(value)]
-    before = [value for step, value in known if step <= max(best_step, evaluations[1][0])]
+    before = [value for step, value in known if step <= (best_step or evaluations[1][0])]
     now = [value for step, value in known if evaluations[-2][0] < step <= evaluations[-1][0]]
     if not before or not now:
         return None

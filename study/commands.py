@@ -18,7 +18,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from study.lock import driver, driver_lock
 from study.mistakes import flow
 from study.space import Value
-from study.spec import StudySpec, set_dotted
+from study.spec import Control, StudySpec, set_dotted
 from trainer.config import Frozen
 from trainer.config_file import validate
 from trainer.errors import UserError, root_line
@@ -152,9 +152,11 @@ def carry_out(bridge: Bridge, command: Stop | Change | Add | Enqueue) -> str:
     control = checked_control(bridge.spec, command.label, command.values)
     queue = [each for each in bridge.study.get_trials(deepcopy=False) if each.state.name == "WAITING"]
     waiting, searching = len(queue), sum(attributes.CONFIRMS not in each.user_attrs for each in queue)
+    for line in _missing_files(bridge.spec, control):
+        raise UserError(line)
+    # Where `trials` was lowered, those that it holds back come before this one. It may be refused, so it goes first.
+    said = _change(bridge, {"trials": max(bridge.spec.trials, bridge.begun + searching) + 1}, enqueued=1)
     enqueue(bridge.study, bridge.spec, control)
-    # Where `trials` was lowered, those that it holds back come before this one.
-    said = _change(bridge, {"trials": max(bridge.spec.trials, bridge.begun + searching) + 1})
     beside = beside_space(bridge.spec.beside_space(control.values))
     place = f"comes after the {counted(waiting, 'trial')} in the queue" if waiting else "is next in the queue"
     left = left_to_sampler(bridge.spec, control.values)
@@ -176,7 +178,19 @@ def _stop(bridge: Bridge, number: int | None) -> str:
     return f"trial {number} stops, and counts as PRUNED"
 
 
-def _change(bridge: Bridge, values: Mapping[str, Any]) -> str:
+def _missing_files(spec: StudySpec, control: Control) -> list[str]:
+    """What no other trial reads and is not there; hub names are taken for right."""
+    from study.files import read_files, relative_paths
+
+    if not control.values.keys() & {"data.train", "model.path"}:
+        return []
+    spec = spec.model_copy(update={"enqueue": (*spec.enqueue, control)})
+    config = spec.config({**{key: each.ends()[0] for key, each in spec.space.items()}, **control.values})
+    relative = relative_paths([config], spec) if spec.resources.ray_address is not None else []
+    return relative + read_files([config], spec=spec, hub=False).mistakes
+
+
+def _change(bridge: Bridge, values: Mapping[str, Any], *, enqueued: int = 0) -> str:
     from study import attributes
     from study.cluster import room
     from study.settings import setting_mistakes
@@ -188,7 +202,7 @@ def _change(bridge: Bridge, values: Mapping[str, Any]) -> str:
             raise UserError(f"{key} = {value}: {_why_not(key)}; allowed: {', '.join(LIVE)}")
         set_dotted(data, key, value)
     spec = validate(StudySpec, data, source="set")
-    enqueued = sum(attributes.LABEL in each.user_attrs for each in bridge.study.get_trials(deepcopy=False))
+    enqueued += sum(attributes.LABEL in each.user_attrs for each in bridge.study.get_trials(deepcopy=False))
     for line in setting_mistakes(spec, enqueued=enqueued):
         raise UserError(line)
     bridge.change(spec)

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 def is_control(spec: StudySpec, trial: FrozenTrial) -> bool:
     """Whether others are compared with `trial`: one of the study file's `enqueue`, or a DAPO that was enqueued later,
     unless all trials of the study are."""
+    if attributes.LABEL not in trial.user_attrs:
+        return False
     if trial.number < len(spec.enqueue):  # they enter the queue first
         return True
-    if attributes.LABEL not in trial.user_attrs or is_dapo(spec, {}):
-        return False
-    return is_dapo(spec, given(trial) | trial.user_attrs.get(attributes.BESIDE, {}))
+    return not is_dapo(spec, {}) and is_dapo(spec, given(trial) | trial.user_attrs.get(attributes.BESIDE, {}))
 
 
 def given(trial: FrozenTrial) -> dict[str, Any]:

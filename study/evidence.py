@@ -111,10 +111,10 @@ def firsts(settings: Iterable[tuple[int, Mapping[str, Any], Mapping[str, Any]]])
     trial has the same seed too, and is the same run once more.
 
     Args:
-        settings: of each trial its number, its values by key of the space, and those beside it.
+        settings: of each trial its number, its values by key of the space, and those beside it; controls first.
     """
     found, same = dict[str, int](), dict[int, int]()
-    for number, params, beside in sorted(settings, key=lambda each: each[0]):
+    for number, params, beside in settings:
         same[number] = found.setdefault(json.dumps([params, beside], sort_keys=True), number)
     return same
 

@@ -39,6 +39,7 @@ def confirmations(trials: Sequence[FrozenTrial], spec: StudySpec) -> list[Confir
         return []
     confirming = [each.user_attrs for each in trials if _confirms(each)]
     complete = [each for each in trials if each.state.name == "COMPLETE" and not _confirms(each)]
+    complete.sort(key=lambda each: (not is_control(spec, each), each.number))
     first = firsts((each.number, each.params, each.user_attrs.get(attributes.BESIDE, {})) for each in complete)
     there = {(first[each[attributes.CONFIRMS]], each[attributes.BESIDE]["seed"]) for each in confirming}
     configurations = [each for each in complete if first[each.number] == each.number]

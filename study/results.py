@@ -169,7 +169,7 @@ class StudyResults:
 
     @functools.cached_property
     def repeats(self) -> dict[int | None, int]:
-        """Of each COMPLETE trial that has the settings of another before it, that one's number."""
+        """Of each COMPLETE trial that has the settings of a control, or of one before it, that one's number."""
         complete = (each for each in self.trials if each.state == "COMPLETE" and each.confirms is None)
         return {number: first for number, first in _firsts(complete).items() if number != first}
 
@@ -190,7 +190,8 @@ class StudyResults:
 
 
 def _firsts(trials: Iterable[TrialResult]) -> dict[int, int]:
-    return firsts((each.number, each.params, each.beside) for each in trials)
+    ordered = sorted(trials, key=lambda each: (each.control is None, each.number))
+    return firsts((each.number, each.params, each.beside) for each in ordered)
 
 
 def _lost(trial: TrialResult) -> str:

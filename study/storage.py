@@ -57,7 +57,12 @@ def edited(study: optuna.Study, spec: StudySpec) -> list[str]:
     is not known."""
     begun, now = study.user_attrs.get(_BEGUN, {}), spec.comparable()
     keys = sorted(key for key in begun.keys() | now.keys() if begun.get(key) != now.get(key)) if begun else []
-    return [f"{key} was {begun.get(key, 'not there')}" for key in keys]
+    first = study.get_trials(deepcopy=False)[: len(spec.enqueue)]
+    labels, queued = [each.label for each in spec.enqueue], [each.user_attrs.get(attributes.LABEL) for each in first]
+    return [
+        *(f"{key} was {begun.get(key, 'not there')}" for key in keys),
+        *([] if labels == queued else [f"enqueue was {', '.join(map(str, filter(None, queued))) or 'not there'}"]),
+    ]
 
 
 def edited_files(study: optuna.Study, spec: StudySpec) -> list[str]:
@@ -178,7 +183,7 @@ def read_trials(spec: StudySpec, directory: Path) -> tuple[list[FrozenTrial], di
 def _lost(spec: StudySpec, directory: Path) -> UserError:
     return UserError(
         f"{place(spec, directory)}: holds no study named {spec.name!r}, whose directory is {directory};"
-        " restore it from a copy, or launch anew"
+        " write back its name or storage if you edited that, else restore it from a copy, or launch anew"
     )
 
 

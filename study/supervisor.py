@@ -6,13 +6,14 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import ray
 from ray import tune
 
 from study.bridge import Bridge, StudyAborted
-from study.cluster import own_groups, taken
+from study.cluster import own_groups, places, taken
 from study.commands import answer_all
 from study.head import require_head
 from study.signals import raise_lost_interrupt
@@ -76,6 +77,7 @@ class Supervisor(NotSaved, tune.Callback, tune.Stopper):
         raise_lost_interrupt()
         self._next = now + self._PERIOD
         require_own_node()
+        require_directory(self._bridge.directory)
         status = [trial.status for trial in trials]
         # To ask for the groups takes longer with every trial that has been.
         groups = own_groups() if "PENDING" in status or "RUNNING" not in status else {}
@@ -85,36 +87,43 @@ class Supervisor(NotSaved, tune.Callback, tune.Stopper):
         if has_room or fits == 0 or not groups:
             self._had_room = now
         self._roomless = {group: self._roomless.get(group, now) for group in waiting} if fits else {}
-        self._tell(fits, now, len(groups))
+        self._tell(now, len(groups), none_fits=fits == 0)
         answer_all(self._bridge)
         if self._bridge.ending is None and (reason := self._bridge.account.spent()) is not None:
             self._bridge.end(reason)
         self._over = self._bridge.ending is not None and not has_room
 
-    def _tell(self, fits: int, now: float, begun: int) -> None:
+    def _tell(self, now: float, begun: int, *, none_fits: bool) -> None:
         """Tell that there is no node or no room for any trial, or for some, when that begins, changes and ends.
 
         Args:
-            fits: how many trials the nodes hold.
             begun: how many trials have asked for room, those that have it included.
         """
         waiting = sum(now - since >= self._PATIENCE for since in self._roomless.values())
         none = now - self._had_room >= self._PATIENCE
-        lack = "nodes" if fits == 0 else "room" if none else f"{waiting} of {fits}" if waiting else ""
+        held = places(self._bridge.spec.resources) if waiting else 0
+        lack = "nodes" if none_fits else "room" if none else f"{waiting} of {held}" if waiting else ""
         if lack == self._told:
             return
         self._told, why = lack, None
         if lack == "nodes":
             why = "no trial fits on the nodes that are left; the study waits for more"
         elif lack == "room":
-            held = taken(self._bridge.spec.resources)
-            held = f"{held} are taken by others" if held else "what is free lies on several nodes"
-            why = f"the cluster has room for no trial: {held}; the study waits (look: ray status)"
+            others = taken(self._bridge.spec.resources)
+            others = f"{others} are taken by others" if others else "what is free lies on several nodes"
+            why = f"the cluster has room for no trial: {others}; the study waits (look: ray status)"
         elif lack:
             wait = f"{counted(waiting, 'trial')} wait{'s' * (waiting == 1)} for room beside the others"
-            lost = f": the nodes that are left hold {fits} at a time" if fits < begun else ""
+            lost = f": the nodes that are left hold {held} at a time" if held < begun else ""
             why = f"{wait}{lost} (look: ray status)"
         self._bridge.waits(why)
+
+
+def require_directory(directory: Path) -> None:
+    """Raise StudyAborted when the study's `directory` is gone: its file system was unmounted, or it was moved. Trials
+    would fail for good, or make a new one in its place."""
+    if not (directory / "study.yaml").exists():
+        raise StudyAborted(f"{directory / 'study.yaml'} is not to be seen any more (moved, or its file system is gone)")
 
 
 def require_own_node() -> None:

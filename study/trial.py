@@ -18,6 +18,7 @@ from ray.util.placement_group import PlacementGroup, get_current_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from study.assignment import LastWords
+from study.clock import now
 from study.collapse import collapse_reason
 from study.directory import is_enough
 from study.metric import metric_value
@@ -212,5 +213,6 @@ def last_words(error: RayTaskError) -> LastWords:
     full = next((text for text in map(os.strerror, _NO_ROOM) if text in str(error)), None)
     if full is not None:
         return {"abort": f"{full} while a trial was writing"}
+    print(f"{now()} {error}", flush=True)  # into driver.log, where the line below sends whoever reads it
     first = (str(cause).strip() or "no message").splitlines()[0]
     return {"failed": f"{type(cause).__name__}: {first}; see driver.log", "user_error": False, "unexpected": True}

@@ -23,7 +23,7 @@ from study.bridge import Bridge, StudyAborted
 from study.cluster import remove_groups, strategy
 from study.head import require_head
 from study.spec import Resources
-from study.supervisor import NotSaved, Supervisor, aborts, require_own_node
+from study.supervisor import NotSaved, Supervisor, aborts, require_directory, require_own_node
 from study.trackers import trackers
 from trainer.errors import root_line
 
@@ -79,6 +79,7 @@ class BridgeScheduler(NotSaved, FIFOScheduler):
         if "abort" in result:
             raise StudyAborted(result["abort"])
         if "failed" in result:
+            require_directory(self._bridge.directory)  # else every trial fails in turn, and none can be resumed
             if result["user_error"] or result.get("unexpected"):
                 self._refuse_hopeless(result["failed"], user=result["user_error"])
             self._bridge.fail(number, result["failed"])

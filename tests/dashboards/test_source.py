@@ -96,11 +96,15 @@ def test_a_study_that_cannot_be_read_any_more_is_not_shown_as_it_was(
     def fail(directory: Path) -> StudyResults:
         raise ZeroDivisionError("of no one's thought")
 
+    whole = source.read_study
     monkeypatch.setattr(source, "read_study", fail)
     (copy / "study.yaml").touch()
     until(reader, first.version)
     line = "copy: cannot be read (of no one's thought); the terminal that runs the dashboard says more"
     assert str(reader.latest().found).endswith(line)
+    monkeypatch.setattr(source, "read_study", whole)  # which no file tells of
+    until(reader, first.version + 1)
+    assert isinstance(reader.latest().found, Study)
 
 
 def test_reading_without_pause_stops_no_driver_from_writing(tmp_path: Path) -> None:

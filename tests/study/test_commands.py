@@ -15,7 +15,7 @@ from study.commands import Add, Change, Enqueue, Stop, answer_all, carry_out, dr
 from study.directory import Staging
 from study.lock import driver_lock
 from study.results import read_study
-from study.spec import StudySpec
+from study.spec import Mlflow, StudySpec, Tracking
 from trainer.errors import UserError
 
 RATE = "optimizer.learning_rate"
@@ -79,6 +79,18 @@ def test_an_enqueued_value_that_the_space_does_not_have_is_told(driven):
     said = send(driven.directory, Enqueue(label="DAPO", values={RATE: 2e-3, "fipo.epsilon_f_high": 0.5}))
     assert said == "trials is 3; DAPO is next in the queue; not in space: fipo.epsilon_f_high 0.5"
     assert "epsilon_f_high: 0.5\n" in (driven.ask().directory / "config.yaml").read_text()
+
+
+def test_a_trial_whose_file_is_missing_or_that_cannot_be_added_is_refused_and_not_queued(make_bridge, tmp_path):
+    bridge = make_bridge(trials=2, sampler={"name": "random"})
+    with pytest.raises(UserError, match=r"enqueue typo: data.train = '/no/such.jsonl': no such file"):
+        carry_out(bridge, Enqueue(label="typo", values={RATE: 2e-3, "data.train": "/no/such.jsonl"}))
+    bridge.spec = bridge.spec.model_copy(update={"tracking": Tracking(mlflow=Mlflow(tracking_uri="x"))})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("study.settings.find_spec", lambda name: None)
+        with pytest.raises(UserError, match="the package mlflow is not installed"):
+            carry_out(bridge, Enqueue(label="late", values={RATE: 2e-3}))
+    assert bridge.study.get_trials() == [] and bridge.spec.trials == 2
 
 
 def test_what_an_enqueued_trial_leaves_to_the_sampler_is_told(make_bridge):
@@ -150,6 +162,8 @@ def test_what_waits_beyond_fewer_trials_does_not_begin_until_they_are_more_again
     assert (results.ended, results.planned) == (3, 3)
     assert carry_out(bridge, Add(trials=1)) == "trials is 2"
     assert not bridge.done and bridge.ask().params == {RATE: 2e-3}
+    carry_out(bridge, Change(values={"trials": 1}))
+    assert carry_out(bridge, Add(trials=1)) == "trials is 3"  # of those that have begun, not of what was written
 
 
 def test_what_is_enqueued_after_fewer_trials_begins_behind_those_that_they_held_back(make_bridge, run_trial):

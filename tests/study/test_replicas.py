@@ -104,6 +104,26 @@ def test_a_dapo_that_is_enqueued_later_is_a_control_and_takes_no_place_of_the_be
     assert [is_control(dapo, each) for each in bridge.study.trials[:2]] == [True, False]
 
 
+def test_a_control_that_a_sampled_trial_repeats_is_the_control_whichever_came_first(make_bridge):
+    """A DAPO that is enqueued where the grid had one as a row; it has its bounds beside the space, as after a search
+    for a learning rate."""
+    space = {RATE: {"type": "grid", "values": [1e-3, 2e-3]}}
+    bridge = make_bridge(
+        trials=2, space=space, sampler={"name": "grid"}, pruner={"name": "none"}, replicas={"seeds": 2, "top": 1}
+    )
+    bounds = {"fipo.epsilon_f_low": 0, "fipo.epsilon_f_high": 0}
+    for label in ("DAPO", "again"):
+        carry_out(bridge, Enqueue(label=label, values={RATE: 1e-3} | bounds))
+    while run(bridge, 0.5) is not None:
+        pass
+    results = read_study(bridge.directory)
+    assert [each.control for each in results.trials[:2]] == ["DAPO", "again"] and results.repeats == {1: 0}
+    row = replace(results.trials[2], beside=results.trials[0].beside, params=results.trials[0].params)
+    early = replace(results, trials=(*results.trials[:2], row, *results.trials[3:]))
+    late = replace(early, trials=(replace(row, number=0), replace(early.trials[0], number=2), *early.trials[3:]))
+    assert (early.repeats, late.repeats) == ({1: 0, 2: 0}, {0: 2})
+
+
 def test_a_number_of_trials_below_those_that_began_leaves_the_confirmations_to_come(make_bridge):
     control = {"label": "control", "values": {RATE: 1e-3}}
     bridge = make_bridge(

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from study import supervisor
+from study.bridge import StudyAborted
 from study.signals import terminated_as_interrupt
 from study.supervisor import Supervisor
 from tests.study.test_signals import lose
@@ -27,7 +28,7 @@ def _on_a_living_node(monkeypatch):
 def watch(make_bridge, monkeypatch):
     """Shows a supervisor one state of the cluster after another, 16 seconds apart, and returns what it told."""
 
-    def show(*looks):
+    def show(*looks, nodes=None):
         bridge, told, clock = make_bridge(), [], itertools.count(1000, 16)
         bridge.notifier.tell = lambda event, text, **numbers: told.append((event, text))
         monkeypatch.setattr(supervisor, "taken", lambda resources: "1 of 2 CPUs")
@@ -35,6 +36,7 @@ def watch(make_bridge, monkeypatch):
         fits, watcher = [], Supervisor(bridge, lambda: fits[-1])
         for fit, status, groups in looks:
             fits.append(fit)
+            monkeypatch.setattr(supervisor, "places", lambda resources, held=nodes or fit: held)
             monkeypatch.setattr(supervisor, "own_groups", functools.partial(dict, enumerate(groups)))
             watcher.on_step_begin(0, [SimpleNamespace(status=each) for each in status])
         assert {event for event, _ in told} <= {"lost"}
@@ -70,7 +72,9 @@ def test_trials_without_room_beside_one_that_runs_are_told_with_their_number(wat
 
 
 def test_it_is_others_who_take_the_room_where_the_nodes_would_hold_all_trials(watch):
-    told = watch(*[(2, ["RUNNING", "PENDING"], ["CREATED", "PENDING"])] * 3)
+    """Also when `concurrency` is lowered meanwhile."""
+    waits = ["RUNNING", "PENDING"], ["CREATED", "PENDING"]
+    told = watch(*[(2, *waits)] * 3, (1, *waits), (1, *waits), nodes=2)
     assert told == ["1 trial waits for room beside the others (look: ray status)"]
 
 
@@ -97,6 +101,15 @@ def test_a_trial_has_time_to_get_its_room_on_a_node_that_came_back(make_bridge, 
     watcher.on_step_begin(0, [])
     watcher.on_step_begin(1, [])
     assert told[1:] == [AGAIN]
+
+
+def test_a_study_whose_directory_is_gone_ends_at_the_next_look(make_bridge):
+    """Its trials would fail for good, or make another directory in its place."""
+    bridge = make_bridge()
+    bridge.directory.rename(bridge.directory.with_name("moved"))
+    with pytest.raises(StudyAborted, match=r"study.yaml is not to be seen any more \(moved, or"):
+        Supervisor(bridge, lambda: 1).look([])
+    bridge.directory.with_name("moved").rename(bridge.directory)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
