@@ -123,7 +123,7 @@ def require_directory(directory: Path) -> None:
     """Raise StudyAborted when the study's `directory` is gone: its file system was unmounted, or it was moved. Trials
     would fail for good, or make a new one in its place."""
     if not (directory / "study.yaml").exists():
-        raise StudyAborted(f"{directory / 'study.yaml'} is not to be seen any more (moved, or its file system is gone)")
+        raise StudyAborted("study.yaml is not to be seen there any more (moved, or its file system is gone)")
 
 
 def require_own_node() -> None:

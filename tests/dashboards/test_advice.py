@@ -113,6 +113,14 @@ def test_a_control_that_none_beats_is_said_to_be(finished: StudyResults) -> None
     assert any("No sampled setting beats the control DAPO" in each for each in said(only))
 
 
+def test_where_a_control_is_the_best_it_is_not_compared_with_another(finished: StudyResults) -> None:
+    assert finished.best is not None
+    params = finished.trials[0].params | {"optimizer.learning_rate": 3e-4}
+    second = dataclasses.replace(finished.trials[0], number=97, control="DAPO faster", value=1.0, params=params)
+    results = dataclasses.replace(finished, trials=(*finished.trials, second))
+    assert "No sampled setting beats the control DAPO faster (#97) yet." in said(results)
+
+
 def test_that_none_beats_it_over_fresh_seeds_is_said_where_others_have_some(finished: StudyResults) -> None:
     control, other = finished.trials[0], next(t for t in finished.trials[1:] if t.state == "COMPLETE")
     other = dataclasses.replace(other, value=0.0)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -71,6 +72,9 @@ def test_fewer_responses_than_planned_have_no_majority_and_no_pass(raced: StudyR
 def test_where_both_bounds_are_0_no_weight_is_at_one(finished: StudyResults) -> None:
     bound = metrics.training(finished, [0, 1]).filter(pl.col("metric") == metrics.BOUND)
     assert finished.trials[0].params["fipo.epsilon_f_high"] == 0 and set(bound["trial"]) == {1}
+    beside = {"fipo.epsilon_f_low": 0, "fipo.epsilon_f_high": 0}  # as of a control where the space has neither
+    trials = (finished.trials[0], replace(finished.trials[1], beside=beside))
+    assert metrics.BOUND not in set(metrics.training(replace(finished, trials=trials), [0, 1])["metric"])
 
 
 def test_smoothing_leaves_evaluations_as_they_are(finished: StudyResults) -> None:

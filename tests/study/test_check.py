@@ -262,11 +262,28 @@ def test_files_that_are_not_there_are_told_with_their_keys_and_no_hub_is_asked(s
     assert "trainer.model.path = './nowhere': no config.json there" in model
 
 
+@pytest.mark.parametrize(("sampler", "refused"), [("grid", False), ("brute-force", True)])
+def test_only_under_the_grid_sampler_may_a_control_lie_beside_its_list(spec_file, sampler, refused):
+    """The other goes through what Optuna knows of a key, and would try the control's value in each row."""
+    space = {"fipo.epsilon_f_high": {"type": "choice", "values": [0.1, 0.4]}}
+    enqueue = [{"label": "DAPO", "values": {"fipo.epsilon_f_high": 0}}]
+    path = spec_file(space=space, enqueue=enqueue, sampler={"name": sampler}, pruner={"name": "none"}, trials=2)
+    if not refused:
+        load_spec(path)
+        return
+    with pytest.raises(UserError, match=r"epsilon_f_high = 0.* lies outside space"):
+        load_spec(path)
+
+
 def test_a_file_that_only_a_control_names_is_looked_for_too(spec_file):
     enqueue = [{"label": "other data", "values": {"data.train": "missing.jsonl"}}]
     path = spec_file(enqueue=enqueue, sampler={"name": "random"})
     with pytest.raises(UserError, match=r"enqueue other data: data.train = 'missing.jsonl': no such file"):
         load_with_files(path)
+    space = {"data.train": {"type": "choice", "values": ["embedded:train", "gone.jsonl"]}}  # which is named first
+    enqueue = [{"label": "same", "values": {"data.train": "gone.jsonl"}}]
+    with pytest.raises(UserError, match=r"space.data.train = 'gone.jsonl': no such file"):
+        load_with_files(spec_file(space=space, enqueue=enqueue, sampler={"name": "random"}))
 
 
 def test_a_run_is_no_model_and_how_it_becomes_one_is_said(spec_file, tmp_path):

@@ -102,6 +102,10 @@ def test_a_copy_of_a_directory_is_not_driven_beside_the_one_that_its_server_know
     copy.rename(directory)
     with pytest.raises(UserError, match=f"is a copy of {tmp_path / 'moved'}"), driving(spec, directory):
         pass
+    other = spec.model_copy(update={"name": "other"})  # another study where it was is no original
+    (tmp_path / "moved" / "study.yaml").write_text(other.to_yaml())
+    with driving(spec, directory):
+        pass
 
 
 def test_two_studies_in_one_server_do_not_meet_and_need_two_names(server, make_spec, tmp_path):

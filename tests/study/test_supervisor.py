@@ -107,7 +107,7 @@ def test_a_study_whose_directory_is_gone_ends_at_the_next_look(make_bridge):
     """Its trials would fail for good, or make another directory in its place."""
     bridge = make_bridge()
     bridge.directory.rename(bridge.directory.with_name("moved"))
-    with pytest.raises(StudyAborted, match=r"study.yaml is not to be seen any more \(moved, or"):
+    with pytest.raises(StudyAborted, match=r"study.yaml is not to be seen there any more \(moved, or"):
         Supervisor(bridge, lambda: 1).look([])
     bridge.directory.with_name("moved").rename(bridge.directory)
 
