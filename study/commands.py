@@ -144,8 +144,7 @@ def carry_out(bridge: Bridge, command: Stop | Change | Add | Enqueue) -> str:
         return _change(bridge, {"trials": max(bridge.spec.trials, bridge.begun) + command.trials})
     from study import attributes
     from study.check import checked_control
-    from study.controls import is_dapo
-    from study.settings import left_to_sampler
+    from study.controls import is_dapo, left_to_sampler
     from study.storage import enqueue
     from study.tables import beside_space, counted
 
@@ -180,12 +179,13 @@ def _stop(bridge: Bridge, number: int | None) -> str:
 
 def _missing_files(spec: StudySpec, control: Control) -> list[str]:
     """What no other trial reads and is not there; hub names are taken for right."""
+    from study.check import first_point
     from study.files import read_files, relative_paths
 
     if not control.values.keys() & {"data.train", "model.path"}:
         return []
     spec = spec.model_copy(update={"enqueue": (*spec.enqueue, control)})
-    config = spec.config({**{key: each.ends()[0] for key, each in spec.space.items()}, **control.values})
+    config = spec.config({**first_point(spec), **control.values})
     relative = relative_paths([config], spec) if spec.resources.ray_address is not None else []
     return relative + read_files([config], spec=spec, hub=False).mistakes
 

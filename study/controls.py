@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import re
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from study import attributes
 from study.space import Value
 from study.spec import StudySpec
+from trainer.config import INFLUENCE
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -37,3 +40,42 @@ def weight_bounds(spec: StudySpec, values: Mapping[str, Value]) -> dict[str, Any
     """The bounds of the influence weights in a trial with these `values`, by key; None where the sampler gives one."""
     fipo = spec.trainer_values(values).get("fipo", {})
     return {f"fipo.{name}": fipo.get(name) for name in ("epsilon_f_low", "epsilon_f_high")}
+
+
+def left_to_sampler(spec: StudySpec, values: Mapping[str, Value]) -> list[str]:
+    """The keys of the space that a control with these `values` leaves out, so that the sampler gives them; without
+    those that decide nothing, as FIPO's own do in DAPO."""
+    left = [key for key in spec.space if key not in values]
+    if is_dapo(spec, values):
+        left = [key for key in left if key.removeprefix("fipo.") not in INFLUENCE]
+    return left
+
+
+def loose_controls(spec: StudySpec) -> Iterator[str]:
+    """Where a control is not the fixed point that its label says, or is another's twin."""
+    same = dict[str, str]()
+    for control in spec.enqueue:
+        if left := left_to_sampler(spec, control.values):
+            it = "it" if len(left) == 1 else "them"
+            keys = ", ".join(left)
+            yield f"enqueue {control.label}: leaves out {keys}, so the sampler chooses {it}; give {it} a value"
+        bounds, fipo = weight_bounds(spec, control.values), spec.trainer_values(control.values).get("fipo", {})
+        clips = {f"fipo.{name}": fipo.get(name) for name in ("clip_low", "clip_high")}
+        named = re.search("dapo|grpo", control.label, re.IGNORECASE)
+        if named and None not in bounds.values() and any(bounds.values()):
+            yield (
+                f"enqueue {control.label}: has {_listed(bounds)}, so it is FIPO, with influence weights that are not"
+                " all 1; set both to 0, or give it another label"
+            )
+        elif named and named[0].lower() == "grpo" and None not in clips.values() and len(set(clips.values())) > 1:
+            yield (
+                f"enqueue {control.label}: has {_listed(clips)}, which is DAPO's clip-higher; set both to one value, or"
+                " give it another label"
+            )
+        earlier = same.setdefault(json.dumps(spec.trainer_values(control.values), sort_keys=True), control.label)
+        if earlier != control.label and spec.space.keys() <= control.values.keys():
+            yield f"enqueue {control.label}: is the same as {earlier}, and both count once; change one, or remove it"
+
+
+def _listed(values: Mapping[str, float]) -> str:
+    return " and ".join(f"{key} = {value:g}" for key, value in values.items())

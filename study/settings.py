@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import re
@@ -12,11 +11,10 @@ from importlib.util import find_spec
 from typing import Any
 
 from study import pruners
-from study.controls import is_dapo, weight_bounds
-from study.space import Value, grid_values
+from study.controls import loose_controls
+from study.space import grid_values
 from study.spec import StudySpec
 from study.tables import counted
-from trainer.config import INFLUENCE
 
 
 def plugin_mistakes(spec: StudySpec) -> Iterator[str]:
@@ -112,45 +110,6 @@ def _repeating(spec: StudySpec) -> Iterator[str]:
         )
 
 
-def left_to_sampler(spec: StudySpec, values: Mapping[str, Value]) -> list[str]:
-    """The keys of the space that a control with these `values` leaves out, so that the sampler gives them; without
-    those that decide nothing, as FIPO's own do in DAPO."""
-    left = [key for key in spec.space if key not in values]
-    if is_dapo(spec, values):
-        left = [key for key in left if key.removeprefix("fipo.") not in INFLUENCE]
-    return left
-
-
-def _loose_controls(spec: StudySpec) -> Iterator[str]:
-    """Where a control is not the fixed point that its label says, or is another's twin."""
-    same = dict[str, str]()
-    for control in spec.enqueue:
-        if left := left_to_sampler(spec, control.values):
-            it = "it" if len(left) == 1 else "them"
-            keys = ", ".join(left)
-            yield f"enqueue {control.label}: leaves out {keys}, so the sampler chooses {it}; give {it} a value"
-        bounds, fipo = weight_bounds(spec, control.values), spec.trainer_values(control.values).get("fipo", {})
-        clips = {f"fipo.{name}": fipo.get(name) for name in ("clip_low", "clip_high")}
-        named = re.search("dapo|grpo", control.label, re.IGNORECASE)
-        if named and None not in bounds.values() and any(bounds.values()):
-            yield (
-                f"enqueue {control.label}: has {_listed(bounds)}, so it is FIPO, with influence weights that are not"
-                " all 1; set both to 0, or give it another label"
-            )
-        elif named and named[0].lower() == "grpo" and None not in clips.values() and len(set(clips.values())) > 1:
-            yield (
-                f"enqueue {control.label}: has {_listed(clips)}, which is DAPO's clip-higher; set both to one value, or"
-                " give it another label"
-            )
-        earlier = same.setdefault(json.dumps(spec.trainer_values(control.values), sort_keys=True), control.label)
-        if earlier != control.label and spec.space.keys() <= control.values.keys():
-            yield f"enqueue {control.label}: is the same as {earlier}, and both count once; change one, or remove it"
-
-
-def _listed(values: Mapping[str, float]) -> str:
-    return " and ".join(f"{key} = {value:g}" for key, value in values.items())
-
-
 def _points(spec: StudySpec) -> int:
     """Of its grid; 0 where the space has values that cannot be listed."""
     return math.prod(len(grid_values(distribution) or ()) for distribution in spec.space.values())
@@ -163,7 +122,7 @@ def _lists_values(spec: StudySpec) -> bool:
 def hardly_meant(spec: StudySpec) -> list[str]:
     """What a checked spec says that is allowed and hardly meant, each in one line with what to change."""
     warmup = spec.trainer.get("optimizer", {}).get("warmup_steps", 0)
-    lines = [*idle_pruner(spec), *_part_of_grid(spec), *_repeating(spec), *_loose_controls(spec), *_deaf_notify(spec)]
+    lines = [*idle_pruner(spec), *_part_of_grid(spec), *_repeating(spec), *loose_controls(spec), *_deaf_notify(spec)]
     lines += _shared_sqlite(spec)
     if warmup >= spec.steps:
         lines.append(

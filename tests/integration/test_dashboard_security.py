@@ -30,7 +30,9 @@ def test_a_study_that_the_command_did_not_name_cannot_be_opened(
     for asked in ("../secret", str(tmp_path / "secret"), f"sqlite:///{tmp_path / 'secret' / 'optuna.db'}"):
         page.goto(f"{served.address}?study={urllib.parse.quote(asked, safe='')}")
         expect(page.get_by_role("heading", name=re.compile(r"^synthetic \((one|two)\)$"))).to_be_visible()
-        expect(page.get_by_text("secret")).to_have_count(0)
+        expect(page.get_by_text("secret")).to_have_count(1)
+        told = page.get_by_role("alert").get_by_text("secret")  # as the address has it
+        expect(told).to_have_text(re.compile("which is not here"))
     expect_sound(page, trouble)
     page.close()
 
