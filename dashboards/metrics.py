@@ -71,8 +71,7 @@ def training(results: StudyResults, trials: Sequence[int]) -> pl.DataFrame:
 
     Accuracy stands at the steps of evaluations, from the base model's (0); cons@k and pass@k, which mean another thing
     for another k, only where an evaluation is whole. Influence weights at a bound have no rows where every weight is 1,
-    and at both of them.
-    A trial before its first training step has no rows.
+    and at both of them. A trial before its first training step has no rows.
     """
     known = [each.metric for each in QUANTITIES]
     selects = results.spec.selecting
@@ -83,7 +82,7 @@ def training(results: StudyResults, trials: Sequence[int]) -> pl.DataFrame:
         wide = read_metrics(trial)
         if wide.is_empty():
             continue
-        dapo = results.spec.config({**trial.params, **trial.beside}).fipo.is_dapo
+        dapo = results.config(trial).fipo.is_dapo
         present = [metric for metric in known if metric in wide.columns and not (metric == BOUND and dapo)]
         long = wide.select("step", *present).unpivot(index="step", variable_name="metric", value_name="value")
         parts += [_named(trial, long), _named(trial, _accuracy(trial, selects.name, selects.samples))]

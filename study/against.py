@@ -26,7 +26,7 @@ def against_controls(results: StudyResults) -> list[str]:
 def confounded(results: StudyResults, trial: TrialResult, control: TrialResult) -> str | None:
     """That the two differ in swept or given keys that are not FIPO's own too, `clip_high` among them; None where they
     do not, or where FIPO is alike."""
-    one, other = (results.spec.config({**each.params, **each.beside}) for each in (trial, control))
+    one, other = (results.config(each) for each in (trial, control))
     if one.fipo.influence == other.fipo.influence:
         return None
     keys = dict.fromkeys((*results.spec.space, *trial.beside, *control.beside))

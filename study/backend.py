@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from study.clock import now
-from study.journal import journal
 from study.spec import StudySpec
 from trainer.errors import UserError, root_line
 
@@ -41,6 +40,8 @@ def open_storage(spec: StudySpec, directory: Path, *, mode: Mode) -> Iterator[Ba
         with _sqlite(directory / FILES["sqlite"], mode) as storage:
             yield storage
     elif spec.storage == "journal":
+        from study.journal import journal
+
         yield journal(directory / FILES["journal"])
     else:
         with _server(spec.storage) as storage:

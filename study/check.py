@@ -59,8 +59,13 @@ def _in_form(path: Path, sets: Sequence[str]) -> StudySpec:
 
 def trainer_configs(spec: StudySpec, *, controls: bool = True) -> list[TrainerConfig]:
     """Configs at the corners of the space, and those of the controls. Raises UserError where one is not valid."""
-    points = [*_corners(spec), *({**first_point(spec), **each.values} for each in spec.enqueue if controls)]
-    return [spec.config(point) for point in points]
+    corners = [spec.config(point) for point in _corners(spec)]
+    return corners + [control_config(spec, each.values) for each in spec.enqueue if controls]
+
+
+def control_config(spec: StudySpec, values: Mapping[str, Value]) -> TrainerConfig:
+    """The config of a control with these `values`, the lowest or first of each key that the sampler would give."""
+    return spec.config({**_first_point(spec), **values})
 
 
 def _corners(spec: StudySpec) -> Iterator[dict[str, Value]]:
@@ -69,12 +74,11 @@ def _corners(spec: StudySpec) -> Iterator[dict[str, Value]]:
     if math.prod(map(len, ends.values())) <= _CORNERS:
         yield from (dict(zip(ends, values, strict=True)) for values in itertools.product(*ends.values()))
         return
-    first = first_point(spec)
+    first = _first_point(spec)
     yield from ({**first, key: value} for key, values in ends.items() for value in values)
 
 
-def first_point(spec: StudySpec) -> dict[str, Value]:
-    """The lowest value, or first choice, of each key of the space."""
+def _first_point(spec: StudySpec) -> dict[str, Value]:
     return {key: distribution.ends()[0] for key, distribution in spec.space.items()}
 
 
@@ -126,7 +130,7 @@ def _complete(spec: StudySpec, path: Path, *, files: bool) -> tuple[StudySpec, l
     mistakes.settle(path)
     mistakes.lines += _corner_mistakes(spec)
     mistakes.settle(path)
-    base = spec.config(first_point(spec))
+    base = spec.config(_first_point(spec))
     spec = spec.model_copy(update={"trainer": _full_trainer(base, spec), "space": _typed_space(spec)})
     sampler, pruner = spec.sampler, spec.pruner
     sampler = Plugin(name=sampler.name, **samplers.complete(sampler.name, sampler.options, spec.seed))
@@ -195,7 +199,7 @@ def _full_trainer(base: TrainerConfig, spec: StudySpec) -> dict[str, Any]:
 
 def _typed_space(spec: StudySpec) -> dict[str, Any]:
     """Choices as the trainer reads them: YAML takes 1e-4 for text."""
-    first = first_point(spec)
+    first = _first_point(spec)
     typed: dict[str, Any] = {}
     for key, distribution in spec.space.items():
         if isinstance(distribution, Choice):
@@ -227,7 +231,7 @@ def control_mistakes(spec: StudySpec, label: str, given: Mapping[str, Value]) ->
         )
     if mistakes.lines:
         return mistakes.lines
-    point = {**first_point(spec), **given}
+    point = {**_first_point(spec), **given}
     if refused := explained(TrainerConfig, spec.trainer_values(point)):
         return [f"{where}: {line}" for line in refused.values()]
     config = spec.config(point)
@@ -255,7 +259,7 @@ def checked_control(spec: StudySpec, label: str, given: Mapping[str, Value]) -> 
 
 
 def _typed_control(spec: StudySpec, label: str, given: Mapping[str, Value]) -> Control:
-    config = spec.config({**first_point(spec), **given})
+    config = control_config(spec, given)
     return Control(label=label, values={key: get_dotted(config, key) for key in given})
 
 

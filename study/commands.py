@@ -142,15 +142,16 @@ def carry_out(bridge: Bridge, command: Stop | Change | Add | Enqueue) -> str:
         return _change(bridge, command.values)
     if isinstance(command, Add):
         return _change(bridge, {"trials": max(bridge.spec.trials, bridge.begun) + command.trials})
-    from study import attributes
     from study.check import checked_control
-    from study.controls import is_dapo, left_to_sampler
+    from study.controls import joins_controls, left_to_sampler
+    from study.queue import held_back
     from study.storage import enqueue
     from study.tables import beside_space, counted
 
     control = checked_control(bridge.spec, command.label, command.values)
-    queue = [each for each in bridge.study.get_trials(deepcopy=False) if each.state.name == "WAITING"]
-    waiting, searching = len(queue), sum(attributes.CONFIRMS not in each.user_attrs for each in queue)
+    trials = bridge.study.get_trials(deepcopy=False)
+    waiting = sum(each.state.name == "WAITING" for each in trials)
+    searching = sum(held_back(each, full=True) for each in trials)
     for line in _missing_files(bridge.spec, control):
         raise UserError(line)
     # Where `trials` was lowered, those that it holds back come before this one. It may be refused, so it goes first.
@@ -160,8 +161,8 @@ def carry_out(bridge: Bridge, command: Stop | Change | Add | Enqueue) -> str:
     place = f"comes after the {counted(waiting, 'trial')} in the queue" if waiting else "is next in the queue"
     left = left_to_sampler(bridge.spec, control.values)
     chosen = f"the sampler chooses {', '.join(left)}" if left else ""
-    dapo = not is_dapo(bridge.spec, {}) and is_dapo(bridge.spec, control.values)
-    role = "it is a control, since all its influence weights are 1" if dapo else ""
+    joins = joins_controls(bridge.spec, control.values)
+    role = "it is a control, since all its influence weights are 1" if joins else ""
     return "; ".join(filter(None, (said, f"{control.label} {place}", beside, chosen, role)))
 
 
@@ -179,13 +180,13 @@ def _stop(bridge: Bridge, number: int | None) -> str:
 
 def _missing_files(spec: StudySpec, control: Control) -> list[str]:
     """What no other trial reads and is not there; hub names are taken for right."""
-    from study.check import first_point
+    from study.check import control_config
     from study.files import read_files, relative_paths
 
     if not control.values.keys() & {"data.train", "model.path"}:
         return []
     spec = spec.model_copy(update={"enqueue": (*spec.enqueue, control)})
-    config = spec.config({**first_point(spec), **control.values})
+    config = control_config(spec, control.values)
     relative = relative_paths([config], spec) if spec.resources.ray_address is not None else []
     return relative + read_files([config], spec=spec, hub=False).mistakes
 

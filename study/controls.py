@@ -23,7 +23,12 @@ def is_control(spec: StudySpec, trial: FrozenTrial) -> bool:
         return False
     if trial.number < len(spec.enqueue):  # they enter the queue first
         return True
-    return not is_dapo(spec, {}) and is_dapo(spec, given(trial) | trial.user_attrs.get(attributes.BESIDE, {}))
+    return joins_controls(spec, given(trial) | trial.user_attrs.get(attributes.BESIDE, {}))
+
+
+def joins_controls(spec: StudySpec, values: Mapping[str, Value]) -> bool:
+    """Whether what is enqueued later with these `values` is a control: a DAPO where not all trials are."""
+    return is_dapo(spec, values) and not is_dapo(spec, {})
 
 
 def given(trial: FrozenTrial) -> dict[str, Any]:
@@ -59,8 +64,8 @@ def loose_controls(spec: StudySpec) -> Iterator[str]:
             it = "it" if len(left) == 1 else "them"
             keys = ", ".join(left)
             yield f"enqueue {control.label}: leaves out {keys}, so the sampler chooses {it}; give {it} a value"
-        bounds, fipo = weight_bounds(spec, control.values), spec.trainer_values(control.values).get("fipo", {})
-        clips = {f"fipo.{name}": fipo.get(name) for name in ("clip_low", "clip_high")}
+        bounds, values = weight_bounds(spec, control.values), spec.trainer_values(control.values)
+        clips = {f"fipo.{name}": values.get("fipo", {}).get(name) for name in ("clip_low", "clip_high")}
         named = re.search("dapo|grpo", control.label, re.IGNORECASE)
         if named and None not in bounds.values() and any(bounds.values()):
             yield (
@@ -72,7 +77,7 @@ def loose_controls(spec: StudySpec) -> Iterator[str]:
                 f"enqueue {control.label}: has {_listed(clips)}, which is DAPO's clip-higher; set both to one value, or"
                 " give it another label"
             )
-        earlier = same.setdefault(json.dumps(spec.trainer_values(control.values), sort_keys=True), control.label)
+        earlier = same.setdefault(json.dumps(values, sort_keys=True), control.label)
         if earlier != control.label and spec.space.keys() <= control.values.keys():
             yield f"enqueue {control.label}: is the same as {earlier}, and both count once; change one, or remove it"
 

@@ -39,14 +39,15 @@ def confirmations(trials: Sequence[FrozenTrial], spec: StudySpec) -> list[Confir
         return []
     confirming = [each.user_attrs for each in trials if _confirms(each)]
     complete = [each for each in trials if each.state.name == "COMPLETE" and not _confirms(each)]
-    complete.sort(key=lambda each: (not is_control(spec, each), each.number))
+    controls = {each.number for each in complete if is_control(spec, each)}
+    complete.sort(key=lambda each: (each.number not in controls, each.number))
     first = firsts((each.number, each.params, each.user_attrs.get(attributes.BESIDE, {})) for each in complete)
     there = {(first[each[attributes.CONFIRMS]], each[attributes.BESIDE]["seed"]) for each in confirming}
     configurations = [each for each in complete if first[each.number] == each.number]
     ranked = sorted(configurations, key=lambda each: (-completed_value(each), each.number))
-    own = [each for each in ranked if is_control(spec, each)]
+    own = [each for each in ranked if each.number in controls]
     found = []
-    for each in [each for each in ranked if each not in own][: spec.replicas.top] + own:
+    for each in [each for each in ranked if each.number not in controls][: spec.replicas.top] + own:
         beside = each.user_attrs.get(attributes.BESIDE, {})
         for fresh in range(1, spec.replicas.seeds + 1):
             other = beside.get("seed", spec.training_seed) + fresh  # a control may have a seed of its own

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     import polars
     from optuna.trial import FrozenTrial
 
+    from trainer.config import TrainerConfig
+
 ENDED = ("COMPLETE", "PRUNED", "FAIL")
 """States of a trial that goes on no more."""
 RAN = ("COMPLETE", "PRUNED")
@@ -176,6 +178,10 @@ class StudyResults:
     def _minimized(self, trial: TrialResult) -> float:
         score = trial.newest(self.spec.selecting.name) if self.spec.against else None
         return score.mean_length if score is not None else 0.0
+
+    def config(self, trial: TrialResult) -> TrainerConfig:
+        """What `trial` is trained with. Raises UserError when it is no valid config."""
+        return self.spec.config({**trial.params, **trial.beside})
 
     def seed(self, trial: TrialResult) -> int:
         """What `trial` is trained with."""

@@ -122,8 +122,8 @@ def _lists_values(spec: StudySpec) -> bool:
 def hardly_meant(spec: StudySpec) -> list[str]:
     """What a checked spec says that is allowed and hardly meant, each in one line with what to change."""
     warmup = spec.trainer.get("optimizer", {}).get("warmup_steps", 0)
-    lines = [*idle_pruner(spec), *_part_of_grid(spec), *_repeating(spec), *loose_controls(spec), *_deaf_notify(spec)]
-    lines += _shared_sqlite(spec)
+    kinds = (idle_pruner, _part_of_grid, _repeating, loose_controls, _deaf_notify, _shared_sqlite)
+    lines = [line for kind in kinds for line in kind(spec)]
     if warmup >= spec.steps:
         lines.append(
             f"trainer.optimizer.warmup_steps = {warmup}: the learning rate rises through all {spec.steps} steps of"
