@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ray.air._internal import usage
 from ray.tune.logger import JsonLoggerCallback, LoggerCallback, TBXLoggerCallback
 
 from study.spec import StudySpec
@@ -40,8 +44,12 @@ class TensorBoard(EveryStep, TBXLoggerCallback):
 
 def trackers(spec: StudySpec, directory: Path) -> list[LoggerCallback]:
     """The callbacks that `spec` asks for; what they write for themselves goes to the study's `directory`."""
+    # Ray counts them for its telemetry, which is off here, and to do so loads every tracker there is: 2 CPU seconds.
+    usage.tag_callbacks = lambda callbacks: False
+    with _not_found("torch"):  # tensorboardX loads it for tensors, of which it gets none: 2 CPU seconds, 200 MB
+        tensorboard = TensorBoard()
     # Tune reads its own record of each trial at the end and complains in the log without one.
-    found: list[LoggerCallback] = [JsonLoggerCallback(), TensorBoard()]
+    found: list[LoggerCallback] = [JsonLoggerCallback(), tensorboard]
     if spec.tracking.wandb is not None:
         from ray.air.integrations.wandb import WandbLoggerCallback
 
@@ -60,3 +68,16 @@ def trackers(spec: StudySpec, directory: Path) -> list[LoggerCallback]:
         uri = spec.tracking.mlflow.tracking_uri
         found.append(Mlflow(tracking_uri=uri, experiment_name=spec.name))
     return found
+
+
+@contextlib.contextmanager
+def _not_found(module: str) -> Iterator[None]:
+    """What is imported inside the block does without `module`, unless something has loaded that before."""
+    if module in sys.modules:
+        yield
+        return
+    sys.modules[module] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[module]
