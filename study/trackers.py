@@ -44,7 +44,7 @@ class TensorBoard(EveryStep, TBXLoggerCallback):
 
 def trackers(spec: StudySpec, directory: Path) -> list[LoggerCallback]:
     """The callbacks that `spec` asks for; what they write for themselves goes to the study's `directory`."""
-    # Ray counts them for its telemetry, which is off here, and to do so loads every tracker there is: 2 CPU seconds.
+    # Ray counts them for its usage report, which is off by default, and to do so loads all trackers: 2 CPU seconds.
     usage.tag_callbacks = lambda callbacks: False
     with _not_found("torch"):  # tensorboardX loads it for tensors, of which it gets none: 2 CPU seconds, 200 MB
         tensorboard = TensorBoard()

@@ -10,9 +10,7 @@ import shlex
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import optuna
 import psutil
@@ -31,6 +29,7 @@ from tests.integration.launching import (
     write_long_study,
     write_spec,
 )
+from tests.processes import known
 from trainer.config import TrainerConfig
 from trainer.config_file import read_config
 from trainer.records import read_evaluations
@@ -170,14 +169,6 @@ def test_ranks_that_lose_each_other_go_on_from_their_checkpoint_though_no_proces
 
 def processes(driver: psutil.Process) -> list[psutil.Process]:
     return [driver, *driver.children(recursive=True)]
-
-
-def known(process: psutil.Process, ask: Callable[[psutil.Process], Any], *, gone: Any) -> Any:
-    """What `ask` says of the process, or `gone` when it has ended meanwhile."""
-    try:
-        return ask(process)
-    except psutil.NoSuchProcess:
-        return gone
 
 
 def listening(process: psutil.Process) -> set[str]:

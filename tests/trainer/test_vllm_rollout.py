@@ -15,6 +15,7 @@ import pytest
 import torch
 from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
 
+from tests.processes import known
 from trainer.config import EvaluationSet, ModelConfig, TrainerConfig
 from trainer.errors import UserError
 from trainer.evaluate import evaluate_set, whole
@@ -327,8 +328,8 @@ def test_an_evaluation_is_one_call_of_the_engine_and_races_sample_for_sample(
 @pytest.mark.slow
 def test_the_engine_is_no_process_and_listens_on_loopback_only(sampler: VllmSampler) -> None:
     process = psutil.Process()
-    children = process.children(recursive=True)  # one that has ended, of another test's, has no command line any more
-    commands = [" ".join(each.cmdline()) for each in children if each.status() != psutil.STATUS_ZOMBIE]
+    children = process.children(recursive=True)  # those of other tests too, which may have ended
+    commands = [" ".join(known(each, psutil.Process.cmdline, gone=[])) for each in children]
     assert not [each for each in commands if "vllm" in each.lower()]
     listening = {each.laddr.ip for each in process.net_connections() if each.status == psutil.CONN_LISTEN}
     assert listening <= {"127.0.0.1", "::1"}
