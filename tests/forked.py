@@ -1,4 +1,4 @@
-"""Processes that begin with torch and the trainer loaded: they start in no time, and are killed like any other."""
+"""Processes that begin with torch, the trainer and Ray Tune loaded: they start in no time, and die like any other."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["trainer.__main__"])
+_CONTEXT.set_forkserver_preload(["trainer.__main__", "tests.integration.noop_driver"])
 _BEGIN = """
 import os, sys
 os.environ.update(environment)

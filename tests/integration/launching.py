@@ -94,10 +94,3 @@ def driven(folder: Path, *command: str) -> Iterator[subprocess.Popen[str]]:
 
 def two_evaluated_twice(trials: list[TrialResult]) -> bool:
     return sum(len(each.evaluations) > 1 for each in trials if each.state == "RUNNING") == 2
-
-
-def write_long_study(folder: Path, base: str) -> Path:
-    """Two trials at a time of 12 steps, so that there is time to kill something; a checkpoint at every step."""
-    slow = {"steps": 12, "rollout": {"prompts_per_step": 16, "group_size": 16}, "checkpoint": {"every": 1}}
-    write_spec(folder / "spec.yaml", base, trials=2, enqueue=controls(5e-5, 5e-5), trainer=slow)
-    return folder / "study"

@@ -1,8 +1,7 @@
-"""The driver of a study whose trials do nothing: `python noop_driver.py DIRECTORY RAY_ADDRESS`. Made to be killed."""
+"""The driver of a study whose trials do nothing. Made to be killed."""
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from pathlib import Path
 
@@ -43,7 +42,9 @@ class Talkative(Bridge):
         return super().report(number, report)
 
 
-def main(directory: Path, address: str) -> None:
+def drive(place: str, address: str) -> None:
+    """Drive the study of the directory `place` on the Ray at `address`, to its end."""
+    directory = Path(place)
     spec = StudySpec.from_file(directory / "study.yaml")
     ray.init(address=address, logging_level="error", log_to_driver=False)
     with (
@@ -53,7 +54,3 @@ def main(directory: Path, address: str) -> None:
     ):
         bridge = Talkative(study, spec, directory)
         run_trials(bridge, NoOp, concurrency=lambda: spec.concurrency, scratch=Path(scratch))
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import random
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,9 +14,10 @@ import pytest
 from study.directory import Staging
 from study.results import read_study
 from study.spec import Plugin, StudySpec
+from tests import forked
 
 pytestmark = pytest.mark.slow
-SCRIPT = Path(__file__).with_name("noop_driver.py")
+DRIVE = "from tests.integration.noop_driver import drive; drive(*arguments)"
 TRIALS, KILLS = 200, 20
 
 
@@ -27,7 +27,7 @@ def address() -> Iterator[str]:
     import ray
     from ray.cluster_utils import Cluster
 
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 4})
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 2})
     yield made.address
     ray.shutdown()
     made.shutdown()
@@ -38,7 +38,7 @@ def write(directory: Path) -> Path:
     spec = StudySpec(
         name="noop",
         trials=TRIALS,
-        concurrency=4,
+        concurrency=2,
         sampler=Plugin(name="random", seed=0),
         pruner=Plugin(name="threshold", lower=0.3, n_warmup_steps=2, interval_steps=1),
         space={"fipo.epsilon_f_low": {"type": "uniform", "low": 0, "high": 1}},
@@ -51,9 +51,29 @@ def write(directory: Path) -> Path:
     return directory
 
 
-def start(directory: Path, address: str) -> subprocess.Popen[str]:
-    command = [sys.executable, str(SCRIPT), str(directory), address]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+class Driver:
+    """A process that drives the study of `directory`, and the reports that it tells of on a pipe."""
+
+    def __init__(self, directory: Path, address: str) -> None:
+        pipe = directory / "reports"
+        if not pipe.exists():
+            os.mkfifo(pipe)
+        self._process = forked.start(DRIVE, directory, address, output=pipe)
+        self._pipe = pipe.open()
+
+    def wait_for_reports(self, count: int) -> None:
+        for _ in range(count):
+            assert self._pipe.readline() == "report\n"
+
+    def finish(self) -> None:
+        said = self._pipe.read()
+        self._process.join(300)
+        assert self._process.exitcode == 0, said[-3000:]
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.join()
+        self._pipe.close()
 
 
 def outcome(directory: Path) -> dict[int, tuple[object, ...]]:
@@ -71,23 +91,17 @@ def _without_usage(trial: optuna.trial.FrozenTrial) -> dict[str, object]:
 
 def test_a_study_killed_twenty_times_is_the_study_that_was_not(tmp_path: Path, address: str) -> None:
     steady, mortal = write(tmp_path / "steady"), write(tmp_path / "mortal")
-    driver = start(steady, address)
-    driver.communicate(timeout=300)
-    assert driver.returncode == 0
+    Driver(steady, address).finish()
 
     moments, interrupted = random.Random(0), 0
     for _ in range(KILLS):
-        driver = start(mortal, address)
-        for _ in range(moments.randint(1, 50)):
-            assert driver.stdout.readline() == "report\n"
+        driver = Driver(mortal, address)
+        driver.wait_for_reports(moments.randint(1, 50))
         time.sleep(moments.uniform(0, 0.05))
         driver.kill()
-        driver.communicate()
         interrupted += sum(trial.state == "RUNNING" for trial in read_study(mortal).trials)
     assert interrupted >= KILLS  # what was killed was at work
-    driver = start(mortal, address)
-    driver.communicate(timeout=300)
-    assert driver.returncode == 0
+    Driver(mortal, address).finish()
     assert outcome(mortal) == outcome(steady)
     states = [each[0] for each in outcome(steady).values()]
     assert len(states) == TRIALS and 20 < states.count("PRUNED") < 180 and set(states) == {"COMPLETE", "PRUNED"}

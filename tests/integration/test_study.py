@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from study.directory import trial_directory
-from study.results import read_study
+from study.results import TrialResult, read_study
 from tests.integration.launching import (
     controls,
     driven,
@@ -26,7 +26,6 @@ from tests.integration.launching import (
     notify,
     two_evaluated_twice,
     wait_for,
-    write_long_study,
     write_spec,
 )
 from tests.processes import known
@@ -132,15 +131,6 @@ def test_status_tells_the_same_story_to_people_and_programs(finished):
     assert tokens == told["usage"]["tokens"] > 0 and f"{tokens:,} tokens" in shown
 
 
-def test_a_trial_of_two_ranks_trains_and_is_reported(tmp_path, base):
-    write_spec(tmp_path / "spec.yaml", base, trials=1, resources={"workers": 2}, enqueue=controls(5e-5))
-    launched = fipo("launch", "spec.yaml", "--out", "study", cwd=tmp_path)
-    assert launched.returncode == 0, launched.stderr
-    (trial,) = read_study(tmp_path / "study").trials
-    assert trial.state == "COMPLETE"
-    assert [each.step for each in trial.evaluations] == [0, 1, 2, 3]
-
-
 def test_ranks_that_lose_each_other_go_on_from_their_checkpoint_though_no_process_died(tmp_path, base):
     write_spec(
         tmp_path / "spec.yaml", base, trials=1, resources={"workers": 2}, enqueue=controls(5e-5),
@@ -175,19 +165,33 @@ def listening(process: psutil.Process) -> set[str]:
     return {each.laddr.ip for each in process.net_connections("inet") if each.status == "LISTEN"}
 
 
-def expect_whole(directory: Path, steps: int = 12) -> None:
-    """Both trials complete, every evaluation there once, and equal, since they differ in nothing."""
-    first, second = read_study(directory).trials
-    assert [first.state, second.state] == ["COMPLETE", "COMPLETE"]
-    assert [each.step for each in first.evaluations] == list(range(steps + 1))
-    assert [each.scores for each in first.evaluations] == [each.scores for each in second.evaluations]
-    stored = optuna.load_study(study_name="small", storage=f"sqlite:///{directory / 'optuna.db'}").trials
-    assert [each.number for each in stored] == [0, 1]
-    assert stored[0].intermediate_values == {each.step: each.scores[0].accuracy for each in first.evaluations}
+def ended(family: list[psutil.Process]) -> bool:
+    return not psutil.wait_procs(family, timeout=30)[1]
 
 
-def test_a_killed_worker_goes_on_from_its_checkpoint_and_ctrl_c_leaves_a_study_to_resume(tmp_path, base):
-    directory = write_long_study(tmp_path, base)
+def farther(directory: Path, driver: subprocess.Popen[str]) -> None:
+    """Wait until each trial that has not ended has two evaluations more; the first may have been on its way."""
+    before = {each.number: len(each.evaluations) for each in read_study(directory).trials if each.state == "RUNNING"}
+    assert before
+
+    def reached(trials: list[TrialResult]) -> bool:
+        return all(
+            each.state != "RUNNING" or len(each.evaluations) > before[each.number] + 1
+            for each in trials
+            if each.number in before
+        )
+
+    wait_for(reached, directory, driver)
+    assert any(each.state == "RUNNING" for each in read_study(directory).trials)  # what comes next hits one at work
+
+
+def test_a_study_that_loses_a_worker_its_ray_and_its_driver_is_the_study_that_did_not(tmp_path, base):
+    """One loss after the other, each in midst of training, and Ctrl-C; every evaluation is there once in the end."""
+    # Time to kill something, three times; a checkpoint at every step.
+    slow = {"steps": 24, "rollout": {"prompts_per_step": 16, "group_size": 16}, "checkpoint": {"every": 1}}
+    write_spec(tmp_path / "spec.yaml", base, trials=2, enqueue=controls(5e-5, 5e-5), trainer=slow)
+    directory = tmp_path / "study"
+
     with driven(tmp_path, "launch", "spec.yaml", "--out", "study") as driver:
         wait_for(two_evaluated_twice, directory, driver)
         family = processes(psutil.Process(driver.pid))
@@ -198,44 +202,43 @@ def test_a_killed_worker_goes_on_from_its_checkpoint_and_ctrl_c_leaves_a_study_t
 
         titles = {one: " ".join(known(one, psutil.Process.cmdline, gone=[])) for one in family}
         next(one for one, title in titles.items() if title.startswith("ray::Worker")).kill()
-        before = max(len(each.evaluations) for each in read_study(directory).trials)
-        wait_for(lambda trials: all(len(each.evaluations) > before for each in trials), directory, driver)
+        farther(directory, driver)
         family = processes(psutil.Process(driver.pid))
         driver.send_signal(signal.SIGINT)
         _, complaint = driver.communicate(timeout=120)
-        assert driver.returncode == 130
-        assert complaint.strip() == "Interrupted; go on with: fipo resume study"
-    _, left = psutil.wait_procs(family, timeout=30)
-    assert not left
+    assert driver.returncode == 130
+    assert complaint.strip() == "Interrupted; go on with: fipo resume study"
+    assert ended(family)
     assert "STOPPED" in fipo("status", "study", cwd=tmp_path).stdout
-    assert fipo("resume", "study", cwd=tmp_path).returncode == 0
-    expect_whole(directory)
 
-
-@pytest.mark.parametrize("victim", ["driver", "raylet"])
-def test_a_study_whose_driver_or_ray_was_killed_is_resumed_without_a_trace(tmp_path, base, victim):
-    directory = write_long_study(tmp_path, base)
-    with driven(tmp_path, "launch", "spec.yaml", "--out", "study") as driver:
-        wait_for(two_evaluated_twice, directory, driver)
+    with driven(tmp_path, "resume", "study") as driver:
+        farther(directory, driver)
         family = processes(psutil.Process(driver.pid))
-        if victim == "driver":
-            driver.kill()
-        else:
-            next(one for one in family if known(one, psutil.Process.name, gone="") == "raylet").kill()
+        next(one for one in family if known(one, psutil.Process.name, gone="") == "raylet").kill()
         _, complaint = driver.communicate(timeout=240)
-        if victim == "raylet":
-            assert driver.returncode == 2
-            assert len(complaint.strip().splitlines()) == 1
-            assert "Ray has died" in complaint and "fipo resume" in complaint
-    # At once, while what the driver left may still be ending.
+    assert driver.returncode == 2
+    assert len(complaint.strip().splitlines()) == 1
+    assert "Ray has died" in complaint and "fipo resume" in complaint
+
+    # Here and below at once, while what the driver left may still be ending.
+    with driven(tmp_path, "launch", "spec.yaml", "--out", "study", "--resume") as driver:
+        farther(directory, driver)
+        family += processes(psutil.Process(driver.pid))
+        driver.kill()
+        driver.communicate()
     resumed = fipo("launch", "spec.yaml", "--out", "study", "--resume", cwd=tmp_path)
     assert resumed.returncode == 0, resumed.stderr
-    expect_whole(directory)
-    assert fipo("resume", "study", cwd=tmp_path).returncode == 0  # nothing left to do
     # Ray's own agents take a minute to miss a raylet that was killed; what trains must be gone.
-    training = [one for one in family if not known(one, psutil.Process.name, gone="").endswith("Agent")]
-    _, left = psutil.wait_procs(training, timeout=30)
-    assert not left
+    assert ended([one for one in family if not known(one, psutil.Process.name, gone="").endswith("Agent")])
+
+    first, second = read_study(directory).trials
+    assert [first.state, second.state] == ["COMPLETE", "COMPLETE"]
+    assert [each.step for each in first.evaluations] == list(range(25))
+    assert [each.scores for each in first.evaluations] == [each.scores for each in second.evaluations]
+    stored = optuna.load_study(study_name="small", storage=f"sqlite:///{directory / 'optuna.db'}").trials
+    assert [each.number for each in stored] == [0, 1]
+    assert stored[0].intermediate_values == {each.step: each.scores[0].accuracy for each in first.evaluations}
+    assert fipo("resume", "study", cwd=tmp_path).returncode == 0  # nothing left to do
 
 
 def test_a_model_that_cannot_be_loaded_ends_the_study_at_once_with_one_line(tmp_path, random_model):
