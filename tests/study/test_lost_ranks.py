@@ -18,14 +18,17 @@ from trainer.errors import RankLost, UserError
 pytestmark = pytest.mark.slow
 
 
-class Rank:
-    """A worker that ends like one that trains."""
+def rank_class() -> type:
+    """A worker that ends like one that trains. Its class is local, so that its process need not load this module."""
 
-    def advance(self, error: Exception | None, after: float) -> None:
-        time.sleep(after)
-        if error is None:
-            os._exit(1)
-        raise error
+    class Rank:
+        def advance(self, error: Exception | None, after: float) -> None:
+            time.sleep(after)
+            if error is None:
+                os._exit(1)
+            raise error
+
+    return Rank
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -44,7 +47,8 @@ def connected() -> Iterator[None]:
     ],
 )
 def test_a_death_is_before_all_else_and_a_lost_rank_after_all_else(errors, cause):
-    ranks = [ray.remote(Rank).options(num_cpus=0).remote() for _ in errors]
+    rank = ray.remote(rank_class())
+    ranks = [rank.options(num_cpus=0).remote() for _ in errors]
     calls = [
         rank.advance.remote(error, 0.3 * place) for place, (rank, error) in enumerate(zip(ranks, errors, strict=True))
     ]
