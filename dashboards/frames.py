@@ -97,7 +97,7 @@ def trials(results: StudyResults) -> pl.DataFrame:
             {
                 "trial": trial.number,
                 "label": label(trial),
-                "state": "STOPPED" if results.stopped(trial) else trial.state,
+                "state": results.state(trial),
                 "control": trial.control,
                 "of_control": whose if whose in controls else None,
                 "enqueued": trial.enqueued,

@@ -126,9 +126,9 @@ class StudyResults:
         """Trials that go on no more."""
         return sum(trial.state in ENDED for trial in self.trials)
 
-    def stopped(self, trial: TrialResult) -> bool:
-        """Whether `trial` has begun, not ended, and no driver runs it."""
-        return trial.state == "RUNNING" and self.driver is None
+    def state(self, trial: TrialResult) -> str:
+        """Optuna's state of `trial`, or STOPPED: it has begun, not ended, and no driver runs it until a resume."""
+        return "STOPPED" if trial.state == "RUNNING" and self.driver is None else trial.state
 
     def at_rest(self) -> StudyResults:
         """The same without a driver: what has not ended is STOPPED. Its process may be there still, and run nothing."""

@@ -74,13 +74,11 @@ def _table(results: StudyResults, trials: Sequence[TrialResult], keys: Sequence[
 
 
 def state(results: StudyResults, trial: TrialResult) -> str:
-    """The trial's state in words. STOPPED is RUNNING in Optuna, with no driver that runs it; STARTING waits for room on
-    the cluster or loads its model."""
-    if results.stopped(trial):
-        return "STOPPED"
-    if trial.starting:
+    """The trial's state in words. STARTING waits for room on the cluster or loads its model."""
+    known = results.state(trial)
+    if known == "RUNNING" and trial.starting:
         return "STARTING"
-    return trial.state + (f" at {trial.pruned_at}" if trial.pruned_at is not None else "")
+    return known + (f" at {trial.pruned_at}" if trial.pruned_at is not None else "")
 
 
 def lost(trial: TrialResult) -> str:
@@ -190,6 +188,7 @@ def as_json(results: StudyResults) -> str:
     trials = []
     for trial in results.trials:
         data = dataclasses.asdict(trial) | {
+            "state": results.state(trial),
             "steps_done": trial.steps_done,
             "directory": str(trial.directory.absolute()),
             "started": with_zone(trial.started),

@@ -29,7 +29,7 @@ def provenance(results: StudyResults, trial: TrialResult) -> list[str]:
     return [
         f"Study {results.spec.name}, trial {trial.number}" + (f" ({role})" if role else ""),
         f"from {results.directory.absolute().name}, exported {now()}",
-        f"state {trial.state} at step {trial.steps_done} of {config.steps}{stopped}{ended}",
+        f"state {results.state(trial)} at step {trial.steps_done} of {config.steps}{stopped}{ended}",
         f"{values}; {beside_space(trial.beside)}" if trial.beside else values,
         f"seeds: training {config.seed}, sampler {results.spec.seed} ({results.spec.sampler.name})",
         f"{tuned_on(trial, config)}; training data {_with_digest(results, config.data.train)}",

@@ -40,7 +40,7 @@ def as_json(results: StudyResults) -> str:
         "trained_with": trained_with(results),
         "exported_with": environment(),
         "trials": [
-            _row(trial, seeds)
+            _row(results, trial, seeds)
             | {
                 "only_reported": {name: mean._asdict() for name, mean in reported.get(trial.number, {}).items()},
                 "evaluations": [evaluation_row(each) for each in trial.evaluations],
@@ -55,7 +55,7 @@ def as_csv(results: StudyResults) -> str:
     """One row per trial: state, sampled values, each set's newest scores with both errors, and where it comes from."""
     rows, origin, seeds, reported = [], _origin(results), _seeds(results), seed_means_reported(results)
     for trial in results.trials:
-        row = _row(trial, seeds)
+        row = _row(results, trial, seeds)
         for name in ("params", "beside"):
             row |= {f"{name}.{key}": value for key, value in row.pop(name).items()}
         for evaluation in trial.evaluations:
@@ -102,11 +102,11 @@ def _seeds(results: StudyResults) -> dict[int, Evidence]:
     return {each.number: each for each in results.evidence}
 
 
-def _row(trial: TrialResult, seeds: dict[int, Evidence]) -> dict:
+def _row(results: StudyResults, trial: TrialResult, seeds: dict[int, Evidence]) -> dict:
     own = seeds.get(trial.number)
     return {
         "number": trial.number,
-        "state": trial.state,
+        "state": results.state(trial),
         "control": trial.control,
         "enqueued": trial.enqueued,
         "confirms": trial.confirms,

@@ -195,6 +195,8 @@ def test_json_holds_every_trial_with_its_latest_evaluation(bridge):
     assert data["confirmed"] == [] and data["left"]["seconds"] > 0 and data["left"]["budget"] is None
     assert datetime.fromisoformat(data["trials"][0]["ended"]).tzinfo is not None
     assert data["directory"] == str(bridge.directory.absolute())
+    at_rest = json.loads(as_json(read_study(bridge.directory).at_rest()))
+    assert [trial["state"] for trial in at_rest["trials"]] == ["COMPLETE", "PRUNED", "STOPPED"]
 
 
 def test_a_racing_study_tells_the_k_of_each_accuracy_and_what_racing_saved(make_bridge, run_trial):

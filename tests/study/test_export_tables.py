@@ -11,7 +11,9 @@ import polars
 import pytest
 
 from study.export import prepare
+from study.export.provenance import provenance
 from study.export.selection import split_half
+from study.lock import Driver
 from study.results import StudyResults
 from study.tables import as_json as status_json
 from tests.study.exported import PAPER, make_results
@@ -44,6 +46,15 @@ def test_a_csv_row_has_each_sets_newest_score_and_its_step(results):
         for score in trial.evaluations[-1].scores:
             for field in ("samples", "accuracy", "sampling_error", "problem_error", "cons", "pass_at_k", "mean_length"):
                 assert row[f"{score.name}.{field}"] == pytest.approx(getattr(score, field)), field
+
+
+def test_a_trial_that_no_driver_runs_is_stopped_in_both_tables_and_in_the_head_of_its_config(results):
+    begun = replace(results, trials=(*results.trials[1:], replace(results.trials[0], state="RUNNING", ended=None)))
+    for driver, state in ((None, "STOPPED"), (Driver("host", 1), "RUNNING")):
+        study = replace(begun, driver=driver)
+        for told in (as_csv(study), as_json(study)["trials"]):
+            assert [each["state"] for each in told] == ["COMPLETE"] * 5 + [state]
+        assert f"state {state} at step" in "\n".join(provenance(study, study.trials[-1]))
 
 
 def test_the_accuracy_without_the_luck_of_the_choice_is_the_split_halves(results):
