@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from study.evidence import Number, SeedMean, difference, error_in_words
+from study.evidence import Number, SeedMean, difference
 from study.paired import last_pair
 from study.results import StudyResults, TrialResult
 from study.spec import get_dotted
@@ -69,25 +69,15 @@ def _over_seeds(
 ) -> str | None:
     """What is maximized, and avg@k of the sets that chose nothing: difference of the means over fresh seeds."""
     known = {each.number: each.fresh for each in results.evidence}
-    measured = {results.metric_name: difference(known[trial.number], known[control.number])}
-    for each in results.spec.evaluation_config().sets[1:]:
-        found = (_reported(results, one.number, each.name) for one in (trial, control))
-        measured[f"{each.name}/avg@{each.samples}"] = difference(*found)
-    if measured[results.metric_name] is None:
+    selecting = difference(known[trial.number], known[control.number])
+    if selecting is None:
         return None
-    said, seeds = [], 0
-    for name, found in measured.items():
-        if found is None:
-            continue
-        gap, error, count = found
-        seeds = max(seeds, count)
-        spread = (
-            f" {error_in_words(error, number)}{unit} on {name}"
-            if error
-            else f"{unit} on {name} (the same with every seed)"
-        )
-        said.append(f"{number(gap, signed=True)}{spread}")
-    return f"{_names(trial, control)}, over {seeds} fresh seeds of both, paired: {', '.join(said)}"
+    said = [selecting.in_words(results.metric_name, number=number, unit=unit)]
+    for each in results.spec.evaluation_config().sets[1:]:
+        gap = difference(*(_reported(results, one.number, each.name) for one in (trial, control)))
+        if gap is not None:
+            said.append(gap.in_words(f"{each.name}/avg@{each.samples}", number=number, unit=unit))
+    return f"{_names(trial, control)}, over {selecting.seeds} fresh seeds of both, paired: {', '.join(said)}"
 
 
 def mean_lengths(results: StudyResults) -> dict[int, SeedMean]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
-from study.head import head_answers, knock
+from study.head import head_answers, knock, meet
 from study.spec import Resources
 from trainer.errors import UserError
 
@@ -46,6 +46,8 @@ def ray_session(resources: Resources) -> Iterator[Path]:
                 # Below the scratch directory, which is closed to others: Ray's own is open to all.
                 ray.init(address="local", include_dashboard=False, _temp_dir=str(scratch / "r"), **options)
             else:
+                if "://" not in address:
+                    meet(address)
                 ray.init(address=address, **options)
         except (ConnectionError, ValueError, RuntimeError) as error:
             line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -227,19 +227,43 @@ def seeds_against_settings(found: Sequence[Evidence], *, number: Number = decima
             f"differences between the {groups} confirmed configurations are the same with every seed; with so few"
             " responses this is no measure of their noise"
         )
-    (first, last), p, verb = test.freedom, test.p, "do not differ" if test.alike else "differ"
+    (first, last), verb = test.freedom, "do not differ" if test.alike else "differ"
     noise = error_in_words((test.left / last) ** 0.5, number).lstrip("±") + unit
     return (
         f"{groups} confirmed configurations {verb} beyond the noise of the seed:"
         f" beside what a seed does to all of them a run varies by {noise} (standard deviation),"
-        f" F({first}, {last}) = {test.statistic:.2f}, p {'< 0.01' if p < 0.01 else f'= {p:.2f}'}"
+        f" F({first}, {last}) = {test.statistic:.2f}, {_chance(test.p)}"
     )
 
 
-def difference(first: Mapping[int, float], second: Mapping[int, float]) -> tuple[float, float, int] | None:
-    """Mean difference of two configurations over the seeds that both have, its standard error, and their number.
+class SeedDifference(NamedTuple):
+    """Of two configurations over the seeds that both have, paired, for a seed moves both alike."""
 
-    Paired, for a seed moves both alike. None for fewer than two such seeds.
+    mean: float
+    error: float
+    """Standard error of the mean; 0 where every seed tells the same, which is no evidence that seeds do nothing."""
+    seeds: int
+
+    @property
+    def p(self) -> float:
+        """Chance of so large a difference among equals, by Student's t; only where there is an error.
+
+        Of two seeds three standard errors are little.
+        """
+        from scipy.special import stdtr
+
+        return 2 * float(stdtr(self.seeds - 1, -abs(self.mean) / self.error))
+
+    def in_words(self, where: str, *, number: Number = decimal, unit: str = "") -> str:
+        """``+0.150 ±0.050 on sums/avg@8 (p = 0.20)``."""
+        gap = number(self.mean, signed=True)
+        if not self.error:
+            return f"{gap}{unit} on {where} (the same with every seed)"
+        return f"{gap} {error_in_words(self.error, number)}{unit} on {where} ({_chance(self.p)})"
+
+
+def difference(first: Mapping[int, float], second: Mapping[int, float]) -> SeedDifference | None:
+    """How much higher the first is; None for fewer than two seeds in common.
 
     Args:
         first, second: metric by training seed.
@@ -248,7 +272,7 @@ def difference(first: Mapping[int, float], second: Mapping[int, float]) -> tuple
     if len(gaps) < 2:
         return None
     error = _standard_error(gaps)
-    return statistics.fmean(gaps), error if error**2 > _NOTHING else 0.0, len(gaps)
+    return SeedDifference(statistics.fmean(gaps), error if error**2 > _NOTHING else 0.0, len(gaps))
 
 
 def error_in_words(error: float, number: Number = decimal) -> str:
@@ -257,6 +281,10 @@ def error_in_words(error: float, number: Number = decimal) -> str:
         return "(all the same)"
     shown = number(error)
     return f"±{shown}" if float(shown) else f"±<{shown[:-1]}1"
+
+
+def _chance(p: float) -> str:
+    return "p < 0.01" if p < 0.01 else f"p = {p:.2f}"
 
 
 def _standard_error(runs: Sequence[float]) -> float:

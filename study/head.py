@@ -22,12 +22,33 @@ _PATIENCE = 20.0
 _LAST_WORD_SECONDS = 30.0
 """Seconds of silence after which the main thread is taken to wait in a call to Ray; at 60 Ray ends the process."""
 _KNOCK_SECONDS = 10.0
+_MEETING_SECONDS = 30.0
 _PERIOD = 5.0
 
 
 def knock(host: str, port: str) -> None:
     """Raise OSError when nothing listens there."""
     socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK_SECONDS).close()
+
+
+def meet(address: str) -> None:
+    """Raise ConnectionError when what listens at host:port does not answer as the head of a Ray cluster, the port of
+    its dashboard for example. Ray itself would try for a quarter of an hour, and be deaf to Ctrl-C meanwhile."""
+    from ray._raylet import GcsClient
+
+    answered = threading.Event()
+
+    def ask() -> None:
+        with contextlib.suppress(Exception):  # of a head that refuses; ray.init says why
+            GcsClient(address=address)
+        answered.set()
+
+    threading.Thread(target=ask, name="meet", daemon=True).start()
+    if not answered.wait(_MEETING_SECONDS):
+        raise ConnectionError(
+            f"what listens at {address} has not answered as the head of a cluster within {_MEETING_SECONDS:g} s; its"
+            " port is 6379 unless it was started with another"
+        )
 
 
 def require_head() -> None:

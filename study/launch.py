@@ -148,9 +148,13 @@ def _ray_begins(spec: StudySpec) -> str:
 
 
 def _run(bridge: Bridge, watcher: Watcher, scratch: Path) -> StudyResults:
+    import ray
+
     from study.trial import StudyTrial
     from study.tuner import run_trials
 
+    if bridge.spec.resources.ray_address == "auto":
+        watcher.doing(f"Found the Ray at {ray.get_runtime_context().gcs_address}")
     fits, asked = places(bridge.spec.resources), time.monotonic()
 
     def concurrency() -> int:

@@ -78,6 +78,29 @@ def port() -> Iterator[int]:
         yield server.getsockname()[1]
 
 
+MEET = """
+import sys
+import study.head
+from study.cluster import ray_session
+from study.spec import Resources
+study.head._MEETING_SECONDS = 1.0
+try:
+    ray_session(Resources(ray_address=sys.argv[1])).__enter__()
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+"""In a process of its own, which Ray goes on to knock from and would end."""
+
+
+def test_something_else_that_listens_there_is_told_from_the_head_of_a_cluster(port):
+    """It takes every call and says nothing, as the port of a dashboard would to such a question."""
+    done = subprocess.run([sys.executable, "-c", MEET, f"127.0.0.1:{port}"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stdout.splitlines()
+    assert line.startswith(f"UserError resources.ray_address = '127.0.0.1:{port}': no connection")
+    assert "has not answered as the head of a cluster within 1 s; its port is 6379" in line
+
+
 @pytest.mark.parametrize("joined", ["environment", "file", None])
 def test_auto_is_the_cluster_that_this_node_has_joined_or_the_only_one_that_answers(monkeypatch, port, joined):
     ours, other = f"127.0.0.1:{port}", "127.0.0.1:1"

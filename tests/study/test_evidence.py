@@ -7,7 +7,16 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from study.evidence import Evidence, Run, difference, error_in_words, evidence, seeds_against_settings
+from study.evidence import (
+    Evidence,
+    Run,
+    SeedDifference,
+    difference,
+    error_in_words,
+    evidence,
+    seed_test,
+    seeds_against_settings,
+)
 from study.running import BY_HAND
 
 
@@ -127,6 +136,16 @@ def test_only_seeds_that_both_have_are_compared():
     assert found == (pytest.approx(0.25), pytest.approx(0.05), 2)
     assert difference({1: 0.5, 2: 0.7}, {2: 0.5, 3: 0.6}) is None
     assert difference({1: 0.5, 2: 0.7}, {1: 0.3, 2: 0.5}) == (pytest.approx(0.2), 0.0, 2)
+
+
+def test_the_chance_of_a_difference_is_that_of_the_analysis_of_variance_of_the_two():
+    """And three standard errors are little over few seeds."""
+    runs = {1: 0.51, 2: 0.78, 3: 0.84}, {1: 0.40, 2: 0.60, 3: 0.81}
+    test = seed_test([confirmed(0, tuple(runs[0].values())), confirmed(1, tuple(runs[1].values()))])
+    assert difference(*runs).p == pytest.approx(test.p)
+    assert SeedDifference(0.3, 0.1, 2).p == pytest.approx(0.205, abs=1e-3)
+    assert SeedDifference(-0.3, 0.1, 3).p == pytest.approx(0.095, abs=1e-3)
+    assert SeedDifference(0.3, 0.1, 30).in_words("aime") == "+0.300 ±0.100 on aime (p < 0.01)"
 
 
 @pytest.mark.parametrize(("error", "words"), [(0.0, "(all the same)"), (0.0004, "±<0.001"), (0.0126, "±0.013")])

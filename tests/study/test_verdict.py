@@ -253,8 +253,8 @@ def test_confirmed_configurations_are_told_against_confirmed_controls_on_both_se
     again = confirmed(results, {1: [(0.6, 0.5), (0.7, 0.6)], 0: [(0.5, 0.4), (0.5, 0.6)]})
     # Seed by seed 0.1 and 0.2 on the first set, 0.1 and 0 on the second.
     assert against(again) == [
-        "Trial 1 against DAPO (trial 0), over 2 fresh seeds of both, paired: +0.150 ±0.050 on sums_select/avg@8,"
-        " +0.050 ±0.050 on sums_report/avg@8"
+        "Trial 1 against DAPO (trial 0), over 2 fresh seeds of both, paired: +0.150 ±0.050 on sums_select/avg@8"
+        " (p = 0.20), +0.050 ±0.050 on sums_report/avg@8 (p = 0.50)"
     ]
 
 
