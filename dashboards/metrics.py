@@ -51,7 +51,7 @@ GROUPS = {
         Quantity("entropy", "entropy (nats per token)", "5c, 7c, 8e, 10a, 11c, 12d"),
         Quantity("clip_fraction", "clipped tokens (fraction)", "9c, 12b"),
         Quantity("dual_clip_fraction", "dual-clipped tokens (fraction)", "2a, 9b"),
-        Quantity("dropped_sequence_fraction", "responses left out for dual-clipped tokens (fraction)"),
+        Quantity("dropped_sequence_fraction", "dual-clipped responses left out (fraction)"),
         Quantity("rollout_gap/mean", "rollout gap, mean size (nats per token)"),
         Quantity("future_kl/noise_floor", "future KL of the rollout gap alone (noise floor)"),
     ),

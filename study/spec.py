@@ -106,7 +106,7 @@ class Notify(Frozen):
     """URL that the JSON is posted to. `$NAME` is read from the environment, so that secrets stay out of this file."""
     on: tuple[Literal["best", "lost", "failed", "finished"], ...] = ("best", "lost", "failed", "finished")
     """Events: a trial completed better than all before, it lost a process (killed, or with its node) and is started
-    again, a trial or the study itself failed, the study has ended."""
+    again, or the room for it, a trial or the study itself failed, the study has ended."""
 
     @model_validator(mode="before")
     @classmethod

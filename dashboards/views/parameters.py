@@ -78,6 +78,8 @@ def _verdict(study: Study, known: pl.DataFrame, step: int, last: int) -> None:
     spread = differences.spread(own.rename({"score": "accuracy", "error": "sampling_error"}))
     where = f"at step {step}"
     seeds = seeds_against_settings(study.results.evidence, number=text.points, unit=" points")
+    again = {each.number for each in study.results.evidence if each.fresh}
+    alone = own.filter(~pl.col("trial").is_in(again)).height
     numbered = {trial.number: trial for trial in study.results.trials}
     results = [numbered[number].scores(study.sets[0])[step] for number in known["trial"]]
     line = tied(results, who="All trials", where="at this step")
@@ -90,8 +92,8 @@ def _verdict(study: Study, known: pl.DataFrame, step: int, last: int) -> None:
     elif spread.beyond_sampling:
         st.info(
             f"{spread.trials} trials differ by more than sampling error {where} ({text.probability(spread.p)})."
-            + ("" if seeds else " Each ran with one seed, which moves accuracy too: repeat what you choose with fresh"
-               " seeds.")
+            + (f" {'Each' if alone == own.height else f'{alone} of them'} ran with one seed, which moves accuracy too:"
+               " repeat what you choose with fresh seeds." if alone else "")
         )  # fmt: skip
     else:
         st.warning(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from study.against import against_controls, seed_means_reported
 from study.clock import now, with_zone
 from study.environment import environment, noted_environment
 from study.evidence import error_in_words
@@ -12,7 +13,7 @@ from study.export.transfer import tuned_on
 from study.metric import metric_value
 from study.mistakes import flow
 from study.results import StudyResults, TrialResult
-from study.tables import beside_space, chosen_among, label
+from study.tables import beside_space, chosen_among, counted, label
 from trainer import saturation
 from trainer.digits import decimal
 from trainer.records import SetScore
@@ -35,6 +36,7 @@ def provenance(results: StudyResults, trial: TrialResult) -> list[str]:
         f"{tuned_on(trial, config)}; training data {_with_digest(results, config.data.train)}",
         *score_lines(results, trial),
         *selection_lines(results, trial),
+        *(line.replace("±", "+- ") for line in against_controls(results, of=trial.number)),
         f"trained with {trained_with(results)}",
         f"exported with {environment()}",
     ]
@@ -109,6 +111,10 @@ def selection_lines(results: StudyResults, trial: TrialResult) -> list[str]:
             f"{results.metric_name} over {own.seeds} {mean}"
             f"; the run that was selected, {decimal(own.first, digits=4)}, is not among them"
         )
+        samples = {each.name: each.samples for each in results.spec.evaluation_config().sets}
+        for name, again in seed_means_reported(results).get(own.number, {}).items():
+            mean = str(again).replace("±", "+- ")
+            lines.append(f"{name}/avg@{samples[name]} over {counted(again.seeds, 'fresh seed')} {mean}; only reported")
     if own is None or own.first < max(each.first for each in found):
         return lines  # the estimate is of the trial with the highest run
     estimate = split_half(results)

@@ -10,8 +10,8 @@ from study.results import StudyResults, read_metrics, read_study
 from tests.dashboards.synthetic import SyntheticStudy
 
 
-def series(values: list[float], metric: str = "policy_kl") -> pl.DataFrame:
-    rows = [(1, "#1", step, metric, value) for step, value in enumerate(values, start=1)]
+def series(values: list[float], metric: str = "policy_kl", trial: int = 1) -> pl.DataFrame:
+    rows = [(trial, f"#{trial}", step, metric, value) for step, value in enumerate(values, start=1)]
     return pl.DataFrame(rows, schema=metrics.SCHEMA, orient="row")
 
 
@@ -45,9 +45,11 @@ def test_no_metrics_is_an_empty_frame_of_the_same_shape(finished: StudyResults) 
 
 
 def test_smoothing_is_the_mean_of_the_last_steps_of_one_trial_and_metric() -> None:
-    two = pl.concat([series([1, 2, 3, 4]), series([10, 10, 10, 10], metric="grad_norm")])
-    smooth = metrics.smoothed(two, 2)
-    assert smooth.filter(pl.col("metric") == "policy_kl")["value"].to_list() == [1, 1.5, 2.5, 3.5]
+    several = [series([1, 2, 3, 4]), series([20] * 4, trial=2), series([10] * 4, metric="grad_norm")]
+    smooth = metrics.smoothed(pl.concat(several), 2)
+    own = pl.col("metric") == "policy_kl"
+    assert smooth.filter(own, pl.col("trial") == 1)["value"].to_list() == [1, 1.5, 2.5, 3.5]
+    assert smooth.filter(own, pl.col("trial") == 2)["value"].to_list() == [20] * 4
     assert smooth.filter(pl.col("metric") == "grad_norm")["value"].to_list() == [10] * 4
 
 

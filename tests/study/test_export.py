@@ -274,3 +274,23 @@ def test_what_is_exported_is_told_with_its_mean_over_fresh_seeds(tmp_path):
     results = replace(results, trials=(trial, *again))
     first, *_ = summary(results, prepare(results, out=tmp_path / "x.yaml"))
     assert first.endswith("; over 2 fresh seeds 0.350 ±0.050")
+
+
+def test_the_head_of_a_config_tells_its_gain_on_the_control_and_the_sets_that_chose_nothing(tmp_path):
+    """Over fresh seeds, where its own run is the one that was chosen for being high."""
+    results = with_scores(
+        tmp_path / "study", [(0.5, 900), (0.9, 900), (0.5, 900), (0.4, 900), (0.7, 900), (0.8, 900)],
+        confirms={2: 0, 3: 0, 4: 1, 5: 1},
+    )  # fmt: skip
+    trials = tuple(
+        replace(each, control=None if each.number else "DAPO", beside={"seed": each.number % 2} if each.beside else {})
+        for each in results.trials
+    )
+    results = replace(results, trials=trials)
+    (one,) = prepare(results, out=tmp_path / "best.yaml")
+    assert one.trial.number == 1
+    gain = "Trial 1 against DAPO (trial 0), over 2 fresh seeds of both, paired: +0.300 +- 0.100 on aime_2024/avg@32"
+    assert gain in one.text
+    assert "aime_2025/avg@32 over 2 fresh seeds" in one.text
+    (alone,) = prepare(results, number=0, out=tmp_path / "control.yaml")
+    assert "against DAPO" not in alone.text

@@ -35,6 +35,10 @@ def test_confirmed_configurations_are_judged_against_the_noise_of_the_seed(finis
     assert len(points["text"]) == len(configurations), "a point for each configuration, not one for each seed"
     legend = json.loads(page(results, "compare").get("plotly_chart")[0].proto.spec)["data"]
     assert not any("confirms" in str(each.get("name")) for each in legend)
+    told = " ".join(each.value for each in app.info)
+    assert f"{own - 2} of them ran with one seed" in told, told
+    (rows,) = [each.value["label"].to_list() for each in page(results, "overview").dataframe if "label" in each.value]
+    assert f"#{results.best.number}" in rows[0] and [each for each in rows if "confirms" in each] == rows[-4:]
     assert complete[0].control == "DAPO"
     lines = [each.value.replace("\\", "") for each in page(results, "overview").markdown]
     (said,) = [each for each in lines if "against DAPO" in each]
