@@ -13,7 +13,7 @@ from study.against import confounded
 from study.evidence import seed_test
 from study.paired import FEWEST, last_pair
 from study.tables import undriven
-from study.verdict import below_base, tie
+from study.verdict import below_base, how_to_confirm, tie
 from trainer.errors import UserError
 
 if TYPE_CHECKING:
@@ -96,7 +96,10 @@ def _one_seed(results: StudyResults) -> Advice | None:
     planned = results.spec.replicas is not None and results.ended < results.planned
     if planned or any(each.tested for each in results.evidence):
         return None
-    return Advice("Every trial ran with one seed: run the best settings again with fresh ones before you rely on them.")
+    return Advice(
+        "Every trial ran with one seed: run the best settings again with fresh ones before you rely on them"
+        f"{how_to_confirm(results)}."
+    )
 
 
 def _against_control(results: StudyResults, trials: pl.DataFrame) -> Advice | None:

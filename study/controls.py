@@ -56,6 +56,19 @@ def left_to_sampler(spec: StudySpec, values: Mapping[str, Value]) -> list[str]:
     return left
 
 
+def sampled_dapo(spec: StudySpec) -> Iterator[str]:
+    """That the sampler may draw DAPO, in which the other keys of FIPO that it draws decide nothing."""
+    bounds = weight_bounds(spec, {})
+    zeros = {key: 0 for key in bounds if 0 in getattr(spec.space.get(key), "values", ())}
+    idle = [key for key in spec.space if key.removeprefix("fipo.") in INFLUENCE and key not in bounds]
+    if zeros and idle and is_dapo(spec, zeros):
+        decide = "decides" if len(idle) == 1 else "decide"
+        yield (
+            f"space: a trial with {_listed(zeros)} is DAPO, in which {', '.join(idle)} {decide} nothing; DAPO once,"
+            " under enqueue, is enough"
+        )
+
+
 def loose_controls(spec: StudySpec) -> Iterator[str]:
     """Where a control is not the fixed point that its label says, or is another's twin."""
     same = dict[str, str]()

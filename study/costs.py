@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from study.budget import devices
 from study.results import RAN, StudyResults
+from trainer.digits import per_cent
 
 
 def costs(results: StudyResults) -> str | None:
@@ -16,10 +17,10 @@ def costs(results: StudyResults) -> str | None:
     text = f"took {used.hours(taken['seconds']):.3g}" + (f" of {budget:,.10g}" if budget is not None else "")
     text += f" {used.name}-hours, {taken['tokens']:,} tokens sampled in training"
     if (spared := spared_by_pruning(results)) is not None:
-        text += f"; pruning spared {spared:.0%} of the steps of the trials that the pruner judged"
+        text += f"; pruning spared {per_cent(spared)} % of the steps of the trials that the pruner judged"
     if (drawn := drawn_by_racing(results)) is not None:
         text += f"; racing evaluations drew {drawn[0]:,} of the {drawn[1]:,} responses of whole ones"
-        text += f" ({1 - drawn[0] / drawn[1]:.0%} spared)" if drawn[1] else ""
+        text += f" ({per_cent(1 - drawn[0] / drawn[1])} % spared)" if drawn[1] else ""
     return text
 
 

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from study import pruners
-from study.controls import loose_controls
+from study.controls import loose_controls, sampled_dapo
 from study.space import grid_values
 from study.spec import StudySpec
 from study.tables import counted
@@ -122,7 +122,7 @@ def _lists_values(spec: StudySpec) -> bool:
 def hardly_meant(spec: StudySpec) -> list[str]:
     """What a checked spec says that is allowed and hardly meant, each in one line with what to change."""
     warmup = spec.trainer.get("optimizer", {}).get("warmup_steps", 0)
-    kinds = (idle_pruner, _part_of_grid, _repeating, loose_controls, _deaf_notify, _shared_sqlite)
+    kinds = (idle_pruner, _part_of_grid, _repeating, sampled_dapo, loose_controls, _deaf_notify, _shared_sqlite)
     lines = [line for kind in kinds for line in kind(spec)]
     if warmup >= spec.steps:
         lines.append(

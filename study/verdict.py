@@ -100,8 +100,7 @@ def tied(scores: Sequence[SetScore], *, who: str, where: str) -> str | None:
     (for example "at step 9"), and what to do; None for fewer than two scores, or where one differs."""
     if len(scores) < 2 or len({(score.samples, score.solved) for score in scores}) != 1:
         return None
-    saturated = sum(scores[0].solved) == scores[0].samples * len(scores[0].solved)
-    remedy = "evaluate on harder problems" if saturated else "train longer or raise the learning rate"
+    remedy = "evaluate on harder problems" if scores[0].accuracy > 0.9 else "train longer or raise the learning rate"
     alike = len({score.mean_length for score in scores}) == 1
     seen = "what was swept changed nothing that this evaluation can see" if alike else "only their lengths differ"
     return f"{who} solved every problem equally often {where}: {seen}; {remedy}"
@@ -115,8 +114,17 @@ def _warning(results: StudyResults, best: TrialResult) -> str:
     among = f"{chosen_among(results)}{problems}"
     runs, also = {each.number: each.first for each in results.evidence}, _equals(results, best)
     if runs[best.number] < max(runs.values()):  # others were trained again, and did worse or were lost
-        return f"It is the best of {among} by a single run{also}; fresh seeds tell how sure that is (replicas)"
-    return f"It is the highest of {among}{also}, so part of it is luck; fresh seeds tell how much (replicas)"
+        said, open_ = f"It is the best of {among} by a single run{also}", "how sure that is"
+    else:
+        said, open_ = f"It is the highest of {among}{also}, so part of it is luck", "how much"
+    return f"{said}; fresh seeds tell {open_}{how_to_confirm(results)}"
+
+
+def how_to_confirm(results: StudyResults) -> str:
+    """The command, after a colon; nothing where confirmations are planned."""
+    if results.spec.replicas is not None:
+        return ""
+    return f": fipo set {results.directory} replicas.seeds=3 replicas.top=3, then fipo resume {results.directory}"
 
 
 def _equals(results: StudyResults, best: TrialResult) -> str:

@@ -24,6 +24,7 @@ from study.evidence import Evidence, SeedMean, error_in_words, seeds_against_set
 from study.results import StudyResults
 from study.tables import beside_space, chosen_among, counted
 from study.time_left import time_left
+from trainer.digits import per_cent
 
 
 def render(study: Study) -> None:
@@ -158,7 +159,7 @@ def _cost(study: Study) -> None:
     note = f"pruning spared {text.number(spared)}" if saved else None
     budget = study.results.spec.budget.gpu_hours if used.name == "GPU" else None
     why = f"Training time × {used.name}s of a trial ({text.number(used.count)}), up to the newest step."
-    why += f" Pruning spared {100 * saved:.0f} % of the steps of the trials that it judged." if saved else ""
+    why += f" Pruning spared {per_cent(saved)} % of the steps of the trials that it judged." if saved else ""
     value = text.number(spent) + (f" of {text.number(budget)}" if budget else "")
     _card(f"{used.name[0].upper()}{used.name[1:]}-hours spent", value, note, why)
 

@@ -19,7 +19,7 @@ def test_what_was_spent_counts_running_trials_and_pruning_what_the_finished_ones
     run_trial(bridge, [0.2, 0.9], finish=False)
     results = read_study(bridge.directory)
     assert costs(results) == (
-        "took 0.00833 core-hours, 3,000 tokens sampled in training; pruning spared 38% of the steps of the"
+        "took 0.00833 core-hours, 3,000 tokens sampled in training; pruning spared 37.5 % of the steps of the"
         " trials that the pruner judged"
     )
     gpus = results.spec.model_copy(update={"resources": Resources(workers=4, gpus_per_worker=2)})

@@ -207,7 +207,7 @@ def test_a_racing_study_tells_the_k_of_each_accuracy_and_what_racing_saved(make_
     assert costs(read_study(bridge.directory)) is None
     run_trial(bridge, GOOD)  # five evaluations of ten problems with eight samples each
     results = read_study(bridge.directory)
-    assert costs(results).endswith("; racing evaluations drew 400 of the 1,600 responses of whole ones (75% spared)")
+    assert costs(results).endswith("; racing evaluations drew 400 of the 1,600 responses of whole ones (75.0 % spared)")
     assert json.loads(as_json(results))["evaluation_responses"] == {"drawn": 400, "whole": 1600}
     assert "0.600 ±0.011 ±0.022 (k = 8)" in shown_table(bridge.directory)
     assert "avg@32 0.600 ±0.011 ±0.022 (k = 8), length" in one_line(results, results.trials[0])

@@ -168,6 +168,30 @@ def test_a_control_that_is_not_the_fixed_point_that_its_label_says_is_told(make_
     assert hardly_meant(spec) == lines
 
 
+BOUNDS = ("fipo.epsilon_f_low", "fipo.epsilon_f_high")
+
+
+@pytest.mark.parametrize(
+    ("choices", "low", "told"),
+    [
+        (([0, 0.2],), 0, "fipo.epsilon_f_high = 0"),
+        (([0.1, 0.2],), 0, None),
+        (([0, 0.2],), 0.2, None),  # the other bound leaves it FIPO
+        (([0, 0.2], [0, 0.4]), None, "fipo.epsilon_f_low = 0 and fipo.epsilon_f_high = 0"),
+    ],
+)
+def test_a_dapo_that_the_sampler_may_draw_over_and_over_is_told(make_spec, choices, low, told):
+    swept = dict(zip(BOUNDS[-len(choices) :], choices, strict=True))
+    space = {key: {"type": "choice", "values": values} for key, values in swept.items()}
+    trainer = {"fipo": {} if low is None else {"epsilon_f_low": low}}
+    alone = make_spec(space=space, trainer=trainer, pruner={"name": "none"}, sampler={"name": "random"}, trials=2)
+    assert hardly_meant(alone) == []  # nothing else of FIPO is swept
+    space |= {"fipo.half_life": {"type": "log-uniform", "low": 4, "high": 64}}
+    spec = make_spec(space=space, trainer=trainer, pruner={"name": "none"}, sampler={"name": "random"})
+    line = f"space: a trial with {told} is DAPO, in which fipo.half_life decides nothing; DAPO once, under enqueue,"
+    assert hardly_meant(spec) == ([f"{line} is enough"] if told else [])
+
+
 def test_two_controls_that_are_the_same_are_told(make_spec):
     same, half_life = NO_WEIGHTS | {"fipo.half_life": 32}, {"fipo.half_life": 8}
     named = {"one": same, "two": same, "other": same | half_life, "drawn": NO_WEIGHTS, "drawn again": NO_WEIGHTS}

@@ -10,13 +10,15 @@ import pytest
 from study.display import conclusion
 from study.export.provenance import selection_lines
 from study.results import read_study
+from study.spec import Replicas
 from study.tables import as_json
 from study.verdict import below_base, seed_means, tie, tied, verdict
 from trainer.digits import decimal
 
 
 @pytest.mark.parametrize(
-    ("end", "remedy"), [(0.5, "train longer or raise the learning rate"), (1.0, "harder problems")]
+    ("end", "remedy"),
+    [(0.5, "train longer or raise the learning rate"), (0.95, "harder problems"), (1.0, "harder problems")],
 )
 def test_trials_that_all_solved_the_same_are_a_tie_and_none_is_best(make_bridge, run_trial, end, remedy):
     bridge = make_bridge()
@@ -114,6 +116,14 @@ def test_who_shares_the_first_place_is_said(make_bridge, run_trial):
     )
     run_trial(bridge, [0.2, 0.3, 0.4, 0.5, 0.75])
     assert "problems, with 2 others, so part" in verdict(read_study(bridge.directory))[1]
+
+
+def test_how_to_confirm_the_best_is_told_unless_that_is_planned(results):
+    where = results.directory
+    told = f"fresh seeds tell how much: fipo set {where} replicas.seeds=3 replicas.top=3, then fipo resume {where}"
+    assert verdict(results)[1].endswith(told)
+    planned = results.spec.model_copy(update={"replicas": Replicas(seeds=2)})
+    assert verdict(replace(results, spec=planned))[1].endswith("fresh seeds tell how much")
 
 
 def test_what_is_best_since_others_lost_their_seeds_is_not_called_the_highest(results):
