@@ -237,9 +237,13 @@ def _why_not(key: str) -> str:
 def _at_once(directory: Path, command: Stop | Change | Add | Enqueue) -> str:
     """Without a driver this process is one, for a moment."""
     from study.bridge import Bridge
+    from study.results import read_study
     from study.storage import driving
 
     if isinstance(command, Stop) and command.trial is None:
+        results = read_study(directory)
+        if results.ended >= results.planned:
+            raise UserError(f"{directory}: the study has ended, with all its trials; there is nothing to stop")
         raise UserError(f"{directory}: no one drives it, so nothing runs; go on with: fipo resume {directory}")
     spec = StudySpec.from_file(directory / "study.yaml")
     with driver_lock(directory), driving(spec, directory) as study:

@@ -332,3 +332,6 @@ def test_without_a_driver_commands_are_carried_out_at_once(tmp_path, make_spec):
     results = read_study(directory)
     assert results.spec.trials == 4
     assert [trial.state for trial in results.trials] == ["PRUNED", "WAITING"]
+    assert "trials is 1" in send(directory, Change(values={"trials": 1}))
+    with pytest.raises(UserError, match="the study has ended, with all its trials; there is nothing to stop"):
+        send(directory, Stop())
