@@ -30,6 +30,8 @@ def verdict(results: StudyResults) -> list[str]:
         means.append(f"By {results.metric_name}{how}; what is best for its length too: fipo export --pareto")
     elif not found[0].tested:
         means.append(_warning(results, best))
+    elif (confirmed := sum(each.tested for each in found)) > 1:
+        means.append(f"It has the highest of {confirmed} means over fresh seeds, so a little of that is luck again")
     said = seeds_against_settings(found)
     return [
         f"Best: {one_line(results, best)}" if tied is None else tied,
@@ -124,7 +126,8 @@ def how_to_confirm(results: StudyResults) -> str:
     """The command, after a colon; nothing where confirmations are planned."""
     if results.spec.replicas is not None:
         return ""
-    return f": fipo set {results.directory} replicas.seeds=3 replicas.top=3, then fipo resume {results.directory}"
+    then = f", then fipo resume {results.directory}" if results.driver is None else ""
+    return f": fipo set {results.directory} replicas.seeds=3 replicas.top=3{then}"
 
 
 def _equals(results: StudyResults, best: TrialResult) -> str:

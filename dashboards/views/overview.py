@@ -66,10 +66,12 @@ def _best(study: Study) -> None:
     first = study.results.evidence[0]
     confirmed = first if first.tested and first.fresh else None
     if confirmed is not None:
+        among = sum(each.tested for each in study.results.evidence)
+        lucky = f" The highest of {among} such means, so a little of it is luck." if among > 1 else ""
         _card(
             f"Best {study.results.metric_name}", text.accuracy(confirmed.mean), _over_seeds(study, confirmed),
             f"The trials that confirm #{confirmed.number}: their mean, ± one standard error of it. The trial itself was"
-            " chosen for being high, so it is left out.",
+            f" chosen for being high, so it is left out.{lucky}",
         )  # fmt: skip
     again, lengths = seed_means_reported(study.results).get(best.number, {}), mean_lengths(study.results)
     for name in study.sets[:2]:

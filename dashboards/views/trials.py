@@ -19,8 +19,8 @@ PROBLEMS = "One standard error from drawing these problems too, in points: what 
 
 
 def trials_table(study: Study, set_name: str, *, only: list[int] | None = None) -> None:
-    """One row per trial, the best first, then by value, and at the end what confirms another; sortable in the browser,
-    cells are plain text."""
+    """One row per trial: on the set that selects those that are ranked in their order, then by value, and at the end
+    what confirms another. Sortable in the browser, cells are plain text."""
     # gamma and half-life are one quantity: one column is enough where there is no room.
     keys = [key for key in frames.parameters(study.trials) if key in study.results.spec.space]
     table = frames.summary(study.trials, study.evaluations, set_name=set_name).with_columns(
@@ -28,9 +28,10 @@ def trials_table(study: Study, set_name: str, *, only: list[int] | None = None) 
         pl.col("mean_length").round(1),
         pl.coalesce("fail_reason", "stop_reason").alias("why"),
     )
-    best = study.results.best
-    first = pl.col("trial") != (best.number if best is not None else -1)
-    table = table.sort(first, pl.col("confirms").is_not_null(), maintain_order=True)
+    found = study.results.evidence if set_name == study.sets[0] else []
+    ranks = {each.number: rank for rank, each in enumerate(found)}
+    order = pl.Series([ranks.get(number, len(ranks)) for number in table["trial"]])
+    table = table.sort(order, pl.col("confirms").is_not_null(), maintain_order=True)
     if only is not None:
         table = table.filter(pl.col("trial").is_in(only))
     saturated, table = without_error(table), in_points(table)

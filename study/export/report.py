@@ -224,7 +224,7 @@ def _compared(results: StudyResults, trial: TrialResult, control: TrialResult) -
             beyond = "more" if abs(gap.difference) > 2 * gap.error else "not more"
             spread = f" ± {decimal(gap.error, digits=4)} across problems, {beyond} than twice its error"
         lines.append(
-            f"Against the control {control.control} on {each.name} at step {step}, problem by problem:"
+            f"Against the control {control.control} on {each.name} at step {step}, one run of each, problem by problem:"
             f" {decimal(gap.difference, digits=4, signed=True)}{spread}."
         )
     return lines

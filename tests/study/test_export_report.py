@@ -106,7 +106,7 @@ def test_a_control_is_compared_problem_by_problem_and_noise_is_called_noise(resu
     )  # fmt: skip
     made = replace(results, trials=(mine, replace(other, control="DAPO")))
     (one,) = prepare(made, "report", number=0, out=tmp_path / "report.html")
-    assert f"Against the control DAPO on aime_2024 at step 360, problem by problem: {says}" in one.text
+    assert f"Against the control DAPO on aime_2024 at step 360, one run of each, problem by problem: {says}" in one.text
 
 
 def test_the_base_models_score_is_not_shown_as_that_of_a_pruned_trial(results, tmp_path):
@@ -121,7 +121,7 @@ def test_the_base_models_score_is_not_shown_as_that_of_a_pruned_trial(results, t
     (one,) = prepare(made, "report", number=0, out=tmp_path / "report.html")
     assert "aime_2025 avg@32, only reported" not in one.text
     # At the last step that both have, not at the last of each.
-    assert "on aime_2024 at step 9, problem by problem: +0.0000 (the same on all 30)" in one.text
+    assert "on aime_2024 at step 9, one run of each, problem by problem: +0.0000 (the same on all 30)" in one.text
     assert "problem by problem" in one.text and "on aime_2025 at" not in one.text
 
 

@@ -121,7 +121,8 @@ def test_who_shares_the_first_place_is_said(make_bridge, run_trial):
 def test_how_to_confirm_the_best_is_told_unless_that_is_planned(results):
     where = results.directory
     told = f"fresh seeds tell how much: fipo set {where} replicas.seeds=3 replicas.top=3, then fipo resume {where}"
-    assert verdict(results)[1].endswith(told)
+    assert verdict(results.at_rest())[1].endswith(told)
+    assert verdict(results)[1].endswith("replicas.top=3")  # its driver goes on to them by itself
     planned = results.spec.model_copy(update={"replicas": Replicas(seeds=2)})
     assert verdict(replace(results, spec=planned))[1].endswith("fresh seeds tell how much")
 
@@ -266,6 +267,12 @@ def test_confirmed_configurations_are_told_against_confirmed_controls_on_both_se
         "Trial 1 against DAPO (trial 0), over 2 fresh seeds of both, paired: +0.150 ±0.050 on sums_select/avg@8"
         " (p = 0.20), +0.050 ±0.050 on sums_report/avg@8 (p = 0.50)"
     ]
+
+
+def test_the_highest_of_several_means_over_fresh_seeds_is_said_to_be_a_little_lucky(results):
+    line = "It has the highest of 2 means over fresh seeds, so a little of that is luck again"
+    assert line in verdict(confirmed(results, {1: [(0.6, 0.5), (0.7, 0.6)], 0: [(0.5, 0.4), (0.5, 0.6)]}))
+    assert not any("highest of" in each for each in verdict(confirmed(results, {1: [(0.6, 0.5), (0.7, 0.6)]})))
 
 
 def test_a_set_that_fewer_seeds_were_evaluated_on_does_not_lower_the_number_of_seeds(results):
