@@ -31,7 +31,10 @@ def verdict(results: StudyResults) -> list[str]:
     elif not found[0].tested:
         means.append(_warning(results, best))
     elif (confirmed := sum(each.tested for each in found)) > 1:
-        means.append(f"It has the highest of {confirmed} means over fresh seeds, so a little of that is luck again")
+        lucky = (
+            f"{named(best)} has the highest of {confirmed} means over fresh seeds, so a little of that is luck again"
+        )
+        means.append(lucky[0].upper() + lucky[1:])
     said = seeds_against_settings(found)
     return [
         f"Best: {one_line(results, best)}" if tied is None else tied,

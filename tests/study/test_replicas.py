@@ -225,7 +225,7 @@ def test_the_first_fresh_seed_of_each_decides_and_is_told(make_bridge):
         "Over 2 fresh seeds: sums_select/avg@8 0.600 (all the same) of trial 1",
     ]
     assert [line for line in said if "highest" in line] == [
-        "It has the highest of 2 means over fresh seeds, so a little of that is luck again"
+        "Trial 0 (slow) has the highest of 2 means over fresh seeds, so a little of that is luck again"
     ]
     assert selection_lines(results, results.trials[0]) == [
         "best of 4 COMPLETE among 4 trials by sums_select/avg@8, by its fresh seeds; the highest of many is high partly"

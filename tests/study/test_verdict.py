@@ -270,7 +270,7 @@ def test_confirmed_configurations_are_told_against_confirmed_controls_on_both_se
 
 
 def test_the_highest_of_several_means_over_fresh_seeds_is_said_to_be_a_little_lucky(results):
-    line = "It has the highest of 2 means over fresh seeds, so a little of that is luck again"
+    line = "Trial 1 has the highest of 2 means over fresh seeds, so a little of that is luck again"
     assert line in verdict(confirmed(results, {1: [(0.6, 0.5), (0.7, 0.6)], 0: [(0.5, 0.4), (0.5, 0.6)]}))
     assert not any("highest of" in each for each in verdict(confirmed(results, {1: [(0.6, 0.5), (0.7, 0.6)]})))
 
