@@ -63,10 +63,10 @@ def _best(study: Study) -> None:
     if best is None:
         _card("Best trial", "none yet", None, "A trial counts once it has run to its last step.")
         return
-    first = study.results.evidence[0]
+    first, *others = study.results.evidence
     confirmed = first if first.tested and first.fresh else None
     if confirmed is not None:
-        among = sum(each.tested for each in study.results.evidence)
+        among = 1 + sum(each.tested for each in others)
         lucky = f" The highest of {among} such means, so a little of it is luck." if among > 1 else ""
         _card(
             f"Best {study.results.metric_name}", text.accuracy(confirmed.mean), _over_seeds(study, confirmed),

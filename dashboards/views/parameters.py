@@ -77,9 +77,9 @@ def _verdict(study: Study, known: pl.DataFrame, step: int, last: int) -> None:
     own = known.filter(frames.CONFIGURATION)  # the others are no other settings
     spread = differences.spread(own.rename({"score": "accuracy", "error": "sampling_error"}))
     where = f"at step {step}"
-    seeds = seeds_against_settings(study.results.evidence, number=text.points, unit=" points")
-    again = {each.number for each in study.results.evidence if each.fresh}
-    alone = own.filter(~pl.col("trial").is_in(again)).height
+    evidence = study.results.evidence
+    seeds = seeds_against_settings(evidence, number=text.points, unit=" points")
+    alone = own.filter(~pl.col("trial").is_in([each.number for each in evidence if each.fresh])).height
     numbered = {trial.number: trial for trial in study.results.trials}
     results = [numbered[number].scores(study.sets[0])[step] for number in known["trial"]]
     line = tied(results, who="All trials", where="at this step")
@@ -90,11 +90,11 @@ def _verdict(study: Study, known: pl.DataFrame, step: int, last: int) -> None:
     elif spread is None:
         st.info(f"{own.height} trials {where}, not all with a known sampling error: differences cannot be judged.")
     elif spread.beyond_sampling:
-        st.info(
-            f"{spread.trials} trials differ by more than sampling error {where} ({text.probability(spread.p)})."
-            + (f" {'Each' if alone == own.height else f'{alone} of them'} ran with one seed, which moves accuracy too:"
-               " repeat what you choose with fresh seeds." if alone else "")
-        )  # fmt: skip
+        said = f"{spread.trials} trials differ by more than sampling error {where} ({text.probability(spread.p)})."
+        if alone:
+            who = "Each" if alone == own.height else f"{alone} of them"
+            said += f" {who} ran with one seed, which moves accuracy too: repeat what you choose with fresh seeds."
+        st.info(said)
     else:
         st.warning(
             f"{spread.trials} trials do not differ beyond sampling error {where} ({text.probability(spread.p)}):"

@@ -207,7 +207,7 @@ def test_a_stopped_study_says_how_it_goes_on(finished: StudyResults) -> None:
         said(stopped)[0]
         == f"No process drives the study and 1 trial is left; go on with: fipo resume {stopped.directory}"
     )
-    assert not any("go on with" in each for each in said(dataclasses.replace(stopped, driver=DRIVER)))
+    assert not any("resume" in each for each in said(dataclasses.replace(stopped, driver=DRIVER)))
     assert not any("go on with" in each for each in said(finished))
 
 
