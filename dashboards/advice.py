@@ -10,10 +10,11 @@ import polars as pl
 
 from dashboards import differences, frames, text
 from study.against import confounded
+from study.backup import mismatch
 from study.evidence import seed_test
 from study.paired import FEWEST, last_pair
 from study.tables import undriven
-from study.verdict import below_base, how_to_confirm, tie
+from study.verdict import HARDER, NEAR_CEILING, below_base, how_to_confirm, passed_over, tie
 from trainer.errors import UserError
 
 if TYPE_CHECKING:
@@ -40,11 +41,16 @@ def advice(results: StudyResults, trials: pl.DataFrame, evaluations: pl.DataFram
     """At most one sentence of each kind, the most pressing first; empty while there is nothing to say."""
     spread = _spread(trials, evaluations)
     alike = _alike(results, spread)
-    found = [Advice(line) if (line := undriven(results)) is not None else None, _failures(trials)]
+    found = [
+        *(Advice(f"{line}.") for line in mismatch(results)),
+        Advice(line) if (line := undriven(results)) is not None else None,
+        _failures(trials),
+    ]
     if _searched(results):
         found += [
             *(Advice(f"{line}.", "training") for line in below_base(results)),
             alike if alike or spread is None else _one_seed(results),
+            *(Advice(f"{line}.") for line in passed_over(results)),
             _against_control(results, trials),
             _few_problems(results),
             _edges(results) if alike is None else None,
@@ -85,10 +91,12 @@ def _alike(results: StudyResults, spread: differences.Spread | None) -> Advice |
     confirmed = any(each.confirms is not None for each in results.trials)
     left = " or ".join(word for word, there in (("confirm", confirmed), ("repeat", results.repeats)) if there)
     again = f", those that {left} others left out," if left else ""
+    score = results.best.newest(results.spec.selecting.name) if results.best is not None else None
+    near = score is not None and score.accuracy > NEAR_CEILING
+    remedy = HARDER if near else "draw more responses per problem, or spread the search wider,"
     return Advice(
         f"The {spread.trials} complete trials{again} do not differ beyond the sampling error of avg@k"
-        f" ({text.probability(spread.p)}): draw more responses per problem, or spread the search wider, before"
-        " choosing.", "hyperparameters",
+        f" ({text.probability(spread.p)}): {remedy} before choosing.", "hyperparameters",
     )  # fmt: skip
 
 
@@ -131,7 +139,7 @@ def _against_control(results: StudyResults, trials: pl.DataFrame) -> Advice | No
             sentence = f"{one} minus {other} on {name}, problem by problem: {points} {spread}."
             if gap.better == gap.worse == 0:
                 sentence = f"{one} and {other} solve each problem of {name} equally often."
-            if (line := confounded(results, best, control)) is not None:
+            elif (line := confounded(results, best, control)) is not None:
                 sentence += f" {line[0].upper()}{line[1:]}."
             both: dict[str, str | list[str]] = {"trials": [one, other], "set": name}
             return Advice(sentence, "compare", both)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from study.evidence import Number, SeedMean, difference
 from study.paired import last_pair
 from study.results import StudyResults, TrialResult
+from study.space import few_digits
 from study.spec import get_dotted
 from trainer.config import INFLUENCE
 from trainer.digits import decimal
@@ -28,13 +29,14 @@ def against_controls(results: StudyResults, *, of: int | None = None) -> list[st
 
 def confounded(results: StudyResults, trial: TrialResult, control: TrialResult) -> str | None:
     """That the two differ in swept or given keys that are not FIPO's own too, `clip_high` among them; None where they
-    do not, or where FIPO is alike."""
+    do not, or where FIPO is alike. Values that are shown alike are no difference: people copy what is shown."""
     one, other = (results.config(each) for each in (trial, control))
     if one.fipo.influence == other.fipo.influence:
         return None
     keys = dict.fromkeys((*results.spec.space, *trial.beside, *control.beside))
     own = {f"fipo.{name}" for name in INFLUENCE}
-    others = [key for key in keys if key not in own and get_dotted(one, key) != get_dotted(other, key)]
+    shown = {key: [few_digits(get_dotted(each, key)) for each in (one, other)] for key in keys if key not in own}
+    others = [f"{key} ({mine} and {its})" for key, (mine, its) in shown.items() if mine != its]
     if not others:
         return None
     who = f"{trial.control or f'trial {trial.number}'} and {control.control}"

@@ -92,6 +92,7 @@ def status(
 
         typer.echo(text(results))
         return
+    from study.backup import mismatch
     from study.costs import costs
     from study.tables import beside_space, counts, named, trial_table, undriven
     from study.time_left import time_left
@@ -102,7 +103,7 @@ def status(
     console.print(trial_table(results, results.trials, console))
     left = time_left(results)
     so_far = counts(results) + (f", {left}" if left is not None else "")
-    for line in (so_far, undriven(results), results.waits, costs(results), *verdict(results)):
+    for line in (so_far, undriven(results), results.waits, *mismatch(results), costs(results), *verdict(results)):
         if line is not None:
             typer.echo(line)
     for trial in results.trials:

@@ -248,8 +248,11 @@ def _at_once(directory: Path, command: Stop | Change | Add | Enqueue) -> str:
     spec = StudySpec.from_file(directory / "study.yaml")
     with driver_lock(directory), driving(spec, directory) as study:
         dropped = drop_unanswered(directory)
-        said = carry_out(Bridge(study, spec, directory), command)
-    return "\n".join([*dropped, f"{said}; no one drives the study, go on with: fipo resume {directory}"])
+        bridge = Bridge(study, spec, directory)
+        said = carry_out(bridge, command)
+        done = bridge.done
+    then = "all trials have ended" if done else f"no one drives the study, go on with: fipo resume {directory}"
+    return "\n".join([*dropped, f"{said}; {then}"])
 
 
 def _taken_back(path: Path) -> bool:

@@ -59,7 +59,8 @@ def require_free_path(out: Path, *, default: bool) -> None:
     """Raise UserError where `out` exists: nothing is written over. `default`: without --out a free name is found."""
     if out.exists():
         way = "leave --out away for the next free name" if default else "remove it first"
-        raise UserError(f"--out {out} exists; choose another name, or {way}")
+        go_on = f", or go on with it: fipo resume {out}" if default and (out / "study.yaml").exists() else ""
+        raise UserError(f"--out {out} exists; choose another name, or {way}{go_on}")
 
 
 class Staging:

@@ -147,6 +147,15 @@ def evidence(runs: Iterable[Run]) -> list[Evidence]:
     return sorted(known, key=lambda each: (each.number not in ahead, -each.worth, lengths[each.number], each.number))
 
 
+def highest_of(found: Sequence[Evidence]) -> int:
+    """Of how many means over fresh seeds that of the first of `found` is the highest, so that a little of it is luck
+    again; 0 where it has none, or not a higher one than all others: rank goes by lost seeds too."""
+    means = [each.mean for each in found if each.fresh]
+    if len(means) < 2 or not found[0].fresh or means[0] <= max(means[1:]):
+        return 0
+    return len(means)
+
+
 @dataclass(frozen=True)
 class SeedTest:
     """Whether confirmed configurations differ by more than their seeds do."""

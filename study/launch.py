@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
+from study.backup import older_directory, require_known
 from study.bridge import Bridge, StudyAborted
 from study.check import trainer_configs
 from study.clock import now
@@ -101,6 +102,10 @@ def resume(directory: Path, watcher: Watcher) -> StudyResults:
                 f"{path} was edited since the study began. Trials before and after cannot be compared; put back what it"
                 " held, or launch another study"
             )
+        before = collect(directory, spec, study.get_trials(deepcopy=False))
+        require_known(before)
+        if line := older_directory(before):
+            watcher.warn(line)
         bridge = Bridge(study, spec, directory)
         found = _results(bridge)
         for trial in found.trials:

@@ -106,7 +106,7 @@ def _repeating(spec: StudySpec) -> Iterator[str]:
         yield (
             f"trials = {spec.trials}: the space has {counted(points, 'point')}, so {sampled - points} or more of them"
             f" repeat another, with the same seed and to the same numbers; set trials to {points + len(spec.enqueue)}"
-            " and sampler.name to grid, and replicas for other seeds"
+            f" and sampler.name to grid{'' if spec.against else ', and replicas for other seeds'}"
         )
 
 

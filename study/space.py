@@ -147,6 +147,15 @@ def describe(distribution: Uniform | LogUniform | Int | Choice) -> str:
     return f"{distribution.low} to {distribution.high}"
 
 
+def few_digits(value: object) -> str:
+    """A value as it is shown: a number in three digits, and as YAML writes it where it is none."""
+    if value is None:
+        return "null"
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.0f}" if value.is_integer() and abs(value) < 1e6 else f"{value:.3g}"
+
+
 def _check_order(distribution: Any) -> Any:
     if distribution.low >= distribution.high:
         raise ValueError(

@@ -19,6 +19,7 @@ from study.costs import drawn_by_racing, spared_by_pruning, spent
 from study.ending import ending
 from study.metric import metric_value
 from study.results import StudyResults, TrialResult
+from study.space import few_digits
 from study.spec import StudySpec
 from study.time_left import time_left
 from trainer import saturation
@@ -106,18 +107,9 @@ def chosen_among(results: StudyResults) -> str:
     return f"{some}{complete} COMPLETE among {len(own)} trials"
 
 
-def number(value: object) -> str:
-    """A swept value in few digits, as YAML writes it where it is none."""
-    if value is None:
-        return "null"
-    if not isinstance(value, float):
-        return str(value)
-    return f"{value:.0f}" if value.is_integer() and abs(value) < 1e6 else f"{value:.3g}"
-
-
 def setting(trial: TrialResult, key: str) -> str:
     """The value of a swept key; nothing for a trial that has none yet."""
-    return number(trial.params[key]) if key in trial.params else ""
+    return few_digits(trial.params[key]) if key in trial.params else ""
 
 
 def accuracy(spec: StudySpec, trial: TrialResult) -> str:
@@ -146,7 +138,7 @@ def one_line(results: StudyResults, trial: TrialResult) -> str:
     if (value := accuracy(results.spec, trial)) != "":
         parts.append(f"{results.metric_name} {value}, length {length(results.spec, trial)}")
     parts += [reason for reason in (lost(trial), trial.fail_reason, trial.stop_reason) if reason]
-    parts.append(", ".join(f"{key} {number(value)}" for key, value in trial.params.items()))
+    parts.append(", ".join(f"{key} {few_digits(value)}" for key, value in trial.params.items()))
     # A confirmation is told apart by its seed; what its configuration has beside space stands with the one confirmed.
     parts.append(beside_space(trial.beside) if trial.confirms is None else f"seed {trial.beside.get('seed')}")
     return "  ".join(part for part in parts if part)
@@ -154,7 +146,7 @@ def one_line(results: StudyResults, trial: TrialResult) -> str:
 
 def beside_space(values: Mapping[str, object]) -> str:
     """Values that only this trial was given; nothing when there are none."""
-    given = ", ".join(f"{key} {number(value)}" for key, value in values.items())
+    given = ", ".join(f"{key} {few_digits(value)}" for key, value in values.items())
     return f"not in space: {given}" if given else ""
 
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from study.against import against_controls, mean_lengths, seed_means_reported
-from study.evidence import SeedMean, seeds_against_settings
+from study.evidence import SeedMean, highest_of, seeds_against_settings
 from study.metric import metric_value
 from study.results import StudyResults, TrialResult
 from study.tables import chosen_among, counted, named, one_line
 from trainer.digits import decimal
 from trainer.records import SetScore
+
+NEAR_CEILING = 0.9
+"""Accuracy above which it is the problems that cannot tell trials apart."""
+HARDER = "evaluate on harder problems"
 
 
 def verdict(results: StudyResults) -> list[str]:
@@ -30,17 +35,16 @@ def verdict(results: StudyResults) -> list[str]:
         means.append(f"By {results.metric_name}{how}; what is best for its length too: fipo export --pareto")
     elif not found[0].tested:
         means.append(_warning(results, best))
-    elif (confirmed := sum(each.tested for each in found)) > 1:
-        lucky = (
-            f"{named(best)} has the highest of {confirmed} means over fresh seeds, so a little of that is luck again"
-        )
-        means.append(lucky[0].upper() + lucky[1:])
+    elif (means_compared := highest_of(found)) > 0:
+        lucky = f"{named(best)} has the highest of {means_compared} means over fresh seeds"
+        means.append(f"{lucky[0].upper()}{lucky[1:]}, so a little of that is luck again")
     said = seeds_against_settings(found)
     return [
         f"Best: {one_line(results, best)}" if tied is None else tied,
         *below_base(results),
         *means,
         *([f"The {said}"] if said else []),
+        *passed_over(results),
         *against_controls(results),
     ]
 
@@ -54,6 +58,24 @@ def below_base(results: StudyResults) -> list[str]:
     return [
         f"Even the best ended below the base model: {decimal(last)} against {decimal(scores[0].accuracy)}; training"
         " makes it worse: lower the learning rate, or narrow the space"
+    ]
+
+
+def passed_over(results: StudyResults) -> list[str]:
+    """A line where configurations did as well by a single run as one that was confirmed, and are not to be: at a tie
+    `replicas.top` takes the earlier."""
+    found, controls = results.evidence, {trial.number for trial in results.trials if trial.control}
+    sampled = [each for each in found if each.number not in controls]
+    least = min((each.first for each in sampled if each.tested), default=math.inf)
+    left = sorted(each.number for each in sampled if not each.tested and each.first >= least)
+    if not left or results.spec.replicas is None or results.ended < results.planned:
+        return []
+    top = sum(each.first >= least for each in sampled)
+    which = f"Trial {left[0]}" if len(left) == 1 else f"Trials {', '.join(map(str, left))}"
+    return [
+        f"{which} did as well by a single run as a configuration that was confirmed, and"
+        f" {'was' if len(left) == 1 else 'were'} not trained again: fipo set {results.directory} replicas.top={top}"
+        f"{_resumed(results)}"
     ]
 
 
@@ -105,7 +127,7 @@ def tied(scores: Sequence[SetScore], *, who: str, where: str) -> str | None:
     (for example "at step 9"), and what to do; None for fewer than two scores, or where one differs."""
     if len(scores) < 2 or len({(score.samples, score.solved) for score in scores}) != 1:
         return None
-    remedy = "evaluate on harder problems" if scores[0].accuracy > 0.9 else "train longer or raise the learning rate"
+    remedy = HARDER if scores[0].accuracy > NEAR_CEILING else "train longer or raise the learning rate"
     alike = len({score.mean_length for score in scores}) == 1
     seen = "what was swept changed nothing that this evaluation can see" if alike else "only their lengths differ"
     return f"{who} solved every problem equally often {where}: {seen}; {remedy}"
@@ -126,11 +148,14 @@ def _warning(results: StudyResults, best: TrialResult) -> str:
 
 
 def how_to_confirm(results: StudyResults) -> str:
-    """The command, after a colon; nothing where confirmations are planned."""
-    if results.spec.replicas is not None:
+    """The command, after a colon; nothing where confirmations are planned, nor with two objectives, which have none."""
+    if results.spec.replicas is not None or results.spec.against:
         return ""
-    then = f", then fipo resume {results.directory}" if results.driver is None else ""
-    return f": fipo set {results.directory} replicas.seeds=3 replicas.top=3{then}"
+    return f": fipo set {results.directory} replicas.seeds=3 replicas.top=3{_resumed(results)}"
+
+
+def _resumed(results: StudyResults) -> str:
+    return f", then fipo resume {results.directory}" if results.driver is None else ""
 
 
 def _equals(results: StudyResults, best: TrialResult) -> str:

@@ -20,7 +20,7 @@ from dashboards.views.widgets import ORDER, PAGES, is_dark
 from study.against import mean_lengths, over_seeds, seed_means_reported
 from study.budget import devices
 from study.costs import spared_by_pruning
-from study.evidence import Evidence, SeedMean, error_in_words, seeds_against_settings
+from study.evidence import Evidence, SeedMean, error_in_words, highest_of, seeds_against_settings
 from study.results import StudyResults
 from study.tables import beside_space, chosen_among, counted
 from study.time_left import time_left
@@ -63,11 +63,11 @@ def _best(study: Study) -> None:
     if best is None:
         _card("Best trial", "none yet", None, "A trial counts once it has run to its last step.")
         return
-    first, *others = study.results.evidence
+    first = study.results.evidence[0]
     confirmed = first if first.tested and first.fresh else None
     if confirmed is not None:
-        among = 1 + sum(each.tested for each in others)
-        lucky = f" The highest of {among} such means, so a little of it is luck." if among > 1 else ""
+        among = highest_of(study.results.evidence)
+        lucky = f" The highest of {among} such means, so a little of it is luck." if among else ""
         _card(
             f"Best {study.results.metric_name}", text.accuracy(confirmed.mean), _over_seeds(study, confirmed),
             f"The trials that confirm #{confirmed.number}: their mean, ± one standard error of it. The trial itself was"

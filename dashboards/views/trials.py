@@ -15,6 +15,7 @@ SAMPLING = (
 )
 ACCURACY = "avg@k at the newest evaluation"
 RACE = "Responses per problem; fewer than planned where the pruner had seen enough."
+RANK = "In the order of rank, which goes by fresh seeds where there are some; the numbers are of each trial's own run."
 PROBLEMS = "One standard error from drawing these problems too, in points: what other problems would give."
 
 
@@ -30,8 +31,8 @@ def trials_table(study: Study, set_name: str, *, only: list[int] | None = None) 
     )
     found = study.results.evidence if set_name == study.sets[0] else []
     ranks = {each.number: rank for rank, each in enumerate(found)}
-    order = pl.Series([ranks.get(number, len(ranks)) for number in table["trial"]])
-    table = table.sort(order, pl.col("confirms").is_not_null(), maintain_order=True)
+    by_rank = pl.Series([ranks.get(number, len(ranks)) for number in table["trial"]])
+    table = table.sort(by_rank, pl.col("confirms").is_not_null(), maintain_order=True)
     if only is not None:
         table = table.filter(pl.col("trial").is_in(only))
     saturated, table = without_error(table), in_points(table)
@@ -66,6 +67,8 @@ def trials_table(study: Study, set_name: str, *, only: list[int] | None = None) 
     )  # fmt: skip
     if saturated:
         st.caption(saturated)
+    if any(each.tested for each in found):
+        st.caption(RANK)
     early = table.drop_nulls("why").select("label", "state", "why")
     if early.height:
         st.caption("Why trials ended before their last step")

@@ -181,7 +181,7 @@ def _prepared(
     results: StudyResults, trial: TrialResult, path: Path, target: str, *, approximate: bool, preset: str | None
 ) -> Export:
     if target == "hf":
-        hf.newest_checkpoint(trial)
+        hf.newest_checkpoint(results, trial)
         return Export(path, trial, target, None)
     if target == "report":
         return Export(path, trial, target, report.report(results, trial))

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from study.export.script import plain
 from study.results import StudyResults, TrialResult
-from study.tables import label, number
+from study.space import few_digits
+from study.tables import label
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -32,7 +33,7 @@ def length_accuracy(results: StudyResults, chosen: TrialResult) -> go.Figure:
         name, colour, width, dash = _look(trial, chosen)
         depth = _depth(trial, chosen)
         last = "x" if trial.state in ("PRUNED", "FAIL") else "circle"
-        settings = ", ".join(f"{key.split('.')[-1]} {number(value)}" for key, value in trial.params.items())
+        settings = ", ".join(f"{key.split('.')[-1]} {few_digits(value)}" for key, value in trial.params.items())
         figure.add_trace(
             go.Scatter(
                 x=[score.mean_length for score in points.values()],

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+from collections.abc import Mapping
+
 from study.against import mean_lengths
 from study.results import StudyResults, TrialResult
 from trainer.errors import UserError
@@ -29,15 +33,16 @@ def choose_trials(
     numbered = {trial.number: trial for trial in results.trials}
     ranked = [numbered[each.number] for each in results.evidence]
     if not ranked:
-        states = ", ".join(sorted({trial.state for trial in results.trials})) or "no trial yet"
-        wait = "wait for one, or " if results.ended < results.planned else ""
+        states = ", ".join(sorted({results.state(trial) for trial in results.trials})) or "no trial yet"
+        driven = "wait for one" if results.driver is not None else f"go on with fipo resume {results.directory}"
+        wait = f"{driven}, or " if results.ended < results.planned else ""
         raise UserError(f"{results.directory}: no trial is COMPLETE ({states}); {wait}name a trial with --trial N")
     if top is not None:
         if not 1 <= top <= len(ranked):
             count = f"{len(ranked)} COMPLETE configurations"
             raise UserError(f"--top {top}: {results.directory} has {count}; allowed: 1 to {len(ranked)}")
         return ranked[:top]
-    return _pareto_front(results, ranked) if pareto else ranked[:1]
+    return _pareto_front(results, numbered) if pareto else ranked[:1]
 
 
 def _numbered(results: StudyResults, number: int) -> TrialResult:
@@ -50,17 +55,16 @@ def _numbered(results: StudyResults, number: int) -> TrialResult:
     return found
 
 
-def _pareto_front(results: StudyResults, ranked: list[TrialResult]) -> list[TrialResult]:
-    """Trials that no other beats in accuracy at the same mean response length or less, best first. Both are those over
-    fresh seeds where there are such, since the run that was chosen for being high says less."""
-    scores = ((trial.number, trial.newest(results.spec.selecting.name)) for trial in ranked)
+def _pareto_front(results: StudyResults, numbered: Mapping[int, TrialResult]) -> list[TrialResult]:
+    """Trials that are shorter, in mean response, than all that are ranked before them, best first; the shortest of
+    equals. So fresh seeds count where there are such, for both: a run that was chosen for being high says less."""
+    scores = ((number, trial.newest(results.spec.selecting.name)) for number, trial in numbered.items())
     lengths = {number: score.mean_length for number, score in scores if score is not None}
     lengths |= {number: over_seeds.mean for number, over_seeds in mean_lengths(results).items()}
-    worth = {each.number: each.worth for each in results.evidence}
-    front, shortest = [], float("inf")
-    known = (trial for trial in ranked if trial.number in lengths)
-    for trial in sorted(known, key=lambda each: (-worth[each.number], lengths[each.number])):
-        if lengths[trial.number] < shortest:
-            front.append(trial)
-            shortest = lengths[trial.number]
+    front, shortest = [], math.inf
+    for _, equals in itertools.groupby(results.evidence, key=lambda each: (each.tested, each.worth)):
+        number = min((each.number for each in equals), key=lambda number: lengths.get(number, math.inf))
+        if lengths.get(number, math.inf) < shortest:
+            front.append(numbered[number])
+            shortest = lengths[number]
     return front

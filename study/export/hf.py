@@ -6,16 +6,18 @@ from pathlib import Path
 
 import yaml
 
+from study.backup import OLDER
 from study.export.provenance import provenance
 from study.export.recipe import trial_config
 from study.export.script import plain
 from study.results import StudyResults, TrialResult
+from study.tables import named
 from trainer.errors import UserError
 from trainer.paths import is_local
 
 
-def newest_checkpoint(trial: TrialResult) -> Path:
-    """The newest whole checkpoint of the trial. Raises UserError when it kept none."""
+def newest_checkpoint(results: StudyResults, trial: TrialResult) -> Path:
+    """The newest whole checkpoint of the trial. Raises UserError when it kept none, or not that of its end."""
     from trainer.checkpoint import complete
 
     kept = complete(trial.directory / "checkpoints")
@@ -24,19 +26,28 @@ def newest_checkpoint(trial: TrialResult) -> Path:
             f"--to hf: trial {trial.number} has no checkpoint under {trial.directory / 'checkpoints'};"
             " choose a trial that trained to its end, or train it again with fipo export --to yaml and fipo train"
         )
+    reached, last = _step(kept[-1]), results.spec.steps
+    if trial.state == "COMPLETE" and reached < last:
+        newest = f"{named(trial)} is COMPLETE, and its newest checkpoint is of step {reached} of {last}"
+        raise UserError(f"--to hf: {newest}: {results.directory} {OLDER}")
     return kept[-1]
+
+
+def _step(checkpoint: Path) -> int:
+    return int(checkpoint.name.removeprefix("step-"))
 
 
 def write_policy(results: StudyResults, trial: TrialResult, out: Path) -> None:
     """Write the weights of the trial's newest checkpoint to `out`, which appears whole or not at all.
 
     Raises:
-        UserError: the trial kept no checkpoint, its architecture is not its model's, or `out` cannot be written.
+        UserError: the trial has no checkpoint of its end, its architecture is not its model's, or `out` cannot be
+            written.
     """
     from trainer import export
 
-    config, checkpoint = trial_config(trial), newest_checkpoint(trial)
-    card = model_card(results, trial, step=int(checkpoint.name.removeprefix("step-")))
+    config, checkpoint = trial_config(trial), newest_checkpoint(results, trial)
+    card = model_card(results, trial, step=_step(checkpoint))
     export.write_policy(config.model, checkpoint, out, card=card)
 
 

@@ -87,7 +87,8 @@ the standard error of sampling. Point at a line for its settings.</p>
 {_list(escape(line) for line in _noise(results, trial))}
 <h2>Trials</h2>
 <div class="wide">{_trials(results, trial)}</div>
-<p class="soft">Best configuration first. Accuracy ± standard error of sampling ± across problems.</p>
+<p class="soft">Best configuration first, by its fresh seeds where there are some; the numbers are of each trial's own
+run. Accuracy ± standard error of sampling ± across problems.</p>
 <h2>What was searched</h2>
 <p>{escape(plain(searched))}</p>
 {_list(space)}

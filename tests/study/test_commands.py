@@ -332,6 +332,7 @@ def test_without_a_driver_commands_are_carried_out_at_once(tmp_path, make_spec):
     results = read_study(directory)
     assert results.spec.trials == 4
     assert [trial.state for trial in results.trials] == ["PRUNED", "WAITING"]
-    assert "trials is 1" in send(directory, Change(values={"trials": 1}))
+    done = send(directory, Change(values={"trials": 1}))
+    assert done == "trials is 1; 1 have begun already, so none is started any more; all trials have ended"
     with pytest.raises(UserError, match="the study has ended, with all its trials; there is nothing to stop"):
         send(directory, Stop())

@@ -17,7 +17,8 @@ from study.display import Display, conclusion
 from study.ending import note_ending
 from study.lock import ROOM_AGAIN, Driver
 from study.results import read_study
-from study.tables import as_json, number, one_line, trial_table, undriven
+from study.space import few_digits
+from study.tables import as_json, one_line, trial_table, undriven
 from study.time_left import last_evaluations
 
 GOOD = [0.2, 0.3, 0.4, 0.5, 0.6]
@@ -243,4 +244,4 @@ WRITTEN = [(1024.0, "1024"), (16.0, "16"), (0.0, "0"), (845.31, "845"), (1e-5, "
 @pytest.mark.parametrize(("value", "written"), WRITTEN)
 def test_a_swept_value_is_short_and_a_whole_number_is_itself(value, written):
     """1.02e+03 is no value of a grid that has 1024."""
-    assert number(value) == written
+    assert few_digits(value) == written

@@ -14,6 +14,7 @@ from study.evidence import (
     difference,
     error_in_words,
     evidence,
+    highest_of,
     seed_test,
     seeds_against_settings,
 )
@@ -151,6 +152,22 @@ def test_the_chance_of_a_difference_is_that_of_the_analysis_of_variance_of_the_t
 @pytest.mark.parametrize(("error", "words"), [(0.0, "(all the same)"), (0.0004, "±<0.001"), (0.0126, "±0.013")])
 def test_an_error_over_seeds_is_never_written_as_zero(error, words):
     assert error_in_words(error) == words
+
+
+@pytest.mark.parametrize(
+    ("runs", "means"),
+    [
+        ([run(0, 0.9), run(1, 0.8), run(2, 0.8, 0), run(3, 0.7, 1)], 2),
+        ([run(0, 0.9), run(1, 0.8), run(2, 0.8, 0)], 0),
+        ([run(0, 0.9), run(1, 0.8), run(2, 0.8, 0), run(3, 0.8, 1)], 0),
+        # Ranked second for the seed that collapsed, and higher in those that did not.
+        ([run(0, 0.9), run(1, 0.8), run(2, 0.8, 0), run(3, 0.95, 1), run(4, None, 1)], 0),
+        ([run(0, 0.9), run(1, 0.8), run(2, 0.8, 0), run(3, None, 1)], 0),
+    ],
+)
+def test_of_how_many_means_the_first_is_the_highest(runs, means):
+    found = evidence(runs)
+    assert found[0].number == 0 and highest_of(found) == means
 
 
 def test_a_confirmed_configuration_stays_before_one_that_only_equals_its_first_run():

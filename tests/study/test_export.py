@@ -111,6 +111,13 @@ def test_the_front_goes_by_fresh_seeds_where_there_are_some(tmp_path):
     assert [each.trial.number for each in prepare(results, pareto=True, out=tmp_path / "front")] == [1]
 
 
+def test_the_front_begins_with_the_best_however_high_a_single_run_was(tmp_path):
+    """As `--top` does: trial 1 has the higher run and the same length, and no fresh seed."""
+    points = [(0.99, 350), (0.98, 350), (0.97, 350), (0.97, 350)]
+    results = with_scores(tmp_path / "study", points, confirms={2: 0, 3: 0})
+    assert [each.trial.number for each in prepare(results, pareto=True, out=tmp_path / "front")] == [0]
+
+
 def test_a_study_of_two_objectives_says_that_the_best_is_so_by_one(tmp_path):
     results = with_scores(tmp_path / "study", [(0.6, 900), (0.5, 300)])
     results = replace(results, spec=results.spec.model_copy(update={"against": "length"}))
@@ -265,6 +272,14 @@ def test_a_study_without_a_complete_trial_says_so(make_bridge, run_trial, tmp_pa
         run_trial(bridge, [0.2, 0.3])
         with pytest.raises(UserError, match=rf"no trial is COMPLETE \(FAIL\); {rest} with --trial N"):
             prepare(read_study(bridge.directory), out=tmp_path / "x.yaml")
+
+
+def test_of_a_study_at_rest_without_a_complete_trial_the_resume_is_named(make_bridge, run_trial, tmp_path):
+    bridge = make_bridge(trials=2)
+    run_trial(bridge, [0.2, 0.3], finish=False)
+    resume = rf"no trial is COMPLETE \(STOPPED\); go on with fipo resume {bridge.directory}, or name a trial"
+    with pytest.raises(UserError, match=resume):
+        prepare(read_study(bridge.directory).at_rest(), out=tmp_path / "x.yaml")
 
 
 def test_what_is_exported_is_told_with_its_mean_over_fresh_seeds(tmp_path):

@@ -129,7 +129,8 @@ def test_what_a_control_differs_in_beside_fipo_is_told_once(tmp_path):
     made = confirmed(tmp_path / "study")
     control = replace(made.trials[0], control="DAPO", params=PAPER | {"fipo.epsilon_f_high": 0.0}, beside={"seed": 9})
     (one,) = prepare(replace(made, trials=(control, *made.trials[1:])), "report", out=tmp_path / "report.html")
-    assert one.text.count("Trial 1 and DAPO differ in seed too, so this is not the effect of FIPO alone.") == 1
+    differ = f"Trial 1 and DAPO differ in seed ({made.spec.training_seed} and 9) too"
+    assert one.text.count(f"{differ}, so this is not the effect of FIPO alone.") == 1
 
 
 def test_story_card_and_table_tell_each_number_in_its_place(tmp_path):

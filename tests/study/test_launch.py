@@ -9,6 +9,7 @@ from pathlib import Path
 import polars
 import pytest
 import yaml
+from optuna.trial import TrialState
 from rich.console import Console
 
 import trainer.data
@@ -196,6 +197,14 @@ def test_on_a_cluster_a_relative_problem_file_is_refused(make_spec, tmp_path, mo
         prepare(make_spec(**swept, resources={"ray_address": "auto"}), shown[0])
 
 
+def test_a_launch_into_a_study_that_is_there_says_how_to_go_on(make_spec, tmp_path) -> None:
+    staging = Staging(make_spec(), tmp_path / "study")
+    directory = staging.publish()
+    staging.discard()
+    with pytest.raises(UserError, match=rf"exists; .*, or go on with it: fipo resume {directory}$"):
+        Staging(make_spec(), directory)
+
+
 def test_a_study_on_a_full_disk_is_not_taken_up_in_one_line(make_spec, tmp_path, full_disk) -> None:
     staging = Staging(make_spec(), tmp_path / "study")
     directory = staging.publish()
@@ -210,7 +219,7 @@ def test_an_edited_study_file_is_told_key_by_key(make_spec, tmp_path) -> None:
     directory = staging.publish()
     staging.discard()
     with driving(make_spec(), directory) as study:
-        study.tell(study.ask(), 0.5)  # nothing is left to run
+        study.tell(study.ask(), state=TrialState.FAIL)  # nothing is left to run
     path = directory / "study.yaml"
     data = yaml.safe_load(path.read_text())
     text = io.StringIO()
@@ -237,7 +246,7 @@ def test_an_edited_problem_file_is_told_by_its_name(make_spec, tmp_path) -> None
     directory = staging.publish()
     staging.discard()
     with driving(spec, directory) as study:
-        study.tell(study.ask(), 0.5)  # nothing is left to run
+        study.tell(study.ask(), state=TrialState.FAIL)  # nothing is left to run
 
     def told() -> list[str]:
         text = io.StringIO()

@@ -11,13 +11,13 @@ import yaml
 from study.assignment import Report
 from study.bridge import Bridge
 from study.cli import main
-from study.commands import Enqueue, carry_out
+from study.commands import Change, Enqueue, carry_out
 from study.controls import is_control
 from study.export.provenance import selection_lines
 from study.results import read_study
 from study.spec import Replicas
 from study.tables import as_json, chosen_among, one_line
-from study.verdict import seed_means, tie, verdict
+from study.verdict import passed_over, seed_means, tie, verdict
 
 RATE = "optimizer.learning_rate"
 REPLICAS = {"seeds": 2, "top": 2}
@@ -233,6 +233,27 @@ def test_the_first_fresh_seed_of_each_decides_and_is_told(make_bridge):
         "sums_select/avg@8 over 1 fresh seed 0.7000; the run that was selected, 0.8000, is not among them",
     ]
     assert "selection-corrected" in selection_lines(results, results.trials[1])[-1]  # whose own run is the highest
+
+
+def test_who_did_as_well_as_a_confirmed_trial_and_is_not_confirmed_is_told(make_bridge):
+    """At a tie the earlier trial is confirmed. Whether the others are better no one has tried."""
+    control = {"label": "slow", "values": {RATE: 1e-5}}
+    bridge = make_bridge(enqueue=[control], trials=5, replicas={"seeds": 2, "top": 1}, pruner={"name": "none"})
+    for end in (0.7, 0.9, 0.8, 0.9, 0.9, 0.5, 0.5):
+        run(bridge, end)
+        assert passed_over(read_study(bridge.directory)) == []  # the control is still to be confirmed
+    for end in (0.6, 0.6):
+        run(bridge, end)
+    results = read_study(bridge.directory).at_rest()
+    line = (
+        "Trials 3, 4 did as well by a single run as a configuration that was confirmed, and were not trained again:"
+        f" fipo set {bridge.directory} replicas.top=3, then fipo resume {bridge.directory}"
+    )
+    assert passed_over(results) == [line] and line in verdict(results)
+    assert "replicas.top is 3" in carry_out(bridge, Change(values={"replicas.top": 3}))
+    for end in (0.9, 0.9, 0.9, 0.9):
+        run(bridge, end)
+    assert bridge.done and passed_over(read_study(bridge.directory)) == []
 
 
 def test_a_best_control_leaves_the_top_to_the_others_and_is_confirmed_once(make_bridge):

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
 
+from study.against import confounded
 from study.display import conclusion
 from study.export.provenance import selection_lines
-from study.results import read_study
+from study.results import TrialResult, read_study
+from study.space import few_digits
 from study.spec import Replicas
 from study.tables import as_json
-from study.verdict import below_base, seed_means, tie, tied, verdict
+from study.verdict import below_base, how_to_confirm, seed_means, tie, tied, verdict
 from trainer.digits import decimal
 
 
@@ -125,6 +128,8 @@ def test_how_to_confirm_the_best_is_told_unless_that_is_planned(results):
     assert verdict(results)[1].endswith("replicas.top=3")  # its driver goes on to them by itself
     planned = results.spec.model_copy(update={"replicas": Replicas(seeds=2)})
     assert verdict(replace(results, spec=planned))[1].endswith("fresh seeds tell how much")
+    two = results.spec.model_copy(update={"against": "length"})
+    assert how_to_confirm(replace(results, spec=two)) == ""  # which would be refused
 
 
 def test_what_is_best_since_others_lost_their_seeds_is_not_called_the_highest(results):
@@ -238,6 +243,24 @@ def test_the_best_sampled_trial_is_told_against_every_control_whichever_is_the_b
     assert sorted(line.removesuffix(" (trial 0)").removesuffix(" (trial 1)") for line in told) == sorted(compared)
 
 
+def test_values_that_are_shown_alike_are_no_difference(make_bridge, run_trial):
+    """A control that was enqueued with the learning rate that the status shows of the best, in three digits."""
+    bridge = make_bridge(
+        space=RATE | BOUND, enqueue=[{"label": "DAPO", "values": {"optimizer.learning_rate": 0.00831}}]
+    )
+    for end in (0.5, 0.625):
+        run_trial(bridge, [0.2, 0.3, 0.4, 0.5, end])
+    results = read_study(bridge.directory)
+    dapo, other = results.trials
+
+    def rate(of: float) -> TrialResult:
+        return replace(other, params=other.params | {"optimizer.learning_rate": of})
+
+    dapo = replace(dapo, params=dapo.params | {"fipo.epsilon_f_high": 0})
+    assert confounded(results, rate(0.008314), dapo) is None
+    assert "(0.00832 and 0.00831)" in str(confounded(results, rate(0.008316), dapo))
+
+
 def test_a_control_alone_is_compared_with_nothing(results):
     assert against(replace(results, trials=results.trials[:1])) == []
     pruned = replace(results.trials[0], state="PRUNED", value=None)
@@ -272,7 +295,8 @@ def test_confirmed_configurations_are_told_against_confirmed_controls_on_both_se
 def test_the_highest_of_several_means_over_fresh_seeds_is_said_to_be_a_little_lucky(results):
     line = "Trial 1 has the highest of 2 means over fresh seeds, so a little of that is luck again"
     assert line in verdict(confirmed(results, {1: [(0.6, 0.5), (0.7, 0.6)], 0: [(0.5, 0.4), (0.5, 0.6)]}))
-    assert not any("highest of" in each for each in verdict(confirmed(results, {1: [(0.6, 0.5), (0.7, 0.6)]})))
+    for ends in ({1: [(0.6, 0.5), (0.7, 0.6)]}, {1: [(0.6, 0.5)], 0: [(0.6, 0.5)]}):  # a single one, and equals
+        assert not any("highest of" in each for each in verdict(confirmed(results, ends)))
 
 
 def test_a_set_that_fewer_seeds_were_evaluated_on_does_not_lower_the_number_of_seeds(results):
@@ -332,6 +356,7 @@ def test_what_the_control_differs_in_beside_fipo_is_told(make_bridge, run_trial,
     bridge = make_bridge(space=space, enqueue=[{"label": "DAPO", "values": values}])
     for end in (0.5, 0.625):
         run_trial(bridge, [0.2, 0.3, 0.4, 0.5, end])
+    given = few_digits(float(values[keys])) if keys else None
     told = [line for line in verdict(read_study(bridge.directory)) if "too" in line]
-    said = f"trial 1 and DAPO differ in {keys} too, so this is not the effect of FIPO alone"
-    assert told == ([said] if keys else [])
+    said = rf"trial 1 and DAPO differ in {keys} \(\S+ and {given}\) too, so this is not the effect of FIPO alone"
+    assert len(told) == (keys is not None) and all(re.fullmatch(said, line) for line in told)
