@@ -163,6 +163,14 @@ def test_an_error_over_seeds_is_never_written_as_zero(error, words):
         # Ranked second for the seed that collapsed, and higher in those that did not.
         ([run(0, 0.9), run(1, 0.8), run(2, 0.8, 0), run(3, 0.95, 1), run(4, None, 1)], 0),
         ([run(0, 0.9), run(1, 0.8), run(2, 0.8, 0), run(3, None, 1)], 0),
+        # First by its own run, for what was to confirm it was stopped by hand.
+        (
+            [
+                *(run(0, 0.9), run(1, 0.8), run(2, 0.7), run(3, None, 0, lost=BY_HAND)),
+                *(run(4, 0.8, 1), run(5, None, 1), run(6, 0.7, 2), run(7, None, 2)),
+            ],
+            0,
+        ),
     ],
 )
 def test_of_how_many_means_the_first_is_the_highest(runs, means):
