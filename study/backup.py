@@ -34,7 +34,7 @@ def older_storage(results: StudyResults) -> str | None:
     """That there are runs which the storage does not know; None where it knows all. Of a study at rest."""
     begun = {trial_directory(trial.number).name for trial in results.trials if trial.state != "WAITING"}
     trials = results.directory / "trials"
-    unknown = sorted(each.name for each in trials.glob("[0-9]*") if each.name not in begun)
+    unknown = sorted(each.name for each in trials.glob("*") if each.name.isdigit() and each.name not in begun)
     if not unknown:
         return None
     return (
