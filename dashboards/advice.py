@@ -10,10 +10,9 @@ import polars as pl
 
 from dashboards import differences, frames, text
 from study.against import confounded
-from study.backup import mismatch
+from study.backup import at_rest
 from study.evidence import seed_test
 from study.paired import FEWEST, last_pair
-from study.tables import undriven
 from study.verdict import HARDER, NEAR_CEILING, below_base, how_to_confirm, passed_over, tie
 from trainer.errors import UserError
 
@@ -41,11 +40,7 @@ def advice(results: StudyResults, trials: pl.DataFrame, evaluations: pl.DataFram
     """At most one sentence of each kind, the most pressing first; empty while there is nothing to say."""
     spread = _spread(trials, evaluations)
     alike = _alike(results, spread)
-    found = [
-        *(Advice(f"{line}.") for line in mismatch(results)),
-        Advice(line) if (line := undriven(results)) is not None else None,
-        _failures(trials),
-    ]
+    found = [*map(Advice, at_rest(results)), _failures(trials)]
     if _searched(results):
         found += [
             *(Advice(f"{line}.", "training") for line in below_base(results)),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import streamlit as st
 from dashboards import optuna_study, text
 from dashboards.source import Study
 from dashboards.views.widgets import ORDER
+from study.directory import typed
 from trainer.errors import UserError
 
 
@@ -53,7 +53,7 @@ def ready(study: Study) -> bool:
 
 def resume(directory: Path) -> str:
     """The command that goes on with a stopped study, for Markdown."""
-    return text.in_markdown(f"fipo resume {shlex.quote(str(directory))}")
+    return text.in_markdown(typed("resume", directory))
 
 
 def sidebar(study: Study) -> None:

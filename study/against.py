@@ -13,14 +13,14 @@ from trainer.records import SetScore
 
 
 def against_controls(results: StudyResults, *, of: int | None = None) -> list[str]:
-    """A line for each of `pairs`, or those of the trial `of`: over fresh seeds where both were confirmed, else problem
-    by problem.
+    """A line for each of `pairs`, or those with the trial `of`: over fresh seeds where both were confirmed, else
+    problem by problem.
 
     Another follows where FIPO is not all that they differ in.
     """
     lines = []
     for each in pairs(results):
-        if of not in (None, each[0].number):
+        if of is not None and of not in (trial.number for trial in each):
             continue
         lines.append(_over_seeds(results, *each, decimal, "") or _by_problem(results, *each))
         lines += [line for line in (confounded(results, *each),) if line is not None]

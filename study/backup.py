@@ -5,7 +5,7 @@ from __future__ import annotations
 from study.backend import place
 from study.directory import trial_directory
 from study.results import StudyResults, TrialResult
-from study.tables import counted, named
+from study.tables import counted, named, undriven
 from trainer.errors import UserError
 
 _BOTH = "restore both from one backup"
@@ -22,12 +22,13 @@ def require_known(results: StudyResults) -> None:
         raise UserError(line)
 
 
-def mismatch(results: StudyResults) -> list[str]:
-    """Lines where the directory and the storage of a study at rest are not of one moment; none while it is driven, for
-    then the two are read one after the other."""
+def at_rest(results: StudyResults) -> list[str]:
+    """What a study has to say that no one drives: `undriven`, or why a resume would be refused, and whether its
+    directory is older than its storage. Nothing while it is driven, when the two are read one after the other."""
     if results.driver is not None:
         return []
-    return [line for line in (older_storage(results), older_directory(results)) if line is not None]
+    found = (older_storage(results) or undriven(results), older_directory(results))
+    return [line for line in found if line is not None]
 
 
 def older_storage(results: StudyResults) -> str | None:

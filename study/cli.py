@@ -92,9 +92,9 @@ def status(
 
         typer.echo(text(results))
         return
-    from study.backup import mismatch
+    from study.backup import at_rest
     from study.costs import costs
-    from study.tables import beside_space, counts, named, trial_table, undriven
+    from study.tables import beside_space, counts, named, trial_table
     from study.time_left import time_left
     from study.verdict import verdict
 
@@ -103,7 +103,7 @@ def status(
     console.print(trial_table(results, results.trials, console))
     left = time_left(results)
     so_far = counts(results) + (f", {left}" if left is not None else "")
-    for line in (so_far, undriven(results), results.waits, *mismatch(results), costs(results), *verdict(results)):
+    for line in (so_far, *at_rest(results), results.waits, costs(results), *verdict(results)):
         if line is not None:
             typer.echo(line)
     for trial in results.trials:
@@ -211,7 +211,7 @@ def evaluate(
     chat: Annotated[bool, typer.Option(help="Put prompts into the tokenizer's chat format.")] = False,
     dtype: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
 ) -> None:
-    """Score a model: avg@k with both errors, cons@k and pass@k."""
+    """Score a model: avg@k with both errors, cons@k and pass@k. Its draws are new: scores recur within errors."""
     from study.single import evaluation_table
 
     options: dict[str, object] = {
@@ -258,13 +258,14 @@ def main() -> None:
 
 def _watched(directory: Path, run: Callable[[Display], StudyResults]) -> None:
     """Run a study with a display, and say how it ended."""
+    from study.directory import typed
     from study.display import Display, conclusion
     from study.signals import terminated_as_interrupt
 
     # Of files of its own: what Ray and the trials print goes to the study's driver.log.
     own = [os.fdopen(os.dup(stream.fileno()), "w", encoding="utf-8") for stream in (sys.stdout, sys.stderr)]
     display = Display(*(Console(file=file) for file in own))
-    with _stoppable(directory, f"go on with: fipo resume {directory}"):
+    with _stoppable(directory, f"go on with: {typed('resume', directory)}"):
         try:
             with terminated_as_interrupt():
                 results = run(display)

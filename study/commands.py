@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from study.directory import typed
 from study.lock import driver, driver_lock
 from study.mistakes import flow
 from study.space import Value
@@ -169,7 +170,7 @@ def carry_out(bridge: Bridge, command: Stop | Change | Add | Enqueue) -> str:
 def _stop(bridge: Bridge, number: int | None) -> str:
     if number is None:
         bridge.end("stopped by hand")
-        return f"the study stops; go on from the last checkpoints with: fipo resume {bridge.directory}"
+        return f"the study stops; go on from the last checkpoints with: {typed('resume', bridge.directory)}"
     if number not in bridge.running:
         open_ones = ", ".join(map(str, bridge.running))
         which = f"open are {open_ones}; choose one of them" if open_ones else "no trial is"
@@ -244,14 +245,14 @@ def _at_once(directory: Path, command: Stop | Change | Add | Enqueue) -> str:
         results = read_study(directory)
         if results.ended >= results.planned:
             raise UserError(f"{directory}: the study has ended, with all its trials; there is nothing to stop")
-        raise UserError(f"{directory}: no one drives it, so nothing runs; go on with: fipo resume {directory}")
+        raise UserError(f"{directory}: no one drives it, so nothing runs; go on with: {typed('resume', directory)}")
     spec = StudySpec.from_file(directory / "study.yaml")
     with driver_lock(directory), driving(spec, directory) as study:
         dropped = drop_unanswered(directory)
         bridge = Bridge(study, spec, directory)
         said = carry_out(bridge, command)
         done = bridge.done
-    then = "all trials have ended" if done else f"no one drives the study, go on with: fipo resume {directory}"
+    then = "all trials have ended" if done else f"no one drives the study, go on with: {typed('resume', directory)}"
     return "\n".join([*dropped, f"{said}; {then}"])
 
 

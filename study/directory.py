@@ -11,6 +11,7 @@ driver.json   which process drives the study, while one does (study/lock.py)
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import tempfile
 from pathlib import Path
@@ -26,6 +27,11 @@ DEFAULT_PARENT = Path("studies")
 def trial_directory(number: int) -> Path:
     """Where trial `number` lies, relative to the study directory."""
     return Path("trials") / f"{number:04d}"
+
+
+def typed(command: str, directory: Path) -> str:
+    """`fipo resume DIR` and the like, as it is typed into a shell."""
+    return f"fipo {command} {shlex.quote(str(directory))}"
 
 
 def write_or_refuse(path: Path, text: str) -> None:
@@ -59,7 +65,7 @@ def require_free_path(out: Path, *, default: bool) -> None:
     """Raise UserError where `out` exists: nothing is written over. `default`: without --out a free name is found."""
     if out.exists():
         way = "leave --out away for the next free name" if default else "remove it first"
-        go_on = f", or go on with it: fipo resume {out}" if default and (out / "study.yaml").exists() else ""
+        go_on = f", or go on with it: {typed('resume', out)}" if default and (out / "study.yaml").exists() else ""
         raise UserError(f"--out {out} exists; choose another name, or {way}{go_on}")
 
 

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from study.costs import costs
+from study.directory import typed
 from study.lock import ROOM_AGAIN
 from study.results import ENDED, StudyResults, TrialResult
 from study.tables import counted, counts, one_line, trial_table
@@ -66,7 +67,7 @@ class Display:
             why = f" (concurrency is {wanted}, and no more fit)"
         elif fit > wanted and first.planned - first.ended > wanted:
             where = "" if first.spec.resources.ray_address is None else " on the cluster with nothing beside them"
-            why = f" ({fit} fit{where}: fipo set {shlex.quote(str(directory))} concurrency={fit})"
+            why = f" ({fit} fit{where}: {typed('set', directory)} concurrency={fit})"
         at_a_time = counted(min(wanted, fit), "trial")
         self._say(f"Study {directory}, {at_a_time} at a time{why}; each loads its model first")
         before = {trial.number: (trial.state, trial.deaths) for trial in first.trials if trial.state in ENDED}
@@ -152,16 +153,17 @@ def conclusion(results: StudyResults, directory: Path) -> list[str]:
     if (took := costs(results)) is not None:
         lines.append(f"All trials {took}")
     if any(trial.state == "RUNNING" for trial in results.trials):
-        lines.append(f"Not all is done; go on with: fipo resume {directory}")
+        lines.append(f"Not all is done; go on with: {typed('resume', directory)}")
     if results.best is None:
         ended_badly = any(trial.state in ("PRUNED", "FAIL") for trial in results.trials)
-        return [*lines, "No trial is COMPLETE" + (f"; the reasons: fipo status {directory}" if ended_badly else "")]
+        reasons = f"; the reasons: {typed('status', directory)}" if ended_badly else ""
+        return [*lines, f"No trial is COMPLETE{reasons}"]
     return [
         *lines,
         *verdict(results),
         f"Everything lies in {directory}",
-        f"Next: fipo dashboard {directory}",
-        f"      fipo export {directory} --out {directory.name}-best.yaml",
+        f"Next: {typed('dashboard', directory)}",
+        f"      {typed('export', directory)} --out {shlex.quote(f'{directory.name}-best.yaml')}",
     ]
 
 

@@ -16,7 +16,7 @@ from study.check import trainer_configs
 from study.clock import now
 from study.cluster import engines_apart, places, ray_session, require_place
 from study.commands import drop_unanswered
-from study.directory import Staging
+from study.directory import Staging, typed
 from study.ending import note_ending
 from study.environment import note_environment
 from study.files import relative_paths
@@ -229,7 +229,7 @@ def _resumable(directory: Path) -> Iterator[None]:
 
 
 def _how_to_go_on(directory: Path, why: str) -> str:
-    return f"{directory}: {why}; mend that, and go on with: fipo resume {directory}"
+    return f"{directory}: {why}; mend that, and go on with: {typed('resume', directory)}"
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from study.directory import typed
 from trainer.errors import UserError
 from trainer.records import write_atomic
 
@@ -107,7 +108,7 @@ def _beating(directory: Path) -> Iterator[None]:
 
 def _driven(directory: Path, other: Driver | None) -> UserError:
     who = other or "another process"
-    return UserError(f"{directory}: is driven by {who}; wait for it, or stop it: fipo stop {directory}")
+    return UserError(f"{directory}: is driven by {who}; wait for it, or stop it: {typed('stop', directory)}")
 
 
 def _runs(pid: int) -> bool:

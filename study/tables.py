@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import shlex
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -16,6 +15,7 @@ from rich.table import Table
 from study.against import mean_lengths, seed_means_reported
 from study.clock import with_zone
 from study.costs import drawn_by_racing, spared_by_pruning, spent
+from study.directory import typed
 from study.ending import ending
 from study.metric import metric_value
 from study.results import StudyResults, TrialResult
@@ -171,8 +171,7 @@ def undriven(results: StudyResults) -> str | None:
     why = ending(results.directory)
     what = "No process drives the study" if why is None else f"The study ended early ({why})"
     are = "is" if left == 1 else "are"
-    command = f"fipo resume {shlex.quote(str(results.directory))}"
-    return f"{what} and {counted(left, 'trial')} {are} left; go on with: {command}"
+    return f"{what} and {counted(left, 'trial')} {are} left; go on with: {typed('resume', results.directory)}"
 
 
 def as_json(results: StudyResults) -> str:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from study.against import against_controls, mean_lengths, seed_means_reported
+from study.directory import typed
 from study.evidence import SeedMean, highest_of, seeds_against_settings
 from study.metric import metric_value
 from study.results import StudyResults, TrialResult
@@ -30,7 +31,7 @@ def verdict(results: StudyResults) -> list[str]:
     if tied is not None and not means:
         return [tied]
     if results.spec.against:
-        also = _equals(results, best)
+        also = equals(results, best)
         how = f"{also}, and the shortest of them" if also else " alone"
         means.append(f"By {results.metric_name}{how}; what is best for its length too: fipo export --pareto")
     elif not found[0].tested:
@@ -74,8 +75,8 @@ def passed_over(results: StudyResults) -> list[str]:
     which = f"Trial {left[0]}" if len(left) == 1 else f"Trials {', '.join(map(str, left))}"
     return [
         f"{which} did as well by a single run as a configuration that was confirmed, and"
-        f" {'was' if len(left) == 1 else 'were'} not trained again: fipo set {results.directory} replicas.top={top}"
-        f"{_resumed(results)}"
+        f" {'was' if len(left) == 1 else 'were'} not trained again:"
+        f" {typed('set', results.directory)} replicas.top={top}{_resumed(results)}"
     ]
 
 
@@ -139,7 +140,7 @@ def _warning(results: StudyResults, best: TrialResult) -> str:
     if len(results.evidence) == 1:
         return "No other trial has ended COMPLETE, so it is not known to be better than any"
     among = f"{chosen_among(results)}{problems}"
-    runs, also = {each.number: each.first for each in results.evidence}, _equals(results, best)
+    runs, also = {each.number: each.first for each in results.evidence}, equals(results, best)
     if runs[best.number] < max(runs.values()):  # others were trained again, and did worse or were lost
         said, open_ = f"It is the best of {among} by a single run{also}", "how sure that is"
     else:
@@ -151,14 +152,14 @@ def how_to_confirm(results: StudyResults) -> str:
     """The command, after a colon; nothing where confirmations are planned, nor with two objectives, which have none."""
     if results.spec.replicas is not None or results.spec.against:
         return ""
-    return f": fipo set {results.directory} replicas.seeds=3 replicas.top=3{_resumed(results)}"
+    return f": {typed('set', results.directory)} replicas.seeds=3 replicas.top=3{_resumed(results)}"
 
 
 def _resumed(results: StudyResults) -> str:
-    return f", then fipo resume {results.directory}" if results.driver is None else ""
+    return f", then {typed('resume', results.directory)}" if results.driver is None else ""
 
 
-def _equals(results: StudyResults, best: TrialResult) -> str:
+def equals(results: StudyResults, best: TrialResult) -> str:
     """Who has the same metric in a single run: ``, with trial 3``, ``, with 4 others``, or nothing."""
     runs = {each.number: each.first for each in results.evidence}
     equals = [number for number, run in runs.items() if run == runs[best.number] and number != best.number]

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 
 from study.against import mean_lengths
+from study.directory import typed
 from study.results import StudyResults, TrialResult
 from trainer.errors import UserError
 
@@ -34,7 +35,7 @@ def choose_trials(
     ranked = [numbered[each.number] for each in results.evidence]
     if not ranked:
         states = ", ".join(sorted({results.state(trial) for trial in results.trials})) or "no trial yet"
-        driven = "wait for one" if results.driver is not None else f"go on with fipo resume {results.directory}"
+        driven = "wait for one" if results.driver is not None else f"go on with {typed('resume', results.directory)}"
         wait = f"{driven}, or " if results.ended < results.planned else ""
         raise UserError(f"{results.directory}: no trial is COMPLETE ({states}); {wait}name a trial with --trial N")
     if top is not None:

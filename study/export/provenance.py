@@ -14,6 +14,7 @@ from study.metric import metric_value
 from study.mistakes import flow
 from study.results import StudyResults, TrialResult
 from study.tables import beside_space, chosen_among, counted, label
+from study.verdict import equals
 from trainer import saturation
 from trainer.digits import decimal
 from trainer.records import SetScore
@@ -100,7 +101,7 @@ def selection_lines(results: StudyResults, trial: TrialResult) -> list[str]:
     if own is None:
         chosen = f"named, not ranked: the study has {among}"
     else:
-        by = ", by its fresh seeds" if own.tested else ""
+        by = ", by its fresh seeds" if own.tested else equals(results, trial)
         chosen = f"best of {among}{by}" if rank == 1 else f"rank {rank} of {among}{by}"
     lines = [f"{chosen}; the highest of many is high partly by chance, so judge it by the sets that were only reported"]
     if own is not None and own.tested:

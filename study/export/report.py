@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Sequence
 from html import escape
 
 import yaml
 
-from study.against import confounded, mean_lengths, over_seeds
+from study.against import confounded, mean_lengths, over_seeds, pairs
+from study.directory import typed
 from study.evidence import error_in_words, seeds_against_settings
 from study.export.chart import length_accuracy
 from study.export.provenance import provenance, selection_lines
@@ -21,7 +21,7 @@ from study.plan import aim
 from study.results import StudyResults, TrialResult
 from study.space import describe
 from study.tables import accuracy, beside_space, counts, label, length, named, setting, state
-from study.verdict import seed_means
+from study.verdict import how_to_confirm, passed_over, seed_means
 from trainer import saturation
 from trainer.digits import decimal
 from trainer.records import SetScore
@@ -93,7 +93,7 @@ run. Accuracy ± standard error of sampling ± across problems.</p>
 <p>{escape(plain(searched))}</p>
 {_list(space)}
 <h2>Run it again</h2>
-<pre>fipo export {escape(plain(shlex.quote(str(results.directory))))} --trial {trial.number} --out best.yaml
+<pre>{escape(plain(typed("export", results.directory)))} --trial {trial.number} --out best.yaml
 fipo train best.yaml        # this trial, to the same numbers on the same machine
 fipo launch study.yaml      # the whole study</pre>
 <details><summary>best.yaml: the config of trial {trial.number}</summary><pre>{escape(config)}</pre></details>
@@ -189,18 +189,21 @@ def _noise(results: StudyResults, trial: TrialResult) -> list[str]:
         " second is the one to compare with another benchmark.",
         *(f"{_sentence(line)}." for line in selection_lines(results, trial)),
     ]
-    for control in results.trials:
-        if control.control and control.state == "COMPLETE" and control.number != trial.number:
-            lines += _compared(results, trial, control)
-            if (line := confounded(results, trial, control)) is not None:
-                lines.append(f"{_sentence(line)}.")
-    lines += (f"{_sentence(line)}." for line in (*seed_means(results), *over_seeds(results)))
+    controls = [each for each in results.trials if each.control and each.state == "COMPLETE"]
+    compared = [(trial, control) for control in controls if control.number != trial.number]
+    # Of a control that is the best: what the best of the others lacks.
+    compared += [(one, control) for one, control in pairs(results) if control is trial and not one.control]
+    for one, control in compared:
+        lines += _compared(results, one, control)
+        if (line := confounded(results, one, control)) is not None:
+            lines.append(f"{_sentence(line)}.")
+    lines += (f"{_sentence(line)}." for line in (*seed_means(results), *passed_over(results), *over_seeds(results)))
     if verdict := seeds_against_settings(results.evidence):
         lines.append(f"The {verdict}.")
     elif not any(each.tested for each in results.evidence):
         lines.append(
-            "No configuration was trained with a second seed, so trials may differ by luck alone; `replicas` in a"
-            " study's spec trains the best ones again."
+            "No configuration was trained with a second seed, so trials may differ by luck alone"
+            f"{how_to_confirm(results)}."
         )
     where = _sentence(tuned_on(trial, trial_config(trial)))
     lines.append(f"{where}. With another model or other lengths the half-life is to be found again.")
@@ -225,8 +228,8 @@ def _compared(results: StudyResults, trial: TrialResult, control: TrialResult) -
             beyond = "more" if abs(gap.difference) > 2 * gap.error else "not more"
             spread = f" ± {decimal(gap.error, digits=4)} across problems, {beyond} than twice its error"
         lines.append(
-            f"Against the control {control.control} on {each.name} at step {step}, one run of each, problem by problem:"
-            f" {decimal(gap.difference, digits=4, signed=True)}{spread}."
+            f"{_sentence(named(trial))} against {named(control)} on {each.name} at step {step}, one run of each,"
+            f" problem by problem: {decimal(gap.difference, digits=4, signed=True)}{spread}."
         )
     return lines
 

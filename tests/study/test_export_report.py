@@ -21,7 +21,7 @@ from playwright.sync_api import sync_playwright
 from study.evidence import seeds_against_settings
 from study.export import prepare, write
 from study.results import StudyResults
-from study.spec import Notify, StudySpec
+from study.spec import Notify, Replicas, StudySpec
 from study.tables import as_json
 from tests.study.exported import PAPER, make_results, papers, score
 from trainer.config import TrainerConfig
@@ -106,7 +106,7 @@ def test_a_control_is_compared_problem_by_problem_and_noise_is_called_noise(resu
     )  # fmt: skip
     made = replace(results, trials=(mine, replace(other, control="DAPO")))
     (one,) = prepare(made, "report", number=0, out=tmp_path / "report.html")
-    assert f"Against the control DAPO on aime_2024 at step 360, one run of each, problem by problem: {says}" in one.text
+    assert f"against trial 1 (DAPO) on aime_2024 at step 360, one run of each, problem by problem: {says}" in one.text
 
 
 def test_the_base_models_score_is_not_shown_as_that_of_a_pruned_trial(results, tmp_path):
@@ -131,6 +131,33 @@ def test_what_a_control_differs_in_beside_fipo_is_told_once(tmp_path):
     (one,) = prepare(replace(made, trials=(control, *made.trials[1:])), "report", out=tmp_path / "report.html")
     differ = f"Trial 1 and DAPO differ in seed ({made.spec.training_seed} and 9) too"
     assert one.text.count(f"{differ}, so this is not the effect of FIPO alone.") == 1
+
+
+def test_of_a_control_that_is_the_best_the_report_says_how_the_others_stand(results, tmp_path):
+    first, second = results.trials
+    made = replace(results, trials=(replace(first, control="DAPO", value=0.9), second))
+    (one,) = prepare(made, "report", out=tmp_path / "report.html")
+    assert one.trial is not None and one.trial.number == 0
+    assert one.text.count("Trial 1 against trial 0 (DAPO) on aime_2024 at step 360, one run of each") == 1
+    assert "fipo set" in one.text and "replicas.top=3" in one.text
+    (other,) = prepare(made, "report", number=1, out=tmp_path / "report.html")
+    assert other.text.count("Trial 1 against trial 0 (DAPO) on aime_2024 at step 360, one run of each") == 1
+
+
+def test_equals_of_what_is_exported_are_named(tmp_path):
+    """Also those that the confirmations have left out."""
+    made = make_results(tmp_path / "study", papers(3))
+    made = replace(made, trials=tuple(replace(each, value=0.5) for each in made.trials))
+    for number, chosen in ((0, "best of 3 COMPLETE"), (2, "rank 3 of 3 COMPLETE")):
+        (one,) = prepare(made, number=number, out=tmp_path / "best.yaml")
+        assert re.search(rf"# {chosen} among 3 trials by aime_2024/avg@32, with 2 others; the highest", one.text)
+    again = replace(made.trials[0], number=3, confirms=0, beside={"seed": 7})
+    spec = made.spec.model_copy(update={"replicas": Replicas(seeds=2, top=1), "trials": 3})
+    (one,) = prepare(replace(made, spec=spec, trials=(*made.trials, again)), "report", out=tmp_path / "report.html")
+    assert "Trials 1, 2 did as well by a single run" not in one.text  # a confirmation is still to come
+    more = replace(again, number=4, beside={"seed": 8})
+    (one,) = prepare(replace(made, spec=spec, trials=(*made.trials, again, more)), "report", out=tmp_path / "r.html")
+    assert "Trials 1, 2 did as well by a single run" in one.text
 
 
 def test_story_card_and_table_tell_each_number_in_its_place(tmp_path):

@@ -250,6 +250,7 @@ def test_who_did_as_well_as_a_confirmed_trial_and_is_not_confirmed_is_told(make_
         f" fipo set {bridge.directory} replicas.top=3, then fipo resume {bridge.directory}"
     )
     assert passed_over(results) == [line] and line in verdict(results)
+    assert passed_over(replace(results, spec=results.spec.model_copy(update={"replicas": None}))) == []
     assert "replicas.top is 3" in carry_out(bridge, Change(values={"replicas.top": 3}))
     for end in (0.9, 0.9, 0.9, 0.9):
         run(bridge, end)
