@@ -35,7 +35,8 @@ STYLE = """
 body { font: 16px/1.55 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 70rem;
   margin: 0 auto; padding: 2.5rem 1.25rem 4rem }
 h1, h2 { line-height: 1.2; margin: 0 } h1 { font-size: 2rem } h2 { font-size: 1.25rem; margin: 2.75rem 0 .6rem }
-p, ul { margin: .6rem 0; max-width: 48rem } .story { font-size: 1.1rem } .soft { color: var(--soft); font-size: .9rem }
+p, ul { margin: .6rem 0; max-width: 48rem; overflow-wrap: anywhere }
+.story { font-size: 1.1rem } .soft { color: var(--soft); font-size: .9rem }
 .cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(12.5rem, 1fr)); gap: .8rem; margin: 1.5rem 0 }
 .card { background: var(--card); border-radius: 10px; padding: .8rem 1rem }
 .card b { display: block; font-size: 1.6rem; font-variant-numeric: tabular-nums; line-height: 1.3 }
