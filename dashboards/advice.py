@@ -10,10 +10,10 @@ import polars as pl
 
 from dashboards import differences, frames, text
 from study.against import confounded
-from study.backup import at_rest
+from study.backup import how_to_go_on
 from study.evidence import seed_test
 from study.paired import FEWEST, last_pair
-from study.verdict import HARDER, NEAR_CEILING, below_base, how_to_confirm, passed_over, tie
+from study.verdict import HARDER, NEAR_CEILING, below_base, how_to_confirm, passed_over, tie, under_way
 from trainer.errors import UserError
 
 if TYPE_CHECKING:
@@ -40,12 +40,12 @@ def advice(results: StudyResults, trials: pl.DataFrame, evaluations: pl.DataFram
     """At most one sentence of each kind, the most pressing first; empty while there is nothing to say."""
     spread = _spread(trials, evaluations)
     alike = _alike(results, spread)
-    found = [*map(Advice, at_rest(results)), _failures(trials)]
+    found = [*map(Advice, how_to_go_on(results)), _failures(trials)]
     if _searched(results):
         found += [
             *(Advice(f"{line}.", "training") for line in below_base(results)),
             alike if alike or spread is None else _one_seed(results),
-            *(Advice(f"{line}.") for line in passed_over(results)),
+            *map(Advice, [*under_way(results), *passed_over(results)]),
             _against_control(results, trials),
             _few_problems(results),
             _edges(results) if alike is None else None,
@@ -101,7 +101,7 @@ def _one_seed(results: StudyResults) -> Advice | None:
         return None
     return Advice(
         "Every trial ran with one seed: run the best settings again with fresh ones before you rely on them"
-        f"{how_to_confirm(results)}."
+        f"{how_to_confirm(results) or '.'}"
     )
 
 

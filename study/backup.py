@@ -1,4 +1,4 @@
-"""A study's directory and its storage belong together: what shows that one was restored to an earlier moment alone."""
+"""How a study at rest goes on: with a resume, unless its directory or its storage was restored without the other."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def require_known(results: StudyResults) -> None:
         raise UserError(line)
 
 
-def at_rest(results: StudyResults) -> list[str]:
+def how_to_go_on(results: StudyResults) -> list[str]:
     """What a study has to say that no one drives: `undriven`, or why a resume would be refused, and whether its
     directory is older than its storage. Nothing while it is driven, when the two are read one after the other."""
     if results.driver is not None:

@@ -92,7 +92,7 @@ def status(
 
         typer.echo(text(results))
         return
-    from study.backup import at_rest
+    from study.backup import how_to_go_on
     from study.costs import costs
     from study.tables import beside_space, counts, named, trial_table
     from study.time_left import time_left
@@ -103,7 +103,7 @@ def status(
     console.print(trial_table(results, results.trials, console))
     left = time_left(results)
     so_far = counts(results) + (f", {left}" if left is not None else "")
-    for line in (so_far, *at_rest(results), results.waits, costs(results), *verdict(results)):
+    for line in (so_far, *how_to_go_on(results), results.waits, costs(results), *verdict(results)):
         if line is not None:
             typer.echo(line)
     for trial in results.trials:
@@ -211,7 +211,7 @@ def evaluate(
     chat: Annotated[bool, typer.Option(help="Put prompts into the tokenizer's chat format.")] = False,
     dtype: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
 ) -> None:
-    """Score a model: avg@k with both errors, cons@k and pass@k. Its draws are new: scores recur within errors."""
+    """Score a model: avg@k with both errors, cons@k and pass@k. Drawn anew: a trial's score recurs within errors."""
     from study.single import evaluation_table
 
     options: dict[str, object] = {

@@ -9,7 +9,7 @@ from study.against import against_controls, mean_lengths, seed_means_reported
 from study.directory import typed
 from study.evidence import SeedMean, highest_of, seeds_against_settings
 from study.metric import metric_value
-from study.results import StudyResults, TrialResult
+from study.results import ENDED, StudyResults, TrialResult
 from study.tables import chosen_among, counted, named, one_line
 from trainer.digits import decimal
 from trainer.records import SetScore
@@ -44,6 +44,7 @@ def verdict(results: StudyResults) -> list[str]:
         f"Best: {one_line(results, best)}" if tied is None else tied,
         *below_base(results),
         *means,
+        *under_way(results),
         *([f"The {said}"] if said else []),
         *passed_over(results),
         *against_controls(results),
@@ -78,6 +79,16 @@ def passed_over(results: StudyResults) -> list[str]:
         f" {'was' if len(left) == 1 else 'were'} not trained again:"
         f" {typed('set', results.directory)} replicas.top={top}{_resumed(results)}"
     ]
+
+
+def under_way(results: StudyResults) -> list[str]:
+    """A line where some of the confirmations have ended and others not: until then fewer seeds rank than will."""
+    ended = sum(trial.confirms is not None and trial.state in ENDED for trial in results.trials)
+    planned = results.planned - results.searching
+    if not 0 < ended < planned:
+        return []
+    have = "has" if ended == 1 else "have"
+    return [f"{ended} of {counted(planned, 'confirmation')} {have} ended: which is the best may still change"]
 
 
 def seed_means(results: StudyResults) -> list[str]:
@@ -160,7 +171,8 @@ def _resumed(results: StudyResults) -> str:
 
 
 def equals(results: StudyResults, best: TrialResult) -> str:
-    """Who has the same metric in a single run: ``, with trial 3``, ``, with 4 others``, or nothing."""
-    runs = {each.number: each.first for each in results.evidence}
+    """Who else has the same metric in a single run and no fresh seed that tells more: ``, with trial 3``, ``, with 4
+    others``, or nothing."""
+    runs = {each.number: each.first for each in results.evidence if not each.tested or each.number == best.number}
     equals = [number for number, run in runs.items() if run == runs[best.number] and number != best.number]
     return "" if not equals else f", with trial {equals[0]}" if len(equals) == 1 else f", with {len(equals)} others"

@@ -15,7 +15,7 @@ from study.export.gaps import (
     one_ratio,
     only_aggregation,
 )
-from study.export.recipe import Recipe, local_file, require_outside
+from study.export.recipe import Recipe, asks, local_file, require_outside
 from study.export.script import option, script, word
 from trainer.config import TrainerConfig
 
@@ -42,8 +42,8 @@ def render(recipe: Recipe, header: Iterable[str]) -> tuple[str, list[Gap]]:
         "",
         "Run it with the environment variables NNODES, NPROC_PER_NODE: bash THIS_FILE",
         f"Data as JSONL with the columns problem and answer: training problems of {config.data.train} and the"
-        " first evaluation set where --dataset and --val_dataset say. This study asked with template"
-        f" {config.data.template!r}.",
+        " first evaluation set where --dataset and --val_dataset say. Ask with"
+        f" {asks('boxed')}.",
         "Dynamic sampling compares rewards there, right and wrong here; they differ where the overlong penalty counts.",
         f"Evaluation there samples with the temperature and top-p of training; here {config.evaluation.temperature:g}"
         f" and {config.evaluation.top_p:g}.",

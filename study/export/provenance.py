@@ -5,7 +5,7 @@ from __future__ import annotations
 from study.against import against_controls, seed_means_reported
 from study.clock import now, with_zone
 from study.environment import environment, noted_environment
-from study.evidence import error_in_words
+from study.evidence import error_in_words, seeds_against_settings
 from study.export.gaps import Gap
 from study.export.recipe import trial_config
 from study.export.selection import no_estimate, split_half
@@ -14,7 +14,7 @@ from study.metric import metric_value
 from study.mistakes import flow
 from study.results import StudyResults, TrialResult
 from study.tables import beside_space, chosen_among, counted, label
-from study.verdict import equals
+from study.verdict import equals, passed_over, under_way
 from trainer import saturation
 from trainer.digits import decimal
 from trainer.records import SetScore
@@ -104,7 +104,11 @@ def selection_lines(results: StudyResults, trial: TrialResult) -> list[str]:
         by = ", by its fresh seeds" if own.tested else equals(results, trial)
         chosen = f"best of {among}{by}" if rank == 1 else f"rank {rank} of {among}{by}"
     lines = [f"{chosen}; the highest of many is high partly by chance, so judge it by the sets that were only reported"]
+    lines += under_way(results)
     if own is not None and own.tested:
+        if (said := seeds_against_settings(found)) is not None:
+            lines.append(f"the {said}")
+        lines += passed_over(results)
         mean, error = decimal(own.mean, digits=4) if own.fresh else "not known", own.seed_error
         if error is not None:
             mean += f" +- {decimal(error, digits=4)} (seeds)" if error else f" {error_in_words(error)}"

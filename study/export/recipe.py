@@ -11,6 +11,7 @@ from trainer.config import TrainerConfig
 from trainer.config_file import read_config, validate
 from trainer.errors import UserError
 from trainer.presets import read_preset
+from trainer.prompts import TEMPLATES
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,12 @@ def require_outside(recipe: Recipe, target: str) -> None:
                 f"--to {target}: {key} = {value} exists in this trainer only; take the scale of a real run with"
                 " --preset qwen2.5_32b (or qwen2.5_7b_math), or export a study of a real model"
             )
+
+
+def asks(template: str) -> str:
+    """What stands around a problem, for whoever writes the data: ``template 'plain', "PROBLEM"``."""
+    text = TEMPLATES[template].format(problem="PROBLEM").replace("\n", "\\n")
+    return f'template {template!r}, "{text}"'
 
 
 def local_file(path: str, suffix: str) -> str:

@@ -192,7 +192,7 @@ def _noise(results: StudyResults, trial: TrialResult) -> list[str]:
     ]
     controls = [each for each in results.trials if each.control and each.state == "COMPLETE"]
     compared = [(trial, control) for control in controls if control.number != trial.number]
-    # Of a control that is the best: what the best of the others lacks.
+    # Of a control: how the best of the others stands against it.
     compared += [(one, control) for one, control in pairs(results) if control is trial and not one.control]
     for one, control in compared:
         lines += _compared(results, one, control)

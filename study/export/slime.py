@@ -15,7 +15,7 @@ from study.export.gaps import (
     one_k,
     only_aggregation,
 )
-from study.export.recipe import Recipe, local_file, require_outside
+from study.export.recipe import Recipe, asks, local_file, require_outside
 from study.export.script import option, script
 from trainer.config import TrainerConfig
 
@@ -44,7 +44,8 @@ def render(recipe: Recipe, header: Iterable[str]) -> tuple[str, list[Gap]]:
         "MODEL_SCRIPT is the file of scripts/models/ for this architecture; --ref-load its weights as slime's tool"
         " tools/convert_hf_to_torch_dist.py makes them.",
         f"Data as JSONL with the keys problem and answer: {config.data.train} and the evaluation sets where"
-        f" --prompt-data and --eval-prompt-data say. This study asked with template {config.data.template!r}.",
+        f" --prompt-data and --eval-prompt-data say. This recipe asks with"
+        f" {asks(config.data.template)}.",
         "Dynamic sampling compares rewards there and draws without end; here right and wrong count, and at most"
         f" {config.rollout.max_sampled_batches} batches are drawn.",
     ]

@@ -8,7 +8,7 @@ import shutil
 import pytest
 from rich.console import Console
 
-from study.backup import at_rest, older_directory, require_known
+from study.backup import how_to_go_on, older_directory, require_known
 from study.cli import main
 from study.display import Display
 from study.launch import resume
@@ -91,7 +91,7 @@ def test_a_directory_older_than_its_storage_is_told(make_bridge, run_trial, tmp_
     evaluations.write_text("".join(evaluations.read_text().splitlines(keepends=True)[:3]))
     rest = f"{older} is older than its storage, as after a restore of it alone; restore both from one backup"
     line = f"Trial 0 is COMPLETE, and its folder ends at step 10 of 20 (and 1 other): {rest}"
-    assert at_rest(read_study(older)) == [line]
+    assert how_to_go_on(read_study(older)) == [line]
     assert line in status(older)
     evaluations.unlink()
     told = io.StringIO()
@@ -101,4 +101,4 @@ def test_a_directory_older_than_its_storage_is_told(make_bridge, run_trial, tmp_
 
 def test_a_study_that_is_driven_is_not_judged(restored):
     with driver_lock(restored):
-        assert at_rest(read_study(restored)) == []
+        assert how_to_go_on(read_study(restored)) == []

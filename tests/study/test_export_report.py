@@ -140,6 +140,17 @@ def test_of_a_control_that_is_the_best_the_report_says_how_the_others_stand(resu
     assert one.trial is not None and one.trial.number == 0
     assert one.text.count("Trial 1 against trial 0 (DAPO) on aime_2024 at step 360, one run of each") == 1
     assert "fipo set" in one.text and "replicas.top=3" in one.text
+    three = make_results(tmp_path / "three", papers(3))
+    names = zip(three.trials, ("DAPO", "GRPO", None), (0.9, 0.8, 0.7), strict=True)
+    trials = tuple(replace(each, control=control, value=value) for each, control, value in names)
+    for number in (0, 1):
+        (one,) = prepare(replace(three, trials=trials), "report", number=number, out=tmp_path / "report.html")
+        told = {line for line in re.findall(r"Trial \d[^,.<]* against [^,.<]* on aime_2024", one.text) if "(" in line}
+        mine, other = ("0 (DAPO)", "1 (GRPO)") if number == 0 else ("1 (GRPO)", "0 (DAPO)")
+        assert told == {
+            f"Trial {mine} against trial {other} on aime_2024",
+            f"Trial 2 against trial {mine} on aime_2024",
+        }
     (other,) = prepare(made, "report", number=1, out=tmp_path / "report.html")
     assert other.text.count("Trial 1 against trial 0 (DAPO) on aime_2024 at step 360, one run of each") == 1
 

@@ -17,7 +17,7 @@ from study.export.provenance import selection_lines
 from study.results import read_study
 from study.spec import Replicas
 from study.tables import as_json, chosen_among, one_line
-from study.verdict import passed_over, seed_means, tie, verdict
+from study.verdict import equals, passed_over, seed_means, tie, under_way, verdict
 
 RATE = "optimizer.learning_rate"
 REPLICAS = {"seeds": 2, "top": 2}
@@ -230,6 +230,7 @@ def test_the_first_fresh_seed_of_each_decides_and_is_told(make_bridge):
     assert selection_lines(results, results.trials[0]) == [
         "best of 4 COMPLETE among 4 trials by sums_select/avg@8, by its fresh seeds; the highest of many is high partly"
         " by chance, so judge it by the sets that were only reported",
+        "3 of 4 confirmations have ended: which is the best may still change",
         "sums_select/avg@8 over 1 fresh seed 0.7000; the run that was selected, 0.8000, is not among them",
     ]
     assert "selection-corrected" in selection_lines(results, results.trials[1])[-1]  # whose own run is the highest
@@ -245,16 +246,41 @@ def test_who_did_as_well_as_a_confirmed_trial_and_is_not_confirmed_is_told(make_
     for end in (0.6, 0.6):
         run(bridge, end)
     results = read_study(bridge.directory).at_rest()
+    # Of equals by a single run those that fresh seeds have ranked are none.
+    assert [equals(results, results.trials[number]) for number in (3, 4)] == [", with trial 4", ", with trial 3"]
     line = (
         "Trials 3, 4 did as well by a single run as a configuration that was confirmed, and were not trained again:"
         f" fipo set {bridge.directory} replicas.top=3, then fipo resume {bridge.directory}"
     )
-    assert passed_over(results) == [line] and line in verdict(results)
+    assert (
+        passed_over(results) == [line] and line in verdict(results) and line in selection_lines(results, results.best)
+    )
     assert passed_over(replace(results, spec=results.spec.model_copy(update={"replicas": None}))) == []
     assert "replicas.top is 3" in carry_out(bridge, Change(values={"replicas.top": 3}))
     for end in (0.9, 0.9, 0.9, 0.9):
         run(bridge, end)
     assert bridge.done and passed_over(read_study(bridge.directory)) == []
+
+
+def test_while_seeds_are_still_to_come_the_best_may_change_and_then_what_they_say_is_handed_on(make_bridge):
+    bridge = make_bridge(replicas={"seeds": 2, "top": 2}, pruner={"name": "none"})
+    for end in ENDS:
+        run(bridge, end)
+    assert under_way(read_study(bridge.directory)) == []
+    for ended, end in enumerate((0.8, 0.7, 0.6), start=1):
+        run(bridge, end)
+        results = read_study(bridge.directory)
+        line = f"{ended} of 4 confirmations {'has' if ended == 1 else 'have'} ended: which is the best may still change"
+        assert under_way(results) == [line] and line in verdict(results)
+        assert line in selection_lines(results, results.best)
+    run(bridge, 0.4)
+    results = read_study(bridge.directory)
+    assert under_way(results) == []
+    (said,) = [each for each in selection_lines(results, results.best) if "confirmed configurations" in each]
+    assert said.startswith("the 2 confirmed configurations do not differ beyond the noise of the seed")
+    unconfirmed = selection_lines(results, results.trials[0])
+    assert results.trials[0].number not in {each.number for each in results.evidence if each.tested}
+    assert not any("confirmed configurations" in each for each in unconfirmed)
 
 
 def test_a_best_control_leaves_the_top_to_the_others_and_is_confirmed_once(make_bridge):

@@ -128,6 +128,11 @@ def test_how_to_confirm_the_best_is_told_unless_that_is_planned(results):
     assert verdict(results)[1].endswith("replicas.top=3")  # its driver goes on to them by itself
     planned = results.spec.model_copy(update={"replicas": Replicas(seeds=2)})
     assert verdict(replace(results, spec=planned))[1].endswith("fresh seeds tell how much")
+    spaced = replace(results.at_rest(), directory=results.directory.with_name("my study"))
+    quoted = f"'{spaced.directory}'"
+    assert how_to_confirm(spaced).endswith(
+        f"fipo set {quoted} replicas.seeds=3 replicas.top=3, then fipo resume {quoted}"
+    )
     two = results.spec.model_copy(update={"against": "length"})
     assert how_to_confirm(replace(results, spec=two)) == ""  # which would be refused
 

@@ -132,6 +132,8 @@ def test_packed_scores_of_other_architectures_are_theirs(net: Callable, random_m
 
 def test_a_sequence_beyond_the_attention_window_is_refused(random_model: Path, tmp_path: Path) -> None:
     """Packed attention has no window: without this line the scores would silently be of another model."""
+    reaches = saved(MistralForCausalLM(MistralConfig(**SIZES, sliding_window=13)), random_model, tmp_path)
+    score(load_policy(ModelConfig(path=str(reaches))), SEVERAL, temperature=1.0, dtype=torch.float32)
     path = saved(MistralForCausalLM(MistralConfig(**SIZES, sliding_window=8)), random_model, tmp_path)
     with pytest.raises(UserError, match="its attention reaches 8 tokens back, and a sequence has 13"):
         score(load_policy(ModelConfig(path=str(path))), SEVERAL, temperature=1.0, dtype=torch.float32)
