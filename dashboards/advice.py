@@ -45,7 +45,8 @@ def advice(results: StudyResults, trials: pl.DataFrame, evaluations: pl.DataFram
         found += [
             *(Advice(f"{line}.", "training") for line in below_base(results)),
             alike if alike or spread is None else _one_seed(results),
-            *map(Advice, [*under_way(results), *passed_over(results)]),
+            *(Advice(f"{line}.") for line in under_way(results)),
+            *map(Advice, passed_over(results)),  # which end in a command
             _against_control(results, trials),
             _few_problems(results),
             _edges(results) if alike is None else None,

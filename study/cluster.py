@@ -229,9 +229,10 @@ def _require_answer(address: str) -> None:
     try:
         knock(host, port)
     except (OSError, OverflowError) as error:
+        at = "--ray-client-server-port" if address.startswith("ray://") else "--port"
         raise UserError(
-            f"resources.ray_address = {address!r}: nothing answers there ({error}); start it: ray start --head, or"
-            " check the address"
+            f"resources.ray_address = {address!r}: nothing answers there ({error}); start it: ray start --head"
+            f" {at}={port}, or check the address"
         ) from None
 
 

@@ -43,7 +43,7 @@ def render(recipe: Recipe, header: Iterable[str]) -> tuple[str, list[Gap]]:
         "Run it with the environment variables NNODES, NPROC_PER_NODE: bash THIS_FILE",
         f"Data as JSONL with the columns problem and answer: training problems of {config.data.train} and the"
         " first evaluation set where --dataset and --val_dataset say. Ask with"
-        f" {asks('boxed')}.",
+        f" {asks('boxed')}; of a row that brings a whole prompt, in verl's schema, take the bare problem.",
         "Dynamic sampling compares rewards there, right and wrong here; they differ where the overlong penalty counts.",
         f"Evaluation there samples with the temperature and top-p of training; here {config.evaluation.temperature:g}"
         f" and {config.evaluation.top_p:g}.",

@@ -92,7 +92,8 @@ def score_text(score: SetScore) -> str:
 
 
 def selection_lines(results: StudyResults, trial: TrialResult) -> list[str]:
-    """What it was chosen from, its rank there, and the accuracy without the luck of the choice."""
+    """What it was chosen from, its rank there, what fresh seeds say of it and may still say, and the accuracy without
+    the luck of the choice."""
     found = results.evidence
     alone = " alone, its length left aside" if results.spec.against else ""
     among = f"{chosen_among(results)} by {results.metric_name}{alone}"

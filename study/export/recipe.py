@@ -108,6 +108,13 @@ def make_recipe(results: StudyResults, trial: TrialResult, *, preset: str | None
         f"not carried over: {key} = {get_dotted(own, key)} of the trial; {get_dotted(config, key)} is the preset's"
         for key in left
     ]
+    swept = {key.replace("gamma", "half_life") for key in results.spec.space}
+    theirs = validate(TrainerConfig, read_preset(preset), source=f"--preset {preset}").fipo.model_dump()
+    notes += [
+        f"taken along though not swept: fipo.{name} = {value} of the trial; {theirs[name]} is the preset's"
+        for name, value in own.fipo.model_dump().items()
+        if value != theirs[name] and f"fipo.{name}".replace("gamma", "half_life") not in swept
+    ]
     elsewhere = tuple(moved(trial, own, config))
     machines = MACHINES.get(preset, Machines())
     ranks = (machines.nodes, machines.gpus_per_node)
@@ -128,7 +135,8 @@ def require_outside(recipe: Recipe, target: str) -> None:
 
 
 def asks(template: str) -> str:
-    """What stands around a problem, for whoever writes the data: ``template 'plain', "PROBLEM"``."""
+    """What stands around a bare problem, for whoever writes the data: ``template 'plain', "PROBLEM"``. A row that
+    brings a whole prompt, as verl's schema does, is asked as it is (`trainer.data`)."""
     text = TEMPLATES[template].format(problem="PROBLEM").replace("\n", "\\n")
     return f'template {template!r}, "{text}"'
 

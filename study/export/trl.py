@@ -124,8 +124,8 @@ def render(recipe: Recipe, header: Iterable[str]) -> tuple[str, list[Gap]]:
         "",
         f"Run it: {command(recipe).format('THIS_FILE')}",
         f"Data as JSONL with the columns prompt ({form}) and solution: training problems of {config.data.train} where"
-        f" datasets says. Ask with {asks('boxed')}, and leave out prompts longer than"
-        f" {config.data.max_prompt_length} tokens.",
+        f" datasets says. Ask with {asks('boxed')}; of a row that brings a whole prompt, in verl's schema,"
+        f" take the bare problem. Leave out prompts longer than {config.data.max_prompt_length} tokens.",
         "Steps are optimizer steps. Rewards: right 1, wrong 0; the advantages are those of +1 and -1.",
         f"No evaluation: score the checkpoints with fipo eval, {config.evaluation.sets[0].samples} samples a problem.",
     ]

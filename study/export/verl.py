@@ -58,7 +58,8 @@ def render(recipe: Recipe, header: Iterable[str]) -> tuple[str, list[Gap]]:
         "Run it in the root of the fork, with Ray up: bash THIS_FILE",
         f"Data in verl's schema (data_source, prompt, reward_model): training problems of {data.train} and the"
         " evaluation sets as parquet files where data.train_files and data.val_files say. data_source names the grader"
-        f" (math_dapo reads a line 'Answer: ...'); this recipe asks with {asks(data.template)}.",
+        f" (math_dapo reads a line 'Answer: ...'); this recipe asks a bare problem with"
+        f" {asks(data.template)}; a row that brings a whole prompt, in this schema, as it is.",
         "A step for which data ran out of informative groups ends verl with an error; here it trained on those.",
         "Token means are taken in each micro-batch there, over the whole minibatch here; all sets are evaluated at the"
         " steps of the first.",

@@ -189,6 +189,15 @@ def test_confirmations_are_not_counted_as_trials(finished: StudyResults) -> None
     )
 
 
+def test_while_confirmations_run_the_best_may_change(finished: StudyResults) -> None:
+    again = dataclasses.replace(finished.trials[1], number=len(finished.trials), confirms=1, beside={"seed": 9})
+    spec = finished.spec.model_copy(update={"replicas": Replicas(seeds=2, top=1)})
+    under_way = dataclasses.replace(finished, spec=spec, trials=(*finished.trials, again))
+    assert any(
+        each == "1 of 4 confirmations has ended: which is the best may still change." for each in said(under_way)
+    )
+
+
 def test_a_study_that_repeats_seeds_is_not_told_to(finished: StudyResults) -> None:
     confirmed = changed(finished, 1, confirms=0)
     assert any("one seed" in each for each in said(finished))

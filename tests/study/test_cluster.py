@@ -34,10 +34,13 @@ def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def test_an_address_where_nothing_answers_is_one_line_at_once(host):
     with socket.socket() as closed:  # bound, so that no one else listens there
         closed.bind(("127.0.0.1", 0))
-        address = f"{host}:{closed.getsockname()[1]}"
+        port = closed.getsockname()[1]
+        address = f"{host}:{port}"
         with pytest.raises(UserError, match=rf"ray_address = '{address}': nothing answers there") as refused:
             ray_session(Resources(ray_address=address)).__enter__()
     assert len(str(refused.value).splitlines()) == 1
+    at = "--ray-client-server-port" if host.startswith("ray://") else "--port"
+    assert f"start it: ray start --head {at}={port}, or" in str(refused.value)
 
 
 def test_what_a_killed_driver_left_is_removed_by_the_next_and_what_a_living_one_uses_is_not(temporary):

@@ -273,6 +273,17 @@ def test_a_preset_brings_the_scale_and_the_trial_its_fipo_settings(export, tmp_p
     assert config.actor_rollout_ref.actor.optim.lr == 1e-6
     assert config.actor_rollout_ref.actor.fsdp_config.optimizer_offload is True  # the engine takes 80 %
     assert "only the fipo settings are the trial's" in text
+    # What the study did not sweep comes with it too, and is said; what it swept is not, nor what is the same.
+    taken = re.findall(r"taken along though not swept: fipo\.(\w+) = (\S+) of the trial; (\S+) is the preset's", text)
+    assert taken == [("safety_threshold", "3.0", "10.0")]
+
+
+@pytest.mark.parametrize(
+    ("template", "words"), [("boxed", "final answer in \\boxed{}."), ("answer", "a line of the form 'Answer: '")]
+)
+def test_the_script_says_what_stands_around_a_problem(export, template, words):
+    text = export("slime", PAPER | {"data.template": template}, approximate=True)
+    assert f'asks a bare problem with template {template!r}, "PROBLEM\\n\\n' in text and words in text
 
 
 @pytest.mark.parametrize("target", ["verl", "yaml"])

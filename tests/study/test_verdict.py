@@ -133,6 +133,7 @@ def test_how_to_confirm_the_best_is_told_unless_that_is_planned(results):
     assert how_to_confirm(spaced).endswith(
         f"fipo set {quoted} replicas.seeds=3 replicas.top=3, then fipo resume {quoted}"
     )
+    assert any(line.endswith("--out 'my study-best.yaml'") for line in conclusion(spaced, spaced.directory))
     two = results.spec.model_copy(update={"against": "length"})
     assert how_to_confirm(replace(results, spec=two)) == ""  # which would be refused
 
