@@ -158,7 +158,7 @@ class StudyResults:
         sampled = len(alive) - controls + self.searching - len(own)
         return replicas.seeds * replicas.confirmed(sampled, controls)
 
-    @property
+    @functools.cached_property
     def evidence(self) -> list[Evidence]:
         """The completed configurations, best first; with confirmations, by their mean over seeds. What another trial
         repeats stands once, by the first."""

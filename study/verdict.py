@@ -174,5 +174,5 @@ def equals(results: StudyResults, best: TrialResult) -> str:
     """Who else has the same metric in a single run and no fresh seed that tells more: ``, with trial 3``, ``, with 4
     others``, or nothing."""
     runs = {each.number: each.first for each in results.evidence if not each.tested or each.number == best.number}
-    equals = [number for number, run in runs.items() if run == runs[best.number] and number != best.number]
-    return "" if not equals else f", with trial {equals[0]}" if len(equals) == 1 else f", with {len(equals)} others"
+    others = [number for number, run in runs.items() if run == runs[best.number] and number != best.number]
+    return "" if not others else f", with trial {others[0]}" if len(others) == 1 else f", with {len(others)} others"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ import streamlit as st
 from dashboards import text
 from dashboards.source import Study
 from dashboards.views.widgets import IN_URL, anew
+from study.directory import typed
 from trainer.errors import UserError
 from trainer.presets import preset_names
 
@@ -51,7 +51,7 @@ def render(study: Study) -> None:
         preset = None if scale == AS_RUN else scale
     if target in TRAINERS:
         approximate = st.toggle(NEAREST, key="approximate", help=APPROXIMATE_HELP, **IN_URL)
-    command = f"fipo export {shlex.quote(_shown(study.results.directory))} --to {target}"
+    command = f"{typed('export', _shown(study.results.directory))} --to {target}"
     command += f" --trial {number}" if number is not None else ""
     command += (f" --preset {preset}" if preset else "") + (" --approximate" if approximate else "")
     if target == "hf":
@@ -62,10 +62,10 @@ def render(study: Study) -> None:
     st.code(command, language="bash", wrap_lines=True)
 
 
-def _shown(directory: Path) -> str:
+def _shown(directory: Path) -> Path:
     """As a user who stands where the dashboard was started would write it."""
     here = Path.cwd()
-    return str(directory.relative_to(here) if directory.is_relative_to(here) else directory)
+    return directory.relative_to(here) if directory.is_relative_to(here) else directory
 
 
 def _trial(study: Study, column: st.delta_generator.DeltaGenerator) -> int | None:

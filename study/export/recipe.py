@@ -98,8 +98,8 @@ def make_recipe(results: StudyResults, trial: TrialResult, *, preset: str | None
         machines = Machines(nodes, gpus // nodes, vllm.tensor_parallel_size, vllm.gpu_memory_utilization)
         workers = (nodes, gpus // nodes) if resources.gpus_per_worker == 1 else (1, resources.workers)
         return Recipe(own, name, machines, ranks=workers)
-    data = read_preset(preset) | {"fipo": own.fipo.model_dump(), "seed": own.seed}
-    config = validate(TrainerConfig, data, source=f"--preset {preset}")
+    scale, source = read_preset(preset), f"--preset {preset}"
+    config = validate(TrainerConfig, scale | {"fipo": own.fipo.model_dump(), "seed": own.seed}, source=source)
     left = [key for key in results.spec.space if not key.startswith("fipo.")]
     notes = [
         f"scale: preset {preset} (the paper's recipe); only the fipo settings are the trial's, from {own.model.path}"
@@ -108,8 +108,8 @@ def make_recipe(results: StudyResults, trial: TrialResult, *, preset: str | None
         f"not carried over: {key} = {get_dotted(own, key)} of the trial; {get_dotted(config, key)} is the preset's"
         for key in left
     ]
-    swept = {key.replace("gamma", "half_life") for key in results.spec.space}
-    theirs = validate(TrainerConfig, read_preset(preset), source=f"--preset {preset}").fipo.model_dump()
+    swept = {key.replace("gamma", "half_life") for key in results.spec.space}  # one quantity
+    theirs = validate(TrainerConfig, scale, source=source).fipo.model_dump()
     notes += [
         f"taken along though not swept: fipo.{name} = {value} of the trial; {theirs[name]} is the preset's"
         for name, value in own.fipo.model_dump().items()

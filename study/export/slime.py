@@ -44,8 +44,8 @@ def render(recipe: Recipe, header: Iterable[str]) -> tuple[str, list[Gap]]:
         "MODEL_SCRIPT is the file of scripts/models/ for this architecture; --ref-load its weights as slime's tool"
         " tools/convert_hf_to_torch_dist.py makes them.",
         f"Data as JSONL with the keys problem and answer: {config.data.train} and the evaluation sets where"
-        f" --prompt-data and --eval-prompt-data say. This recipe asks a bare"
-        f" problem with {asks(config.data.template)}; a row that brings a whole prompt, in verl's schema, as it is.",
+        " --prompt-data and --eval-prompt-data say. This recipe asks a bare problem with"
+        f" {asks(config.data.template)}; a row that brings a whole prompt, in verl's schema, as it is.",
         "Dynamic sampling compares rewards there and draws without end; here right and wrong count, and at most"
         f" {config.rollout.max_sampled_batches} batches are drawn.",
     ]
