@@ -39,6 +39,8 @@ PAGES = (
     (completions, "Completions", "completions", ":material/format_color_text:"),
     (export, "Export", "export", ":material/download:"),
 )
+OPENED = "opened"
+"""Where the session keeps the study that it shows."""
 STYLE = """<style>
 .stMainBlockContainer{padding-top:3rem}
 @media(min-width:900px){.stMainBlockContainer{padding-left:3rem;padding-right:3rem}}
@@ -73,7 +75,9 @@ def main(places: Sequence[str]) -> None:
         source.watch(places, known, None, 0)
         return
     with st.spinner("Reading the study", show_time=True):
-        reading = source.reader(entry).latest()
+        reader = source.reader(entry)
+        reading = reader.latest() if st.session_state.get(OPENED) == entry else reader.current()
+    st.session_state[OPENED] = entry
     st.set_page_config(page_title=f"{entry.name} · FIPO study")
 
     def page(module: ModuleType) -> None:

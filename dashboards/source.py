@@ -143,6 +143,13 @@ class Reader:
         assert self._latest is not None
         return self._latest
 
+    def current(self) -> Reading:
+        """The newest reading, after another if the study has changed since: for a browser that opens it. What was read
+        when someone last looked may be hours old."""
+        if self._latest is not None and self._fingerprint() != self._stamp:
+            self.refresh().result()
+        return self.latest()
+
     def newer_than(self, version: int) -> bool:
         """Whether there is a reading after `version`; begins one when the study has changed since the newest."""
         if self.latest().version == version and self._fingerprint() != self._stamp:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from study.evidence import Number, SeedMean, difference
 from study.paired import last_pair
 from study.results import StudyResults, TrialResult
@@ -14,59 +16,81 @@ from trainer.records import SetScore
 
 def against_controls(results: StudyResults, *, of: int | None = None) -> list[str]:
     """A line for each of `pairs`, or those with the trial `of`: over fresh seeds where both were confirmed, else
-    problem by problem.
-
-    Another follows where FIPO is not all that they differ in.
+    problem by problem. Its remark follows.
     """
     lines = []
-    for each in pairs(results):
-        if of is not None and of not in (trial.number for trial in each):
-            continue
-        lines.append(_over_seeds(results, *each, decimal, "") or _by_problem(results, *each))
-        lines += [line for line in (confounded(results, *each),) if line is not None]
-    return lines
+    for one, control, remark in pairs(results):
+        if of in (None, one.number, control.number):
+            lines += [_over_seeds(results, one, control, decimal, "") or _by_problem(results, one, control), remark]
+    return [line for line in lines if line is not None]
 
 
 def confounded(results: StudyResults, trial: TrialResult, control: TrialResult) -> str | None:
     """That the two differ in swept or given keys that are not FIPO's own too, `clip_high` among them; None where they
     do not, or where FIPO is alike. Values that are shown alike are no difference: people copy what is shown."""
-    one, other = (results.config(each) for each in (trial, control))
-    if one.fipo.influence == other.fipo.influence:
-        return None
-    keys = dict.fromkeys((*results.spec.space, *trial.beside, *control.beside))
-    own = {f"fipo.{name}" for name in INFLUENCE}
-    shown = {key: [few_digits(get_dotted(each, key)) for each in (one, other)] for key in keys if key not in own}
-    others = [f"{key} ({mine} and {its})" for key, (mine, its) in shown.items() if mine != its]
+    others = _beside_fipo(results, trial, control)
     if not others:
         return None
     who = f"{trial.control or f'trial {trial.number}'} and {control.control}"
     return f"{who} differ in {', '.join(others)} too, so this is not the effect of FIPO alone"
 
 
+def _beside_fipo(results: StudyResults, trial: TrialResult, control: TrialResult) -> list[str] | None:
+    """What they differ in beside FIPO, with both values; None where FIPO is alike."""
+    one, other = (results.config(each) for each in (trial, control))
+    if one.fipo.influence == other.fipo.influence:
+        return None
+    keys = dict.fromkeys((*results.spec.space, *trial.beside, *control.beside))
+    own = {f"fipo.{name}" for name in INFLUENCE}
+    shown = {key: [few_digits(get_dotted(each, key)) for each in (one, other)] for key in keys if key not in own}
+    return [f"{key} ({mine} and {its})" for key, (mine, its) in shown.items() if mine != its]
+
+
 def over_seeds(results: StudyResults, *, number: Number = decimal, unit: str = "") -> list[str]:
-    """A line for each of `pairs` that were both confirmed with two seeds or more, and one of `confounded`.
+    """A line for each of `pairs` that were both confirmed with two seeds or more, and its remark.
 
     Args:
         number: how a fraction is written.
         unit: what stands after it.
     """
     lines = []
-    for each in pairs(results):
-        if (line := _over_seeds(results, *each, number, unit)) is not None:
-            lines += [line, confounded(results, *each)]
+    for one, control, remark in pairs(results):
+        if (line := _over_seeds(results, one, control, number, unit)) is not None:
+            lines += [line, remark]
     return [line for line in lines if line is not None]
 
 
-def pairs(results: StudyResults) -> list[tuple[TrialResult, TrialResult]]:
-    """The best sampled trial with every COMPLETE control, and a control that is the best with the other controls."""
+class Pair(NamedTuple):
+    """Two COMPLETE trials to be compared."""
+
+    trial: TrialResult
+    control: TrialResult
+    remark: str | None
+    """What they differ in beside FIPO, or why it is this trial."""
+
+
+def pairs(results: StudyResults) -> list[Pair]:
+    """The best sampled trial with every COMPLETE control, and a control that is the best with the other controls.
+
+    A control may have been given the values of another trial than is the best by now. Then the best of those that
+    differ from it in FIPO alone follows.
+    """
     if not results.evidence:
         return []
     numbered = {trial.number: trial for trial in results.trials}
     ranked = [numbered[each.number] for each in results.evidence]
     controls = [each for each in results.trials if each.control and each in ranked]
-    sampled = next((each for each in ranked if not each.control), None)
-    who = [each for each in (sampled, ranked[0] if ranked[0].control else None) if each is not None]
-    return [(one, control) for one in who for control in controls if control is not one]
+    sampled, found = [each for each in ranked if not each.control], list[Pair]()
+    for control in controls if sampled else ():
+        remark = confounded(results, sampled[0], control)
+        found.append(Pair(sampled[0], control, remark))
+        alike = (one for one in sampled if _beside_fipo(results, one, control) == [])
+        if remark is not None and (other := next(alike, None)) is not None:
+            why = f"trial {other.number} is the best of those that differ from {control.control} in FIPO alone"
+            found.append(Pair(other, control, why))
+    if (best := ranked[0]).control:
+        found += [Pair(best, each, confounded(results, best, each)) for each in controls if each is not best]
+    return found
 
 
 def _over_seeds(

@@ -272,6 +272,9 @@ def prepare_environment(*, local: bool) -> None:
     }
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
+    # A process without a parent (nohup, its shell left) takes its raylet for dead where none is named, and when a
+    # message to it fails Ray ends the process without a word. Named is one that lives for as long: itself.
+    os.environ["RAY_RAYLET_PID"] = str(os.getpid())
     if not local:
         return
     if "ray" in sys.modules and "RAY_AUTH_TOKEN" not in os.environ:

@@ -208,9 +208,11 @@ def _change(bridge: Bridge, values: Mapping[str, Any], *, enqueued: int = 0) -> 
     for line in setting_mistakes(spec, enqueued=enqueued):
         raise UserError(line)
     bridge.change(spec)
-    said = ", ".join(
-        f"{key} is {flow(value)}" + " from the next resume on" * (key in LATER) for key, value in values.items()
+    now, later = (
+        ", ".join(f"{key} is {flow(value)}" for key, value in values.items() if (key in LATER) is waits)
+        for waits in (False, True)
     )
+    said = "; ".join(part for part in (now, later and f"from the next resume on {later}") if part)
     fit = room(spec.resources) if "concurrency" in values else None
     if fit is not None and fit < spec.concurrency:
         said += f"; only {fit} fit at a time on what is there"

@@ -15,7 +15,10 @@ SAMPLING = (
 )
 ACCURACY = "avg@k at the newest evaluation"
 RACE = "Responses per problem; fewer than planned where the pruner had seen enough."
-RANK = "In the order of rank, which goes by fresh seeds where there are some; the numbers are of each trial's own run."
+RANK = (
+    "In the order of rank: first those that fresh seeds confirm, in the order of their means, then by single runs,"
+    " which are high by luck too; the numbers are of each trial's own run."
+)
 PROBLEMS = "One standard error from drawing these problems too, in points: what other problems would give."
 
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from study.export.transfer import moved
 from study.results import StudyResults, TrialResult
+from study.space import few_digits
 from study.spec import get_dotted
-from trainer.config import TrainerConfig
+from trainer.config import FipoConfig, TrainerConfig
 from trainer.config_file import read_config, validate
 from trainer.errors import UserError
 from trainer.presets import read_preset
@@ -108,17 +109,24 @@ def make_recipe(results: StudyResults, trial: TrialResult, *, preset: str | None
         f"not carried over: {key} = {get_dotted(own, key)} of the trial; {get_dotted(config, key)} is the preset's"
         for key in left
     ]
-    swept = {key.replace("gamma", "half_life") for key in results.spec.space}  # one quantity
-    theirs = validate(TrainerConfig, scale, source=source).fipo.model_dump()
+    mine, its = (_shown(each.fipo) for each in (own, validate(TrainerConfig, scale, source=source)))
+    swept = {key.replace("gamma", "half_life") for key in results.spec.space}
     notes += [
-        f"taken along though not swept: fipo.{name} = {value} of the trial; {theirs[name]} is the preset's"
-        for name, value in own.fipo.model_dump().items()
-        if value != theirs[name] and f"fipo.{name}".replace("gamma", "half_life") not in swept
+        f"taken along though not swept: {key} = {value} of the trial; {its[key]} is the preset's"
+        for key, value in mine.items()
+        if value != its[key] and key not in swept
     ]
     elsewhere = tuple(moved(trial, own, config))
     machines = MACHINES.get(preset, Machines())
     ranks = (machines.nodes, machines.gpus_per_node)
     return Recipe(config, f"{name}-{preset}", machines, (*notes, *elsewhere), elsewhere, ranks)
+
+
+def _shown(fipo: FipoConfig) -> dict[str, str]:
+    """Its values by key of a study's file, as they are shown, the discount as a half-life where it has one."""
+    discount = few_digits(fipo.tau) if fipo.tau is not None else f"null (gamma = {fipo.discount:g})"
+    values = {f"fipo.{name}": few_digits(value) for name, value in fipo.model_dump(exclude={"gamma"}).items()}
+    return values | {"fipo.half_life": discount}
 
 
 def require_outside(recipe: Recipe, target: str) -> None:

@@ -185,33 +185,39 @@ def _scores(results: StudyResults, trial: TrialResult) -> str:
 
 def _noise(results: StudyResults, trial: TrialResult) -> list[str]:
     """What the errors mean, and what they say of the controls and of the seeds."""
+    commands = passed_over(results)
     lines = [
         "± sampling is what other draws for the same problems would change, ± problems what other problems would; the"
         " second is the one to compare with another benchmark.",
-        *(f"{_sentence(line)}." for line in selection_lines(results, trial)),
+        *(_sentence(line, commands) for line in selection_lines(results, trial)),
     ]
     controls = [each for each in results.trials if each.control and each.state == "COMPLETE"]
     compared = [(trial, control) for control in controls if control.number != trial.number]
     # Of a control: how the best of the others stands against it.
-    compared += [(one, control) for one, control in pairs(results) if control is trial and not one.control]
+    compared += [(one, control) for one, control, _ in pairs(results) if control is trial and not one.control]
     for one, control in compared:
         lines += _compared(results, one, control)
         if (line := confounded(results, one, control)) is not None:
-            lines.append(f"{_sentence(line)}.")
-    lines += (f"{_sentence(line)}." for line in (*seed_means(results), *passed_over(results), *over_seeds(results)))
+            lines.append(_sentence(line))
+    lines += (_sentence(line, commands) for line in (*seed_means(results), *commands, *over_seeds(results)))
     if verdict := seeds_against_settings(results.evidence):
         lines.append(f"The {verdict}.")
     elif not any(each.tested for each in results.evidence):
         lines.append(
             "No configuration was trained with a second seed, so trials may differ by luck alone"
-            f"{how_to_confirm(results)}."
+            f"{how_to_confirm(results) or '.'}"
         )
     where = _sentence(tuned_on(trial, trial_config(trial)))
-    lines.append(f"{where}. With another model or other lengths the half-life is to be found again.")
+    lines.append(f"{where} With another model or other lengths the half-life is to be found again.")
     return [*dict.fromkeys(plain(line) for line in lines)]  # over seeds and problem by problem the same may differ
 
 
-def _sentence(line: str) -> str:
+def _sentence(line: str, commands: Sequence[str] = ()) -> str:
+    """`line` with a capital and a full stop, which one of `commands` has not: it would become part of the command."""
+    return _capital(line) + "." * (line not in commands)
+
+
+def _capital(line: str) -> str:
     """`line` with a capital, unless it begins with the name of a metric."""
     return line if "/" in line.split()[0] else line[0].upper() + line[1:]
 
@@ -229,7 +235,7 @@ def _compared(results: StudyResults, trial: TrialResult, control: TrialResult) -
             beyond = "more" if abs(gap.difference) > 2 * gap.error else "not more"
             spread = f" ± {decimal(gap.error, digits=4)} across problems, {beyond} than twice its error"
         lines.append(
-            f"{_sentence(named(trial))} against {named(control)} on {each.name} at step {step}, one run of each,"
+            f"{_capital(named(trial))} against {named(control)} on {each.name} at step {step}, one run of each,"
             f" problem by problem: {decimal(gap.difference, digits=4, signed=True)}{spread}."
         )
     return lines

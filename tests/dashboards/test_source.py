@@ -42,6 +42,20 @@ def test_a_new_evaluation_is_a_new_reading_and_silence_is_none(tmp_path: Path) -
     study.close()
 
 
+def test_who_opens_a_study_sees_it_as_it_is_and_not_as_someone_saw_it_last(tmp_path: Path) -> None:
+    study = SyntheticStudy(tmp_path / "live")
+    trial = study.begin()
+    study.run(trial, until=5)
+    reader = Reader(Entry("live", str(study.directory)))
+    first = reader.current()
+    assert reader.current() is first
+    study.run(trial, after=5, until=10)
+    assert reader.latest() is first
+    now = reader.current().found
+    assert isinstance(now, Study) and now.evaluations["step"].max() == 10
+    study.close()
+
+
 @pytest.mark.parametrize(
     ("entry", "title"),
     [

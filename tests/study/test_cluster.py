@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -72,6 +73,37 @@ def test_a_long_name_of_the_temporary_folder_is_not_used(temporary, monkeypatch)
     monkeypatch.setattr(tempfile, "tempdir", str(long))
     with scratch_directory() as scratch:
         assert scratch.parent == Path("/tmp")
+
+
+ORPHAN = """
+import os, sys, time
+from pathlib import Path
+from study.cluster import ray_session
+from study.spec import Resources
+
+starter = os.getpid()
+if os.fork():
+    sys.exit()
+while os.getppid() == starter:
+    time.sleep(0.1)
+with ray_session(Resources()):
+    import ray._private.worker
+
+    ray._private.worker._global_node.kill_raylet(check_alive=False)
+Path(sys.argv[1]).write_text("still there")
+"""
+
+
+@pytest.mark.slow
+def test_a_driver_whose_parent_has_ended_outlives_its_raylet(temporary):
+    """As one that was started with nohup: Ray would end it without a word."""
+    told = temporary / "told"
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    subprocess.run([sys.executable, "-c", ORPHAN, str(told)], check=True, **quiet)
+    deadline = time.monotonic() + 100  # generous: only a dead process reaches it
+    while not told.exists() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert told.exists()
 
 
 @pytest.fixture

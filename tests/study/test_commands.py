@@ -188,10 +188,10 @@ def test_a_stopped_trial_is_pruned_where_it_stands_and_the_study_goes_on(driven)
 
 
 def test_the_cluster_and_the_retries_can_be_changed_for_the_next_driver(driven):
-    said = send(driven.directory, Change(values={"resources.ray_address": "auto", "resources.retries": 9}))
-    assert (
-        said == "resources.ray_address is auto from the next resume on, resources.retries is 9 from the next resume on"
-    )
+    said = send(driven.directory, Change(values={"resources.ray_address": "auto", "resources.retries": 8}))
+    assert said == "from the next resume on resources.ray_address is auto, resources.retries is 8"
+    said = send(driven.directory, Change(values={"resources.retries": 9, "trials": 7, "concurrency": 1}))
+    assert said == "trials is 7, concurrency is 1; from the next resume on resources.retries is 9"
     resources = read_study(driven.directory).spec.resources
     assert (resources.ray_address, resources.retries) == ("auto", 9)
     with pytest.raises(UserError, match=r"resources\.workers = 2: cannot change"):

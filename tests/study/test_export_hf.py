@@ -133,8 +133,8 @@ def test_without_a_checkpoint_nothing_is_written(trained, tmp_path):
 
 def test_a_complete_trial_without_the_checkpoint_of_its_end_is_refused(trained, tmp_path):
     """As after a restore of an older directory: the score would be of other weights."""
-    longer = replace(trained, spec=trained.spec.model_copy(update={"trainer": trained.spec.trainer | {"steps": 30}}))
-    line = r"--to hf: trial 0 is COMPLETE, and its newest checkpoint is of step 24 of 30: \S+ is older than its storage"
+    longer = replace(trained, spec=trained.spec.model_copy(update={"trainer": trained.spec.trainer | {"steps": 25}}))
+    line = r"--to hf: trial 0 is COMPLETE, and its newest checkpoint is of step 24 of 25: \S+ is older than its storage"
     with pytest.raises(UserError, match=line):
         prepare(longer, "hf", number=0, out=tmp_path / "policy")
     pruned = replace(trained.trials[0], state="PRUNED", value=None)

@@ -139,7 +139,8 @@ def test_of_a_control_that_is_the_best_the_report_says_how_the_others_stand(resu
     (one,) = prepare(made, "report", out=tmp_path / "report.html")
     assert one.trial is not None and one.trial.number == 0
     assert one.text.count("Trial 1 against trial 0 (DAPO) on aime_2024 at step 360, one run of each") == 1
-    assert "fipo set" in one.text and "replicas.top=3" in one.text
+    assert "replicas.top=3, then fipo resume" in one.text
+    assert not re.search(r"fipo (set|resume) [^<]*\.<", one.text)  # a full stop would become part of the command
     three = make_results(tmp_path / "three", papers(3))
     names = zip(three.trials, ("DAPO", "GRPO", None), (0.9, 0.8, 0.7), strict=True)
     trials = tuple(replace(each, control=control, value=value) for each, control, value in names)

@@ -18,6 +18,7 @@ from omegaconf import OmegaConf
 
 from study.export import TARGETS, prepare, summary, write
 from study.export.hf import model_card
+from study.export.recipe import make_recipe
 from study.spec import Resources
 from tests.study.exported import PAPER, make_results
 
@@ -275,7 +276,26 @@ def test_a_preset_brings_the_scale_and_the_trial_its_fipo_settings(export, tmp_p
     assert "only the fipo settings are the trial's" in text
     # What the study did not sweep comes with it too, and is said; what it swept is not, nor what is the same.
     taken = re.findall(r"taken along though not swept: fipo\.(\w+) = (\S+) of the trial; (\S+) is the preset's", text)
-    assert taken == [("safety_threshold", "3.0", "10.0")]
+    assert taken == [("safety_threshold", "3", "10")]
+
+
+@pytest.mark.parametrize(
+    ("own", "taken"),
+    [
+        ({}, []),
+        ({"fipo.gamma": 2 ** (-1 / 32)}, []),
+        ({"fipo.gamma": 0.978572}, []),
+        ({"fipo.half_life": 33.0}, ["half_life = 33 of the trial; 32 is the preset's"]),
+        ({"fipo.gamma": 1.0}, ["half_life = null (gamma = 1) of the trial; 32 is the preset's"]),
+    ],
+)
+def test_one_discount_by_two_names_is_no_difference_from_a_preset(own, taken, tmp_path):
+    """Nor one that is given and is the default."""
+    results = make_results(tmp_path, [own], embedded=True)
+    spec = results.spec.model_copy(update={"space": {}})
+    recipe = make_recipe(replace(results, spec=spec), results.trials[0], preset="qwen2.5_7b_math")
+    found = [note.partition("not swept: fipo.")[2] for note in recipe.notes if "not swept" in note]
+    assert [each for each in found if each.startswith(("half_life", "gamma"))] == taken
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,10 @@ from dataclasses import replace
 
 import pytest
 
-from study.against import confounded
+from study.against import against_controls, confounded
 from study.display import conclusion
 from study.export.provenance import selection_lines
-from study.results import TrialResult, read_study
+from study.results import StudyResults, TrialResult, read_study
 from study.space import few_digits
 from study.spec import Replicas
 from study.tables import as_json
@@ -47,6 +47,8 @@ def test_a_seed_that_differs_is_no_tie_nor_is_one_configuration_with_itself(make
     differs = replace(again.trials[2], evaluations=(*three.trials[2].evaluations[:-1], other))
     assert tie(replace(again, trials=(*again.trials[:2], differs))) is None
     assert tie(replace(again, trials=(again.trials[0], again.trials[2]))) is None
+    unknown = replace(three.trials[2], evaluations=())  # as of a directory older than its storage
+    assert tie(replace(three, trials=(*three.trials[:2], unknown))) is None
 
 
 def test_of_trials_that_differ_in_length_alone_accuracy_is_the_tie_and_with_two_objectives_nothing_is(results):
@@ -265,6 +267,35 @@ def test_values_that_are_shown_alike_are_no_difference(make_bridge, run_trial):
     dapo = replace(dapo, params=dapo.params | {"fipo.epsilon_f_high": 0})
     assert confounded(results, rate(0.008314), dapo) is None
     assert "(0.00832 and 0.00831)" in str(confounded(results, rate(0.008316), dapo))
+
+
+def test_a_control_with_the_other_values_of_an_earlier_best_is_told_against_that_one_too(make_bridge, run_trial):
+    """The best pair is confounded; the one that differs in FIPO alone is what the control was enqueued for."""
+    bridge = make_bridge(trials=4, space=RATE | BOUND, enqueue=[DAPO])
+    for end in (0.5, 0.6, 0.55, 0.4):
+        run_trial(bridge, [0.2, 0.3, 0.4, 0.5, end])
+    results = read_study(bridge.directory)
+    dapo, best, *others = results.trials
+    dapo = replace(dapo, params=dapo.params | {"fipo.epsilon_f_low": 0, "fipo.epsilon_f_high": 0})
+
+    def with_rates(*rates: float) -> StudyResults:
+        moved = [replace(each, params=each.params | {"optimizer.learning_rate": rate, "fipo.epsilon_f_high": 0.5})
+                 for each, rate in zip((best, *others), rates, strict=True)]  # fmt: skip
+        return replace(results, trials=(dapo, *moved))
+
+    confounding = "trial 1 and DAPO differ in optimizer.learning_rate (0.0002 and 0.0001) too"
+    told = against_controls(with_rates(2e-4, 1e-4, 1e-4))
+    assert [line.split(":")[0].split(", so")[0] for line in told] == [
+        "Trial 1 against DAPO (trial 0)", confounding, "Trial 2 against DAPO (trial 0)",
+        "trial 2 is the best of those that differ from DAPO in FIPO alone",
+    ]  # fmt: skip
+    assert against_controls(with_rates(2e-4, 1e-4, 1e-4), of=2) == told[2:]
+    assert against_controls(with_rates(2e-4, 3e-4, 1e-4))[2].startswith("Trial 3 against DAPO")
+    assert len(against_controls(with_rates(2e-4, 3e-4, 3e-4))) == 2
+    assert len(against_controls(with_rates(1e-4, 1e-4, 3e-4))) == 1
+    _, first, second, third = with_rates(2e-4, 3e-4, 1e-4).trials
+    second = replace(second, params=second.params | {"fipo.epsilon_f_low": 0, "fipo.epsilon_f_high": 0})  # DAPO again
+    assert "Trial 3" in against_controls(replace(results, trials=(dapo, first, second, third)))[2]
 
 
 def test_a_control_alone_is_compared_with_nothing(results):

@@ -65,7 +65,7 @@ def _log_probs(policy: Policy, responses: list) -> list[torch.Tensor]:
 
 
 @pytest.mark.parametrize("groups", range(1, 9))
-@pytest.mark.parametrize("wanted", [1, 5, 8, 1000])
+@pytest.mark.parametrize("wanted", [1, 3, 5, 8, 1000])
 def test_they_are_of_the_last_minibatch_and_no_more_than_asked_for(
     wanted: int, groups: int, policy: Policy, small_config: TrainerConfig
 ) -> None:
@@ -76,3 +76,7 @@ def test_they_are_of_the_last_minibatch_and_no_more_than_asked_for(
     chosen = choose(policy, batch, config)
     assert set(chosen.groups) <= set(last)
     assert len(chosen.responses) == min(wanted, len(last) * len(batch.groups[0]))
+    # Of a group two at least, which can be compared, so of fewer groups where few are asked for; the last are taken.
+    shown = dict.fromkeys(chosen.groups)
+    assert list(shown) == last[len(last) - len(shown) :]
+    assert all(chosen.groups.count(each) >= min(2, wanted) for each in [*shown][:-1])

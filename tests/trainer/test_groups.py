@@ -144,6 +144,12 @@ def test_every_response_of_every_batch_step_and_run_has_a_seed_of_its_own(policy
     assert len(sampler.seeds) == len(set(sampler.seeds)) == 2 * 2 * 2 * 4 * 2
 
 
+def test_a_batch_that_is_full_at_once_samples_no_other(policy: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.trainer.test_groups.TAUGHT", dict.fromkeys(TAUGHT, "10"))
+    batch, stream, _ = batch_of(policy, 2)
+    assert (len(batch.groups), batch.sampled_batches, stream.position) == (4, 1, 4)
+
+
 def test_a_batch_that_teaches_nothing_is_empty(policy: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tests.trainer.test_groups.TAUGHT", dict.fromkeys(TAUGHT, "00"))
     batch, _, config = batch_of(policy, 2)
