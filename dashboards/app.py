@@ -39,8 +39,7 @@ PAGES = (
     (completions, "Completions", "completions", ":material/format_color_text:"),
     (export, "Export", "export", ":material/download:"),
 )
-OPENED = "opened"
-"""Where the session keeps the study that it shows."""
+OPENED = "opened"  # where the session keeps the study that it shows
 STYLE = """<style>
 .stMainBlockContainer{padding-top:3rem}
 @media(min-width:900px){.stMainBlockContainer{padding-left:3rem;padding-right:3rem}}

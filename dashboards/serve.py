@@ -30,6 +30,7 @@ EVERYWHERE = ("0.0.0.0", "::")
 OPTIONS = {
     "server.headless": "true",
     "server.fileWatcherType": "none",
+    "runner.magicEnabled": "false",  # or a bare string in a page would be written onto it
     "browser.gatherUsageStats": "false",
     "client.toolbarMode": "minimal",
     "global.disableWidgetStateDuplicationWarning": "true",  # see widgets.anew

@@ -54,8 +54,9 @@ def ray_session(resources: Resources) -> Iterator[Path]:
             if resources.ray_address is None:
                 raise UserError(f"local Ray: did not start ({line}); see driver.log") from None
             raise UserError(
-                f"resources.ray_address = {resources.ray_address!r}: no connection ({line}); check the address, and if"
-                " the cluster was started with RAY_AUTH_MODE=token, set that and its RAY_AUTH_TOKEN here too"
+                f"resources.ray_address = {resources.ray_address!r}: no connection ({line}); check the address and,"
+                " with ray status, that Ray is up on this node; if the cluster was started with RAY_AUTH_MODE=token,"
+                " set that and its RAY_AUTH_TOKEN here too"
             ) from None
         try:
             yield scratch
@@ -256,7 +257,8 @@ def scratch_directory() -> Iterator[Path]:
 
 
 def prepare_environment(*, local: bool) -> None:
-    """Settings that Ray reads when it is imported. What the user has set stays, but for the address it listens on.
+    """Settings that Ray reads when it is imported. What the user has set stays, but for what it listens on, who may
+    reach it, and what it takes for the raylet of this process.
 
     Raises:
         RuntimeError: ray was imported before.

@@ -16,7 +16,7 @@ from study.costs import costs
 from study.directory import typed
 from study.lock import ROOM_AGAIN
 from study.results import ENDED, StudyResults, TrialResult
-from study.tables import counted, counts, one_line, trial_table
+from study.tables import counted, counts, one_line, trial_table, undriven
 from study.time_left import last_evaluations, time_left
 from study.verdict import verdict
 
@@ -152,18 +152,18 @@ def conclusion(results: StudyResults, directory: Path) -> list[str]:
     lines = ["", counts(results)]
     if (took := costs(results)) is not None:
         lines.append(f"All trials {took}")
-    if any(trial.state == "RUNNING" for trial in results.trials):
-        lines.append(f"Not all is done; go on with: {typed('resume', directory)}")
+    left = [line for line in (undriven(results),) if line is not None]  # last, where an early end is looked for
     if results.best is None:
         ended_badly = any(trial.state in ("PRUNED", "FAIL") for trial in results.trials)
         reasons = f"; the reasons: {typed('status', directory)}" if ended_badly else ""
-        return [*lines, f"No trial is COMPLETE{reasons}"]
+        return [*lines, f"No trial is COMPLETE{reasons}", *left]
     return [
         *lines,
         *verdict(results),
         f"Everything lies in {directory}",
         f"Next: {typed('dashboard', directory)}",
         f"      {typed('export', directory)} --out {shlex.quote(f'{directory.name}-best.yaml')}",
+        *left,
     ]
 
 

@@ -69,14 +69,14 @@ class Imported:
 
     config: TrainerConfig
     unread: tuple[str, ...]
-    """``key=value`` of the script that this trainer has no key for."""
+    """``key=value`` of the script that nothing here was made of: most have no key here, some are a matter of speed."""
     different: tuple[str, ...]
     """What the script's run does in another way than this config's, in words."""
 
     def to_yaml(self, source: str) -> str:
         """The config as YAML; its comments tell what is different and list what was not read."""
         lines = [f"Imported from {source}"]
-        for title, told in (("Different here:", self.different), ("Not read, having no key here:", self.unread)):
+        for title, told in (("Different here:", self.different), ("Not read:", self.unread)):
             lines += [title, *(f"- {each}" for each in told)] if told else []
         data = self.config.model_dump(mode="json")
         return comments(lines) + yaml.safe_dump(data, sort_keys=False, allow_unicode=True)

@@ -7,7 +7,7 @@ from html import escape
 
 import yaml
 
-from study.against import confounded, mean_lengths, over_seeds, pairs
+from study.against import Pair, confounded, mean_lengths, over_seeds, pairs
 from study.directory import typed
 from study.evidence import error_in_words, seeds_against_settings
 from study.export.chart import length_accuracy
@@ -192,13 +192,14 @@ def _noise(results: StudyResults, trial: TrialResult) -> list[str]:
         *(_sentence(line, commands) for line in selection_lines(results, trial)),
     ]
     controls = [each for each in results.trials if each.control and each.state == "COMPLETE"]
-    compared = [(trial, control) for control in controls if control.number != trial.number]
-    # Of a control: how the best of the others stands against it.
-    compared += [(one, control) for one, control, _ in pairs(results) if control is trial and not one.control]
-    for one, control in compared:
+    compared = [Pair(trial, each, confounded(results, trial, each)) for each in controls if each is not trial]
+    # Of a control: how the best of the others stands against it. Of the best: who differs from a control in FIPO alone.
+    found = pairs(results)
+    others = [pair for pair in found if not pair.trial.control and pair.trial is not trial]
+    compared += [pair for pair in others if trial is pair.control or trial is found[0].trial]
+    for one, control, remark in compared:
         lines += _compared(results, one, control)
-        if (line := confounded(results, one, control)) is not None:
-            lines.append(_sentence(line))
+        lines += [_sentence(remark)] if remark is not None else []
     lines += (_sentence(line, commands) for line in (*seed_means(results), *commands, *over_seeds(results)))
     if verdict := seeds_against_settings(results.evidence):
         lines.append(f"The {verdict}.")

@@ -13,9 +13,11 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 import dashboards
-from dashboards.source import fingerprint
+from dashboards.catalogue import Entry
+from dashboards.source import Reader, Study, fingerprint
+from dashboards.views.overview import _over_seeds
 from study.against import seed_means_reported
-from study.evidence import seeds_against_settings
+from study.evidence import Evidence, seeds_against_settings
 from study.lock import note_driver
 from study.results import StudyResults, read_study
 from tests.dashboards.synthetic import SETS, SyntheticStudy
@@ -41,6 +43,11 @@ def test_a_finished_study_shows_its_best_trial_with_both_errors(
     errors = f"± {per_cent(score.sampling_error)} sampling, ± {per_cent(score.problem_error)} problems"
     assert app.metric[0].delta.replace("\N{NO-BREAK SPACE}", " ") == errors
     assert app.metric[3].value == "12 of 12"
+
+
+def test_nothing_stands_above_the_title(finished: StudyResults, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Streamlit would write a bare string of the script there."""
+    assert shown(finished.directory, monkeypatch).main.children[0].type == "title"
 
 
 def test_a_directory_without_a_study_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,9 +78,10 @@ def test_a_study_without_trials_says_that_it_has_begun(tmp_path: Path, monkeypat
 def test_that_a_study_waits_for_room_stands_beside_every_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     study = SyntheticStudy(tmp_path / "new")
     study.begin()
-    before = fingerprint(study.directory)
+    before, read = fingerprint(study.directory), Reader(Entry("new", str(study.directory)))
+    first = read.current()
     note_driver(study.directory, waits="no room")
-    assert fingerprint(study.directory) != before
+    assert fingerprint(study.directory) != before and read.current().version > first.version
     (warning,) = shown(study.directory, monkeypatch).sidebar.warning
     assert warning.value.replace("\\", "") == "no room."
 
@@ -119,6 +127,23 @@ def test_confirmed_configurations_are_shown_with_the_error_over_seeds(
     assert card.value == f"{100 * reported.mean:.1f} %"
     assert card.delta == f"± {100 * reported.seed_error:.1f} over 2 fresh seeds"
     assert table[f"{SETS[1]} again"][0] == f"{100 * reported.mean:.1f} ± {100 * reported.seed_error:.1f}"
+
+
+def test_seeds_with_the_same_mean_have_errors_of_their_own(tmp_path: Path) -> None:
+    """Where it is a mean of other problems: the errors of one are not those of the others."""
+    study = SyntheticStudy(tmp_path / "seeds", trials=1)
+    study.run(study.begin())
+    study.confirm(0, seed=1)
+
+    def said(*seeds: int) -> str:
+        found = Reader(Entry("seeds", str(study.directory))).latest().found
+        assert isinstance(found, Study)
+        return _over_seeds(found, Evidence(0, 0.5, dict.fromkeys(seeds, 0.25)))
+
+    assert re.fullmatch(r"1 fresh seed; each ±\s[\d.]+\ssampling, ±\s[\d.]+\sproblems", said(1))
+    study.confirm(0, seed=2)
+    assert said(1, 2) == "all 2 fresh seeds the same; the errors of each stand in the table"
+    study.close()
 
 
 def test_a_study_whose_trials_all_failed_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -175,6 +175,15 @@ def test_the_conclusion_names_the_best_and_the_next_two_commands(bridge):
         assert words in lines
 
 
+def test_the_last_line_of_a_study_that_ended_early_says_how_it_goes_on(bridge):
+    note_ending(bridge.directory, "stopped by hand")
+    results = read_study(bridge.directory).at_rest()
+    *_, last = conclusion(results, bridge.directory)
+    assert last.startswith("The study ended early (") and last.endswith(f"go on with: fipo resume {bridge.directory}")
+    *_, last = conclusion(replace(results, trials=results.trials[1:2]), bridge.directory)
+    assert "No trial is COMPLETE" not in last and "fipo resume" in last
+
+
 def test_the_base_model_reports_in_steps_of_a_tenth():
     console = Console(file=io.StringIO(), width=160)
     display = Display(console)

@@ -86,9 +86,10 @@ def test_gamma_0_and_1_have_no_half_life(tmp_path, target, gamma):
 def test_sets_of_different_k_get_the_largest_where_one_number_serves_all(tmp_path):
     sets = [{"name": f"aime_{year}", "path": f"{year}.jsonl", "samples": k} for year, k in ((2024, 64), (2025, 16))]
     for target, written in (("verl", "val_kwargs.n=64"), ("slime", "--n-samples-per-eval-prompt=64")):
-        line, text = refusal(tmp_path / target, target, PAPER | {"evaluation.sets": sets})
-        assert "evaluation.sets with samples 16, 64: one number serves all sets; nearest: 64;" in line
-        assert written in text
+        for number, order in enumerate((sets, sets[::-1])):
+            line, text = refusal(tmp_path / f"{target}{number}", target, PAPER | {"evaluation.sets": order})
+            assert "evaluation.sets with samples 16, 64: one number serves all sets; nearest: 64;" in line
+            assert written in text
 
 
 @pytest.mark.parametrize(("prompt", "tokens"), [(2048, 24576), (20480, 30720)])
@@ -126,7 +127,8 @@ def test_what_ms_swift_and_slime_always_do_otherwise_is_refused(tmp_path):
 
 
 def test_trl_loses_fipo_and_says_so(tmp_path):
-    line, text = refusal(tmp_path, "trl", PAPER)
+    line, text = refusal(tmp_path, "trl", PAPER | {"rollout.max_sampled_batches": 2})
+    assert "rollout.max_sampled_batches = 2: TRL has no dynamic sampling" in line
     assert "TRL has no FIPO loss" in line
     assert "the influence weights that this study is about are lost" in text
 

@@ -233,8 +233,13 @@ def test_slimes_own_options_take_the_arguments(export, tmp_path):
         "--kl-coef": 0.0, "--entropy-coef": 0.0, "--global-batch-size": 64 * 32, "--rm-type": "dapo",
     }  # fmt: skip
     assert {key: values[key] for key in expected} == expected
-    assert "--use-kl-loss" not in values
+    assert "--use-kl-loss" not in values and "--sequence-parallel" not in values
     assert values["--eval-prompt-data"] == ["aime_2024", "data/aime_2024.jsonl", "aime_2025", "data/aime25.jsonl"]
+
+
+def test_gpus_that_share_a_sequence_do_so_in_slime_too(export, tmp_path):
+    words = arguments(export("slime", embedded=True, preset="qwen2.5_32b", approximate=True), tmp_path)
+    assert "--sequence-parallel" in words
 
 
 @pytest.mark.slow

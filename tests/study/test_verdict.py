@@ -10,6 +10,7 @@ import pytest
 
 from study.against import against_controls, confounded
 from study.display import conclusion
+from study.export import prepare
 from study.export.provenance import selection_lines
 from study.results import StudyResults, TrialResult, read_study
 from study.space import few_digits
@@ -290,6 +291,9 @@ def test_a_control_with_the_other_values_of_an_earlier_best_is_told_against_that
         "trial 2 is the best of those that differ from DAPO in FIPO alone",
     ]  # fmt: skip
     assert against_controls(with_rates(2e-4, 1e-4, 1e-4), of=2) == told[2:]
+    for number in (0, 1):  # of the control, and of the best
+        (report,) = prepare(with_rates(2e-4, 1e-4, 1e-4), "report", number=number, out=bridge.directory / "report.html")
+        assert "<li>Trial 2 against trial 0 (DAPO) on" in report.text and f"<li>T{told[3][1:]}.</li>" in report.text
     assert against_controls(with_rates(2e-4, 3e-4, 1e-4))[2].startswith("Trial 3 against DAPO")
     assert len(against_controls(with_rates(2e-4, 3e-4, 3e-4))) == 2
     assert len(against_controls(with_rates(1e-4, 1e-4, 3e-4))) == 1
