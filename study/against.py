@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import NamedTuple
 
 from study.evidence import Number, SeedMean, difference
@@ -73,7 +74,7 @@ def pairs(results: StudyResults) -> list[Pair]:
     """The best sampled trial with every COMPLETE control, and a control that is the best with the other controls.
 
     A control may have been given the values of another trial than is the best by now. Then the best of those that
-    differ from it in FIPO alone follows.
+    differ from it in FIPO alone follows. Last come controls that differ from each other in FIPO alone.
     """
     if not results.evidence:
         return []
@@ -90,7 +91,9 @@ def pairs(results: StudyResults) -> list[Pair]:
             found.append(Pair(other, control, why))
     if (best := ranked[0]).control:
         found += [Pair(best, each, confounded(results, best, each)) for each in controls if each is not best]
-    return found
+    own = [each for each in ranked if each.control and each is not best]
+    alone = (pair for pair in itertools.combinations(own, 2) if _beside_fipo(results, *pair) == [])
+    return found + [Pair(*pair, None) for pair in alone]
 
 
 def _over_seeds(

@@ -12,11 +12,12 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from study.backup import how_to_go_on
 from study.costs import costs
 from study.directory import typed
 from study.lock import ROOM_AGAIN
 from study.results import ENDED, StudyResults, TrialResult
-from study.tables import counted, counts, one_line, trial_table, undriven
+from study.tables import counted, counts, one_line, trial_table
 from study.time_left import last_evaluations, time_left
 from study.verdict import verdict
 
@@ -152,7 +153,7 @@ def conclusion(results: StudyResults, directory: Path) -> list[str]:
     lines = ["", counts(results)]
     if (took := costs(results)) is not None:
         lines.append(f"All trials {took}")
-    left = [line for line in (undriven(results),) if line is not None]  # last, where an early end is looked for
+    left = how_to_go_on(results)  # last, where an early end is looked for
     if results.best is None:
         ended_badly = any(trial.state in ("PRUNED", "FAIL") for trial in results.trials)
         reasons = f"; the reasons: {typed('status', directory)}" if ended_badly else ""

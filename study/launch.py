@@ -28,7 +28,7 @@ from study.settings import hardly_meant
 from study.signals import terminated_as_interrupt
 from study.spec import StudySpec
 from study.storage import driving, edited, edited_files
-from study.tables import named
+from study.verdict import failed_controls
 from trainer.errors import UserError, root_line
 
 _ASK_SECONDS = 1.0
@@ -108,12 +108,8 @@ def resume(directory: Path, watcher: Watcher) -> StudyResults:
             watcher.warn(line)
         bridge = Bridge(study, spec, directory)
         found = _results(bridge)
-        for trial in found.trials:
-            if trial.control is not None and trial.state == "FAIL":
-                watcher.warn(
-                    f"{named(trial)} has failed, and is not tried again: nothing will be compared with {trial.control};"
-                    " where you need it, launch the study anew"
-                )
+        for line in failed_controls(found):
+            watcher.warn(line)
         if bridge.done:
             return found
         prepare(spec, watcher)

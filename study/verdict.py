@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 
 from study.against import against_controls, mean_lengths, seed_means_reported
+from study.controls import joins_controls
 from study.directory import typed
 from study.evidence import SeedMean, highest_of, seeds_against_settings
 from study.metric import metric_value
+from study.mistakes import flow
 from study.results import ENDED, StudyResults, TrialResult
 from study.tables import chosen_among, counted, named, one_line
+from trainer.config import INFLUENCE
 from trainer.digits import decimal
 from trainer.records import SetScore
 
@@ -61,6 +65,31 @@ def below_base(results: StudyResults) -> list[str]:
         f"Even the best ended below the base model: {decimal(last)} against {decimal(scores[0].accuracy)}; training"
         " makes it worse: lower the learning rate, or narrow the space"
     ]
+
+
+def failed_controls(results: StudyResults) -> list[str]:
+    """A line for each control that has failed and has no other in its place, with how it gets one."""
+
+    def settings(trial: TrialResult) -> object:
+        config = results.config(trial)
+        others = {name: value for name, value in config.fipo if name not in INFLUENCE}
+        return config.model_dump(exclude={"fipo"}), others, config.fipo.influence
+
+    controls = [(trial, trial.control) for trial in results.trials if trial.control is not None]
+    there = [settings(trial) for trial, _ in controls if trial.state != "FAIL"]
+    lines = []
+    for trial, name in controls:
+        if trial.state != "FAIL" or settings(trial) in there:
+            continue
+        values, how = {**trial.params, **trial.beside}, "launch the study anew"
+        if joins_controls(results.spec, values):
+            words = shlex.join([*(f"{key}={flow(value)}" for key, value in values.items()), "--label", name])
+            how = f"{typed('enqueue', results.directory)} {words}"
+        lines.append(
+            f"{named(trial)} has failed, and is not tried again: nothing will be compared with {name}; where you need"
+            f" it: {how}"
+        )
+    return lines
 
 
 def passed_over(results: StudyResults) -> list[str]:

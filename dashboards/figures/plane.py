@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import plotly.graph_objects as go
@@ -13,6 +14,8 @@ from dashboards.figures.parameters import LEGEND, MARGIN, hover, value_axis
 from dashboards.surface import Surface
 
 HEIGHT = 440
+APART = 0.025
+"""Of an axis: how far from their spot points stand that share it. On one another only the last would be seen."""
 
 
 def estimate(
@@ -20,6 +23,10 @@ def estimate(
 ) -> go.Figure:
     """The trials of `scores.at_step`, coloured by their score, on the map of `surface` where there is one."""
     known = scores.drop_nulls([x, y])
+    turn, of = pl.int_range(pl.len()).over([x, y]), pl.len().over([x, y])
+    angle, away = 2 * math.pi * turn / of, pl.when(of > 1).then(APART * pl.max_horizontal(1.0, of / 6)).otherwise(0.0)
+    aside = known.select(across=away * angle.cos(), up=away * angle.sin())
+    known = known.with_columns(_moved(known[key], aside[name]).alias(name) for key, name in ((x, "across"), (y, "up")))
     low, high = palette.span(known["score"])
     bar = _bar(measure, digits(low, high)) | _ends(known["score"], low, high)
     colours = {"colorscale": palette.sequential(dark), "cmin": low, "cmax": high}
@@ -36,7 +43,7 @@ def estimate(
         if surface is None:
             marker |= {"showscale": True, "colorbar": bar}
         figure.add_trace(
-            go.Scatter(x=own[x], y=own[y], mode="markers", marker=marker, name=state.lower(), text=hover(own),
+            go.Scatter(x=own["across"], y=own["up"], mode="markers", marker=marker, name=state.lower(), text=hover(own),
                        hovertemplate="%{text}<extra></extra>")
         )  # fmt: skip
     return _laid_out(figure, known, x, y)
@@ -54,6 +61,19 @@ def uncertainty(scores: pl.DataFrame, x: str, y: str, *, surface: Surface, dark:
                    showlegend=False, text=hover(known), hovertemplate="%{text}<extra></extra>")
     )  # fmt: skip
     return _laid_out(figure, known, x, y)
+
+
+def _moved(values: pl.Series, by: pl.Series) -> pl.Series:
+    """`values` as the axis spreads them, moved `by` shares of their span; of names their numbers in order."""
+    if not values.dtype.is_numeric():
+        order = text.in_order(values)
+        values = pl.Series([order.index(value) for value in values])
+    scale = palette.scale(values.to_list(), dark=False)
+    if scale is None:
+        return values
+    places = values.log10() if scale.log else values
+    places += by * ((places.max() - places.min()) or 1.0)
+    return 10**places if scale.log else places
 
 
 def _contour(
@@ -83,8 +103,11 @@ def _ends(scores: pl.Series, low: float, high: float) -> dict[str, object]:
 
 
 def _laid_out(figure: go.Figure, known: pl.DataFrame, x: str, y: str) -> go.Figure:
-    value_axis(figure.layout.xaxis, known, x, gamma=True)
-    value_axis(figure.layout.yaxis, known, y)
+    for axis, key, gamma in ((figure.layout.xaxis, x, True), (figure.layout.yaxis, y, False)):
+        value_axis(axis, known, key, gamma=gamma)
+        if not known[key].dtype.is_numeric():  # between names no point could stand
+            names = text.in_order(known[key])
+            axis.update(type="linear", tickvals=[*range(len(names))], ticktext=[text.in_plotly(name) for name in names])
     figure.update_layout(height=HEIGHT, margin=MARGIN, uirevision="keep", legend=LEGEND)
     figure.update_xaxes(showgrid=False)
     figure.update_yaxes(showgrid=False)

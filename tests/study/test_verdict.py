@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from dataclasses import replace
 
 import pytest
+import yaml
 
 from study.against import against_controls, confounded
+from study.commands import Enqueue, carry_out
 from study.display import conclusion
 from study.export import prepare
 from study.export.provenance import selection_lines
@@ -16,7 +19,7 @@ from study.results import StudyResults, TrialResult, read_study
 from study.space import few_digits
 from study.spec import Replicas
 from study.tables import as_json
-from study.verdict import below_base, how_to_confirm, seed_means, tie, tied, verdict
+from study.verdict import below_base, failed_controls, how_to_confirm, seed_means, tie, tied, verdict
 from trainer.digits import decimal
 
 
@@ -300,6 +303,43 @@ def test_a_control_with_the_other_values_of_an_earlier_best_is_told_against_that
     _, first, second, third = with_rates(2e-4, 3e-4, 1e-4).trials
     second = replace(second, params=second.params | {"fipo.epsilon_f_low": 0, "fipo.epsilon_f_high": 0})  # DAPO again
     assert "Trial 3" in against_controls(replace(results, trials=(dapo, first, second, third)))[2]
+
+
+def test_controls_that_differ_in_fipo_alone_are_told_against_each_other_whoever_is_the_best(make_bridge, run_trial):
+    fipo = {"label": "FIPO", "values": {"optimizer.learning_rate": 1e-4, "fipo.epsilon_f_high": 0.3}}
+    dapo = {"label": "DAPO", "values": DAPO["values"] | {"fipo.epsilon_f_low": 0, "fipo.epsilon_f_high": 0}}
+    bridge = make_bridge(trials=3, space=RATE | BOUND, enqueue=[dapo, fipo])
+    for end in (0.5, 0.75, 0.875):
+        run_trial(bridge, [0.2, 0.3, 0.4, 0.4, end])
+    results = read_study(bridge.directory)
+    best = replace(results.trials[2], params={"optimizer.learning_rate": 2e-4, "fipo.epsilon_f_high": 0.3})
+    results = replace(results, trials=(*results.trials[:2], best))
+    *_, last = against_controls(results)
+    assert last.startswith("FIPO (trial 1) against DAPO (trial 0): +0.250 on")
+    other = replace(results.trials[1], params=results.trials[1].params | {"optimizer.learning_rate": 3e-4})
+    assert not any("FIPO (trial 1) against" in line for line in against_controls(
+        replace(results, trials=(results.trials[0], other, best))))  # fmt: skip
+
+
+def test_a_dapo_that_has_failed_is_enqueued_again_by_the_command_that_is_told(make_bridge, run_trial):
+    """After which nothing is told of it. What is no DAPO would be no control."""
+    fipo = {"label": "FIPO", "values": {"optimizer.learning_rate": 1e-4, "fipo.epsilon_f_high": 0.3}}
+    dapo = {"label": "my DAPO", "values": DAPO["values"] | {"fipo.epsilon_f_low": 0, "fipo.epsilon_f_high": 0}}
+    bridge = make_bridge(trials=4, space=RATE | BOUND, enqueue=[dapo, fipo])
+    for _ in range(2):
+        number = bridge.ask().number
+        bridge.fail(number, "killed")
+        bridge.finish(number)
+    of_dapo, of_fipo = failed_controls(read_study(bridge.directory))
+    assert of_fipo.startswith("trial 1 (FIPO) has failed") and of_fipo.endswith(": launch the study anew")
+    command, directory, *values, label, name = shlex.split(of_dapo.partition("where you need it: fipo ")[2])
+    assert (command, directory, label) == ("enqueue", str(bridge.directory), "--label")
+    given = {key: yaml.safe_load(value) for key, _, value in (each.partition("=") for each in values)}
+    carry_out(bridge, Enqueue(label=name, values=given))
+    run_trial(bridge, [0.2, 0.3, 0.4, 0.4, 0.5])
+    results = read_study(bridge.directory)
+    assert (results.trials[2].control, results.trials[2].state) == ("my DAPO", "COMPLETE")
+    assert failed_controls(results) == [of_fipo]
 
 
 def test_a_control_alone_is_compared_with_nothing(results):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from unittest import mock
 
@@ -70,6 +72,15 @@ def test_bfloat16_scores_are_close_to_float32(policy: Policy) -> None:
     rough, _, _ = score(policy, batch, temperature=1.0, dtype=torch.bfloat16)
     policy.model.double()
     assert 0 < (exact - rough).abs().max() < 0.5
+
+
+def test_a_model_without_an_end_of_sequence_token_is_one_line(random_model: Path, tmp_path: Path) -> None:
+    endless = shutil.copytree(random_model, tmp_path / "endless")
+    nothing = {"eos_token_id": None, "eos_token": None, "tokenizer_class": "PreTrainedTokenizerFast"}
+    for name in ("config.json", "generation_config.json", "tokenizer_config.json"):
+        (endless / name).write_text(json.dumps(json.loads((endless / name).read_text()) | nothing))
+    with pytest.raises(UserError, match=r"has no end-of-sequence token; set eos_token_id in its config$"):
+        load_policy(ModelConfig(path=str(endless)))
 
 
 @pytest.mark.parametrize("path", ["./nowhere", "/nonexistent/model"])

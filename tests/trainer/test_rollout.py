@@ -84,3 +84,8 @@ def test_top_p_keeps_the_smallest_nucleus() -> None:
     uniforms = (torch.arange(10_000) + 0.5) / 10_000
     drawn = torch.bincount(draw(p.log().expand(10_000, 4), uniforms, 0.7), minlength=4)
     assert drawn.tolist() == [0, 6250, 0, 3750]  # {0.5, 0.3} reaches 0.7; 0.5 alone does not
+
+
+def test_seeds_fit_into_a_signed_integer() -> None:
+    """Which is what engines take."""
+    assert all(0 <= request_seed(0, number) < 2**63 for number in range(100))

@@ -63,3 +63,28 @@ def test_a_half_life_says_its_gamma(known: pl.DataFrame) -> None:
     layout = plane.estimate(known, X, Y, measure="m", surface=None).layout
     ticks = dict(zip(layout.xaxis.tickvals, layout.xaxis.ticktext, strict=True))
     assert all(text.endswith(f"γ {2 ** (-1 / tau):.3g}") for tau, text in ticks.items())
+
+
+@pytest.mark.parametrize("values", [(4.0, 64.0), (2.0, 6.0), ("first", "second")])
+def test_points_that_share_a_spot_stand_around_it_and_others_on_it(
+    values: tuple[object, object], known: pl.DataFrame
+) -> None:
+    """As with choices: the last to be drawn, which is the worst, would hide the best."""
+    one, other = values
+    four = known.head(4).with_columns(
+        pl.Series(X, [one, one, one, other], strict=False), pl.lit(0.3).alias(Y), pl.lit("COMPLETE").alias("state")
+    )
+    (trace,) = plane.estimate(four, X, Y, measure="m", surface=None).data
+    across = np.log10(trace.x) if values == (4.0, 64.0) else np.array(trace.x)
+    spot = {4.0: np.log10(4.0), 2.0: 2.0, "first": 0.0}[one]
+    assert len({(round(x, 6), round(y, 6)) for x, y in zip(trace.x, trace.y, strict=True)}) == 4
+    assert np.isclose(across[:3].mean(), spot) and np.isclose(np.mean(trace.y[:3]), 0.3)
+    span = np.ptp([spot, across[3]])
+    assert np.allclose(np.hypot((across[:3] - spot) / span, np.array(trace.y[:3]) - 0.3), plane.APART)
+    assert trace.y[3] == 0.3 and np.isclose(across[3], {64.0: np.log10(64.0), 6.0: 6.0, "second": 1.0}[other])
+
+
+def test_names_are_the_ticks_of_an_axis_that_is_drawn_by_number(known: pl.DataFrame) -> None:
+    named = known.with_columns(pl.Series(X, ["b" if i % 2 else "a" for i in range(known.height)]))
+    axis = plane.estimate(named, X, Y, measure="m", surface=None).layout.xaxis
+    assert (axis.type, axis.tickvals, axis.ticktext) == ("linear", (0, 1), ("a", "b"))
