@@ -13,7 +13,7 @@ from study.against import confounded
 from study.backup import how_to_go_on
 from study.evidence import seed_test
 from study.paired import FEWEST, last_pair
-from study.verdict import HARDER, NEAR_CEILING, below_base, how_to_confirm, passed_over, tie, under_way
+from study.verdict import HARDER, NEAR_CEILING, below_base, failed_controls, how_to_confirm, passed_over, tie, under_way
 from trainer.errors import UserError
 
 if TYPE_CHECKING:
@@ -40,7 +40,8 @@ def advice(results: StudyResults, trials: pl.DataFrame, evaluations: pl.DataFram
     """At most one sentence of each kind, the most pressing first; empty while there is nothing to say."""
     spread = _spread(trials, evaluations)
     alike = _alike(results, spread)
-    found = [*map(Advice, how_to_go_on(results)), _failures(trials)]
+    lines = (*how_to_go_on(results), *failed_controls(results))  # which end in a command
+    found = [*map(Advice, lines), _failures(trials)]
     if _searched(results):
         found += [
             *(Advice(f"{line}.", "training") for line in below_base(results)),

@@ -55,7 +55,7 @@ trainer:
   `--set seed=1` is that of the study, `--set trainer.seed=1` that of training.
 - {_listed(check._SHARED)} cannot be swept: trials are compared at equal steps on the same draws. Neither can `seed`,
   whose highest run is luck: `replicas` repeats configurations with others.
-- {_listed(LIVE)} can change while a study runs: `fipo set`, `fipo add`.
+- {_listed(LIVE)} can change while a study runs (the last two for its next resume): `fipo set`, `fipo add`.
 - A key that is not known, a value outside its range and a combination that cannot be trained are refused in one line
   each before anything starts. `fipo validate FILE` tells them all, stage by stage, since what follows would be misled:
   the form of every key, then the values at the ends of `space` as the trainer takes them, then what does not go

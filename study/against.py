@@ -74,7 +74,7 @@ def pairs(results: StudyResults) -> list[Pair]:
     """The best sampled trial with every COMPLETE control, and a control that is the best with the other controls.
 
     A control may have been given the values of another trial than is the best by now. Then the best of those that
-    differ from it in FIPO alone follows. Last come controls that differ from each other in FIPO alone.
+    differ from it in FIPO alone follows. Last come a DAPO and a FIPO among the controls that differ in nothing else.
     """
     if not results.evidence:
         return []
@@ -92,8 +92,10 @@ def pairs(results: StudyResults) -> list[Pair]:
     if (best := ranked[0]).control:
         found += [Pair(best, each, confounded(results, best, each)) for each in controls if each is not best]
     own = [each for each in ranked if each.control and each is not best]
-    alone = (pair for pair in itertools.combinations(own, 2) if _beside_fipo(results, *pair) == [])
-    return found + [Pair(*pair, None) for pair in alone]
+    for pair in itertools.combinations(own, 2):
+        if any(results.config(each).fipo.is_dapo for each in pair) and _beside_fipo(results, *pair) == []:
+            found.append(Pair(*pair, None))
+    return found
 
 
 def _over_seeds(

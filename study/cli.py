@@ -96,14 +96,14 @@ def status(
     from study.costs import costs
     from study.tables import beside_space, counts, named, trial_table
     from study.time_left import time_left
-    from study.verdict import verdict
+    from study.verdict import failed_controls, verdict
 
     console = _console()
     typer.echo(f"Study {results.spec.name} in {results.directory}")
     console.print(trial_table(results, results.trials, console))
-    left = time_left(results)
+    left, at_rest = time_left(results), (*how_to_go_on(results), *failed_controls(results))
     so_far = counts(results) + (f", {left}" if left is not None else "")
-    for line in (so_far, *how_to_go_on(results), results.waits, costs(results), *verdict(results)):
+    for line in (so_far, *at_rest, results.waits, costs(results), *verdict(results)):
         if line is not None:
             typer.echo(line)
     for trial in results.trials:

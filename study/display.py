@@ -19,7 +19,7 @@ from study.lock import ROOM_AGAIN
 from study.results import ENDED, StudyResults, TrialResult
 from study.tables import counted, counts, one_line, trial_table
 from study.time_left import last_evaluations, time_left
-from study.verdict import verdict
+from study.verdict import failed_controls, verdict
 
 _PERIOD = 1.0
 
@@ -153,6 +153,7 @@ def conclusion(results: StudyResults, directory: Path) -> list[str]:
     lines = ["", counts(results)]
     if (took := costs(results)) is not None:
         lines.append(f"All trials {took}")
+    lines += failed_controls(results)
     left = how_to_go_on(results)  # last, where an early end is looked for
     if results.best is None:
         ended_badly = any(trial.state in ("PRUNED", "FAIL") for trial in results.trials)

@@ -108,10 +108,10 @@ def resume(directory: Path, watcher: Watcher) -> StudyResults:
             watcher.warn(line)
         bridge = Bridge(study, spec, directory)
         found = _results(bridge)
-        for line in failed_controls(found):
-            watcher.warn(line)
         if bridge.done:
             return found
+        for line in failed_controls(found):
+            watcher.warn(line)
         prepare(spec, watcher)
         watcher.doing(_ray_begins(spec))
         with (

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 
 from study.against import against_controls, mean_lengths, seed_means_reported
-from study.controls import joins_controls
+from study.controls import is_dapo, joins_controls
 from study.directory import typed
 from study.evidence import SeedMean, highest_of, seeds_against_settings
 from study.metric import metric_value
@@ -70,16 +70,16 @@ def below_base(results: StudyResults) -> list[str]:
 def failed_controls(results: StudyResults) -> list[str]:
     """A line for each control that has failed and has no other in its place, with how it gets one."""
 
-    def settings(trial: TrialResult) -> object:
-        config = results.config(trial)
-        others = {name: value for name, value in config.fipo if name not in INFLUENCE}
-        return config.model_dump(exclude={"fipo"}), others, config.fipo.influence
+    def deciding(trial: TrialResult) -> object:
+        values = {**trial.params, **trial.beside}  # its config may be what it failed for
+        dapo = is_dapo(results.spec, values)
+        return dapo, {key: values[key] for key in values if not dapo or key.removeprefix("fipo.") not in INFLUENCE}
 
     controls = [(trial, trial.control) for trial in results.trials if trial.control is not None]
-    there = [settings(trial) for trial, _ in controls if trial.state != "FAIL"]
+    there = [deciding(trial) for trial, _ in controls if trial.state != "FAIL"]
     lines = []
     for trial, name in controls:
-        if trial.state != "FAIL" or settings(trial) in there:
+        if trial.state != "FAIL" or deciding(trial) in there:
             continue
         values, how = {**trial.params, **trial.beside}, "launch the study anew"
         if joins_controls(results.spec, values):

@@ -14,8 +14,9 @@ from dashboards.figures.parameters import LEGEND, MARGIN, hover, value_axis
 from dashboards.surface import Surface
 
 HEIGHT = 440
-APART = 0.025
-"""Of an axis: how far from their spot points stand that share it. On one another only the last would be seen."""
+APART, FARTHEST = 0.025, 0.08
+"""Of an axis: how far from their spot points stand that share it, few and many of them. On one another only the last
+would be seen."""
 
 
 def estimate(
@@ -24,7 +25,7 @@ def estimate(
     """The trials of `scores.at_step`, coloured by their score, on the map of `surface` where there is one."""
     known = scores.drop_nulls([x, y])
     turn, of = pl.int_range(pl.len()).over([x, y]), pl.len().over([x, y])
-    angle, away = 2 * math.pi * turn / of, pl.when(of > 1).then(APART * pl.max_horizontal(1.0, of / 6)).otherwise(0.0)
+    angle, away = 2 * math.pi * turn / of, pl.when(of > 1).then((APART * of / 6).clip(APART, FARTHEST)).otherwise(0.0)
     aside = known.select(across=away * angle.cos(), up=away * angle.sin())
     known = known.with_columns(_moved(known[key], aside[name]).alias(name) for key, name in ((x, "across"), (y, "up")))
     low, high = palette.span(known["score"])

@@ -54,10 +54,12 @@ def write_policy(results: StudyResults, trial: TrialResult, out: Path) -> None:
 def model_card(results: StudyResults, trial: TrialResult, *, step: int) -> str:
     """Markdown with front matter: lineage, scores with their errors, the config, how to use it."""
     config = trial_config(trial)
+    # A control's weights are told by what they are: GRPO too is DAPO's loss with clips of its own.
+    tag, loss = ("dapo", "DAPO's loss, all influence weights 1,") if config.fipo.is_dapo else ("fipo", "FIPO")
     front: dict[str, object] = {
         "library_name": "transformers",
         "pipeline_tag": "text-generation",
-        "tags": ["fipo", "reinforcement-learning", "math"],
+        "tags": [tag, "reinforcement-learning", "math"],
     }
     if config.model.path.count("/") == 1 and not is_local(config.model.path):
         front["base_model"] = config.model.path  # the hub takes its own names only
@@ -65,7 +67,8 @@ def model_card(results: StudyResults, trial: TrialResult, *, step: int) -> str:
     lines = "\n".join(f"- {markdown(line)}" for line in provenance(results, trial))
     return (
         f"---\n{yaml.safe_dump(front, sort_keys=False)}---\n\n# {markdown(results.spec.name)}, trial {trial.number}\n\n"
-        f"Policy after training step {step}, trained with FIPO (arXiv 2603.19835) from {markdown(config.model.path)}.\n"
+        f"Policy after training step {step}, trained with {loss} (arXiv 2603.19835) from"
+        f" {markdown(config.model.path)}.\n"
         f"\n{lines}\n\nIt continues prompts as in training: template `{config.data.template}`, chat {config.data.chat}."
         " Load it with `AutoModelForCausalLM.from_pretrained` and `AutoTokenizer.from_pretrained`; no custom code is"
         f" needed.\n\n## Training config\n\n```yaml\n{settings}```\n"

@@ -154,6 +154,12 @@ def test_failures_come_first_with_their_reason(finished: StudyResults) -> None:
     assert said(broken)[0] == "1 trial failed, the first with: out of memory"
 
 
+def test_a_control_that_failed_is_what_nothing_is_compared_with(finished: StudyResults) -> None:
+    (number,) = (each.number for each in finished.trials if each.control is not None)
+    first, second, *_ = said(changed(finished, number, state="FAIL", value=None, fail_reason="out of memory"))
+    assert "nothing will be compared with DAPO; where you need it: " in first and second.startswith("1 trial failed")
+
+
 def test_trials_within_noise_are_said_to_be(finished: StudyResults) -> None:
     same = frames.evaluations(finished).with_columns(pl.lit(0.5).alias("accuracy"))
     (first, *_) = advice(finished, frames.trials(finished), same)

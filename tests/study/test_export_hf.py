@@ -125,6 +125,13 @@ def test_the_card_names_a_base_model_of_the_hub(tmp_path):
     assert yaml.safe_load(front)["base_model"] == "Qwen/Qwen2.5-Math-7B"
 
 
+@pytest.mark.parametrize(("bound", "tag", "loss"), [(0.2, "fipo", "FIPO (arXiv"), (0.0, "dapo", "DAPO's loss, all")])
+def test_the_card_of_a_control_without_influence_weights_does_not_call_it_fipo(bound, tag, loss, tmp_path):
+    results = make_results(tmp_path, [{"fipo.epsilon_f_low": 0.0, "fipo.epsilon_f_high": bound}])
+    _, front, text = model_card(results, results.trials[0], step=1).split("---\n", 2)
+    assert yaml.safe_load(front)["tags"][0] == tag and f"trained with {loss}" in text
+
+
 def test_without_a_checkpoint_nothing_is_written(trained, tmp_path):
     with pytest.raises(UserError, match=r"trial 1 has no checkpoint"):
         prepare(trained, "hf", top=2, out=tmp_path / "policies")

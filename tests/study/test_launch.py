@@ -17,9 +17,9 @@ from study.bridge import Bridge
 from study.check import load_spec, load_with_files
 from study.cli import main
 from study.directory import Staging
-from study.display import Display
+from study.display import Display, conclusion
 from study.ending import ending, note_ending
-from study.launch import _run, prepare, resume
+from study.launch import _results, _run, prepare, resume
 from study.lock import driver, driver_lock
 from study.storage import driving
 from trainer.errors import UserError
@@ -309,9 +309,13 @@ def test_that_a_signal_has_ended_a_study_is_told(make_bridge, monkeypatch, shown
     assert capfd.readouterr().out.endswith(" the study ends early: interrupted by a signal\n")  # driver.log, at work
 
 
-def test_a_control_that_has_failed_is_told_when_its_study_is_taken_up(make_spec, tmp_path) -> None:
+@pytest.mark.parametrize("trials", [1, 2])
+def test_a_control_that_has_failed_is_told_where_its_study_is_looked_at(
+    trials, make_spec, tmp_path, monkeypatch, capsys
+) -> None:
+    """When it is taken up, where anything is left to run, at its end, and in between."""
     control = {"label": "DAPO", "values": {"fipo.epsilon_f_high": 0.0}}
-    spec = make_spec(trials=1, enqueue=[control], pruner=NONE)
+    spec = make_spec(trials=trials, enqueue=[control], pruner=NONE)
     staging = Staging(spec, tmp_path / "study")
     directory = staging.publish()
     staging.discard()
@@ -319,9 +323,16 @@ def test_a_control_that_has_failed_is_told_when_its_study_is_taken_up(make_spec,
         bridge = Bridge(study, spec, directory)
         bridge.fail(bridge.ask().number, "no such file")
         bridge.finish(0)
+    told = "trial 0 (DAPO) has failed, and is not tried again: nothing will be compared"
     text = io.StringIO()
-    resume(directory, Display(Console(file=text, width=500)))  # nothing is left to run
-    assert "Warning: trial 0 (DAPO) has failed, and is not tried again: nothing will be compared" in text.getvalue()
+    monkeypatch.setattr("study.launch._run", lambda bridge, *_: _results(bridge))
+    ended = resume(directory, Display(Console(file=text, width=500))).at_rest()
+    assert text.getvalue().count(f"Warning: {told}") == trials - 1
+    assert "\n".join(conclusion(ended, directory)).count(told) == 1
+    monkeypatch.setattr("sys.argv", ["fipo", "status", str(directory)])
+    with pytest.raises(SystemExit):
+        main()
+    assert capsys.readouterr().out.count(told) == 1
 
 
 def test_what_differs_from_a_study_that_goes_on_is_named(spec_file, tmp_path, monkeypatch, capfd) -> None:

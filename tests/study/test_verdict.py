@@ -167,6 +167,7 @@ def test_what_the_best_is_chosen_among_is_one_number_without_pruned_trials_and_c
 RATE = {"optimizer.learning_rate": {"type": "log-uniform", "low": 1e-5, "high": 1e-2}}
 BOUND = {"fipo.epsilon_f_high": {"type": "uniform", "low": 0, "high": 0.5}}
 KL = {"fipo.kl_coef": {"type": "uniform", "low": 0, "high": 2}}
+EPSILON = "fipo.epsilon_f_high"
 DAPO = {"label": "DAPO", "values": {"optimizer.learning_rate": 1e-4}}
 
 
@@ -316,6 +317,13 @@ def test_controls_that_differ_in_fipo_alone_are_told_against_each_other_whoever_
     results = replace(results, trials=(*results.trials[:2], best))
     *_, last = against_controls(results)
     assert last.startswith("FIPO (trial 1) against DAPO (trial 0): +0.250 on")
+    two = replace(results.trials[1], number=3, control="FIPO 2", params=results.trials[1].params | {EPSILON: 0.4})
+    told = against_controls(replace(results, trials=(*results.trials, two)))
+    assert sum("(trial 1)" in line and "(trial 3)" in line for line in told) == 0  # neither is DAPO
+    assert sum("FIPO 2 (trial 3) against DAPO" in line for line in told) == 1
+    first = replace(results.trials[1], value=1.0)  # a control that is the best stands against the others once
+    told = against_controls(replace(results, trials=(results.trials[0], first, best)))
+    assert sum("FIPO (trial 1) against DAPO" in line for line in told) == 1
     other = replace(results.trials[1], params=results.trials[1].params | {"optimizer.learning_rate": 3e-4})
     assert not any("FIPO (trial 1) against" in line for line in against_controls(
         replace(results, trials=(results.trials[0], other, best))))  # fmt: skip
@@ -340,6 +348,11 @@ def test_a_dapo_that_has_failed_is_enqueued_again_by_the_command_that_is_told(ma
     results = read_study(bridge.directory)
     assert (results.trials[2].control, results.trials[2].state) == ("my DAPO", "COMPLETE")
     assert failed_controls(results) == [of_fipo]
+    other = replace(results.trials[2], params=results.trials[2].params | {"optimizer.learning_rate": 2e-4})
+    assert failed_controls(replace(results, trials=(*results.trials[:2], other))) == [of_dapo, of_fipo]
+    # What is no config is what a trial may have failed for.
+    broken = replace(results.trials[1], params={"optimizer.learning_rate": -1.0})
+    assert len(failed_controls(replace(results, trials=(results.trials[0], broken)))) == 2
 
 
 def test_a_control_alone_is_compared_with_nothing(results):

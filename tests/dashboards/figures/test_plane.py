@@ -88,3 +88,15 @@ def test_names_are_the_ticks_of_an_axis_that_is_drawn_by_number(known: pl.DataFr
     named = known.with_columns(pl.Series(X, ["b" if i % 2 else "a" for i in range(known.height)]))
     axis = plane.estimate(named, X, Y, measure="m", surface=None).layout.xaxis
     assert (axis.type, axis.tickvals, axis.ticktext) == ("linear", (0, 1), ("a", "b"))
+
+
+def test_many_points_of_one_spot_stand_farther_from_it_and_do_not_reach_the_next(known: pl.DataFrame) -> None:
+    twelve, hundred = (
+        pl.concat([known.head(1)] * count).with_columns(
+            pl.Series(X, [2.0] * (count - 1) + [6.0]), pl.Series(Y, [0.3] * count), pl.lit("COMPLETE").alias("state")
+        )
+        for count in (13, 101)
+    )
+    for many, reach in ((twelve, 2 * plane.APART), (hundred, plane.FARTHEST)):
+        (trace,) = plane.estimate(many, X, Y, measure="m", surface=None).data
+        assert np.isclose(np.max(np.abs(np.array(trace.x[:-1]) - 2.0)), reach * 4.0, rtol=0.01)
