@@ -1,4 +1,5 @@
-"""What may be said of the best trial: what its seeds are, that all trials tie, or that it is partly luck."""
+"""What may be said of the best trial: what its seeds are, that all trials tie, that it is partly luck, or that the
+control it was to be compared with has failed."""
 
 from __future__ import annotations
 

@@ -208,8 +208,9 @@ def _noise(results: StudyResults, trial: TrialResult) -> list[str]:
             "No configuration was trained with a second seed, so trials may differ by luck alone"
             f"{how_to_confirm(results) or '.'}"
         )
-    where = _sentence(tuned_on(trial, trial_config(trial)))
-    lines.append(f"{where} With another model or other lengths the half-life is to be found again.")
+    config = trial_config(trial)
+    again = "" if config.fipo.is_dapo else " With another model or other lengths the half-life is to be found again."
+    lines.append(_sentence(tuned_on(trial, config)) + again)
     return [*dict.fromkeys(plain(line) for line in lines)]  # over seeds and problem by problem the same may differ
 
 

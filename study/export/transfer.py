@@ -22,9 +22,10 @@ def moved(trial: TrialResult, own: TrainerConfig, target: TrainerConfig) -> list
     limit, tau = target.rollout.max_response_length, None if own.fipo.is_dapo else own.fipo.tau
     if (target.model.path, limit) == (own.model.path, own.rollout.max_response_length):
         return []
+    again = "look at them again" if own.fipo.is_dapo else "sweep fipo.half_life and the epsilon_f bounds"
     reach = f", of which that half-life is {tau / limit:.2g}" if tau is not None else ""
     return [
         f"NOT TUNED AT THIS SCALE: the fipo values were {tuned_on(trial, own)}.",
         f"Here {target.model.path} writes up to {limit:,} tokens{reach}. Nothing says that they are the best here as"
-        " well: sweep fipo.half_life and the epsilon_f bounds at this scale before a long run.",
+        f" well: {again} at this scale before a long run.",
     ]

@@ -334,7 +334,10 @@ def test_nothing_is_said_of_scale_where_it_is_the_same_or_of_a_half_life_that_we
         assert one.elsewhere == ()
         assert ("a half-life of 32 tokens" in re.sub("\n# *", " ", one.text)) is (number == 0)
     (one,) = prepare(results, "yaml", number=1, preset="qwen2.5_32b", out=tmp_path / "out")
-    assert "writes up to 20,480 tokens. Nothing says" in one.elsewhere[1]
+    assert "writes up to 20,480 tokens. Nothing says" in one.elsewhere[1] and "half_life" not in one.elsewhere[1]
+    for number in (0, 1):
+        (one,) = prepare(results, "report", number=number, out=tmp_path / "report.html")
+        assert ("the half-life is to be found again" in one.text) is (number == 0)
 
 
 @pytest.mark.parametrize(("workers", "machines"), [(1, (1, 1)), (8, (1, 8)), (12, (2, 6)), (16, (2, 8)), (9, (3, 3))])
