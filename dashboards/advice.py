@@ -203,7 +203,7 @@ def _may_go_on(results: StudyResults, best: TrialResult, key: str, end: str) -> 
     step = 1 if space.type == "int" else 1e-3 * (high - low)
     beyond = {"upper": high + step, "lower": low / 2 if space.type == "log-uniform" else low - step}[end]
     try:
-        results.spec.config({**best.params, **best.beside, key: beyond})
+        results.spec.config({**best.settings, key: beyond})
     except UserError:
         return False
     return True

@@ -101,9 +101,9 @@ def status(
     console = _console()
     typer.echo(f"Study {results.spec.name} in {results.directory}")
     console.print(trial_table(results, results.trials, console))
-    left, at_rest = time_left(results), (*how_to_go_on(results), *failed_controls(results))
+    left, on = time_left(results), how_to_go_on(results)
     so_far = counts(results) + (f", {left}" if left is not None else "")
-    for line in (so_far, *at_rest, results.waits, costs(results), *verdict(results)):
+    for line in (so_far, *on, *failed_controls(results), results.waits, costs(results), *verdict(results)):
         if line is not None:
             typer.echo(line)
     for trial in results.trials:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from study import attributes
@@ -49,11 +49,14 @@ def weight_bounds(spec: StudySpec, values: Mapping[str, Value]) -> dict[str, Any
 
 def left_to_sampler(spec: StudySpec, values: Mapping[str, Value]) -> list[str]:
     """The keys of the space that a control with these `values` leaves out, so that the sampler gives them; without
-    those that decide nothing, as FIPO's own do in DAPO."""
-    left = [key for key in spec.space if key not in values]
-    if is_dapo(spec, values):
-        left = [key for key in left if key.removeprefix("fipo.") not in INFLUENCE]
-    return left
+    those that decide nothing."""
+    return deciding(spec, values, [key for key in spec.space if key not in values])
+
+
+def deciding(spec: StudySpec, values: Mapping[str, Value], keys: Iterable[str]) -> list[str]:
+    """Those of `keys` that decide something in a trial with these `values`: in DAPO FIPO's own do not."""
+    dapo = is_dapo(spec, values)
+    return [key for key in keys if not dapo or key.removeprefix("fipo.") not in INFLUENCE]
 
 
 def sampled_dapo(spec: StudySpec) -> Iterator[str]:

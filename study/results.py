@@ -89,6 +89,11 @@ class TrialResult:
     def _newest_metrics(self) -> dict[str, Any]:
         return newest_metrics(self.directory)
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Its values by dotted key: those of the space, and those beside it."""
+        return {**self.params, **self.beside}
+
     def scores(self, set_name: str) -> dict[int, SetScore]:
         """What its evaluations of a set gave, by training step in ascending order."""
         found = ((each.step, each.score(set_name)) for each in self.evaluations)
@@ -181,7 +186,7 @@ class StudyResults:
 
     def config(self, trial: TrialResult) -> TrainerConfig:
         """What `trial` is trained with. Raises UserError when it is no valid config."""
-        return self.spec.config({**trial.params, **trial.beside})
+        return self.spec.config(trial.settings)
 
     def seed(self, trial: TrialResult) -> int:
         """What `trial` is trained with."""

@@ -6,16 +6,16 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from study.against import against_controls, mean_lengths, seed_means_reported
-from study.controls import is_dapo, joins_controls
+from study.controls import deciding, is_dapo, joins_controls
 from study.directory import typed
 from study.evidence import SeedMean, highest_of, seeds_against_settings
 from study.metric import metric_value
 from study.mistakes import flow
 from study.results import ENDED, StudyResults, TrialResult
 from study.tables import chosen_among, counted, named, one_line
-from trainer.config import INFLUENCE
 from trainer.digits import decimal
 from trainer.records import SetScore
 
@@ -71,18 +71,16 @@ def below_base(results: StudyResults) -> list[str]:
 def failed_controls(results: StudyResults) -> list[str]:
     """A line for each control that has failed and has no other in its place, with how it gets one."""
 
-    def deciding(trial: TrialResult) -> object:
-        values = {**trial.params, **trial.beside}  # its config may be what it failed for
-        dapo = is_dapo(results.spec, values)
-        return dapo, {key: values[key] for key in values if not dapo or key.removeprefix("fipo.") not in INFLUENCE}
+    def point(values: Mapping[str, Any]) -> object:  # not the config, which may be what it failed for
+        return is_dapo(results.spec, values), {key: values[key] for key in deciding(results.spec, values, values)}
 
-    controls = [(trial, trial.control) for trial in results.trials if trial.control is not None]
-    there = [deciding(trial) for trial, _ in controls if trial.state != "FAIL"]
+    controls = [(trial, trial.control, trial.settings) for trial in results.trials if trial.control is not None]
+    there = [point(values) for trial, _, values in controls if trial.state != "FAIL"]
     lines = []
-    for trial, name in controls:
-        if trial.state != "FAIL" or deciding(trial) in there:
+    for trial, name, values in controls:
+        if trial.state != "FAIL" or point(values) in there:
             continue
-        values, how = {**trial.params, **trial.beside}, "launch the study anew"
+        how = "launch the study anew"
         if joins_controls(results.spec, values):
             words = shlex.join([*(f"{key}={flow(value)}" for key, value in values.items()), "--label", name])
             how = f"{typed('enqueue', results.directory)} {words}"

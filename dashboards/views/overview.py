@@ -102,7 +102,7 @@ def _over_seeds(study: Study, confirmed: Evidence) -> str:
     said = confirmed.seeds if len(confirmed.fresh) == 1 else f"all {confirmed.seeds} the same"
     again = study.trials.filter(pl.col("confirms") == confirmed.number, pl.col("state") == "COMPLETE")["trial"]
     runs = frames.newest(study.evaluations, study.sets[0]).filter(pl.col("trial").is_in(again.to_list()))
-    known = {text.errors(row) for row in runs.iter_rows(named=True)} if study.results.spec.metric == "avg@k" else {None}
+    known = {text.errors(row) for row in runs.iter_rows(named=True)} if study.results.spec.metric == "avg@k" else set()
     if len(known) > 1:  # the same mean of other problems
         return f"{said}; the errors of each stand in the table"
     return "; each ".join(part for part in (said, *known) if part is not None)

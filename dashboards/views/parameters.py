@@ -147,14 +147,15 @@ def _plane(study: Study, known: pl.DataFrame, keys: list[str], measure: str) -> 
     left, right = st.container(key="pair").columns(2)
     chart = plane.estimate(configurations, x, y, measure=measure, surface=drawn, dark=is_dark())
     left.plotly_chart(chart, key="plane", alt=f"{measure} over two parameters")
-    if configurations.drop_nulls([x, y]).select(x, y).is_duplicated().any():
+    placed = configurations.drop_nulls([x, y])
+    if placed.select(x, y).is_duplicated().any():
         left.caption(
             "Configurations that share both values stand around their spot, which may be good and bad by others."
         )
     if found is None:
-        there = configurations.drop_nulls([x, y]).height if numeric else 0
+        there = placed.height if numeric else 0
         needs = f"A map needs {surface.FEWEST} configurations with numbers for both that differ; there are {there}."
-        equal = there >= surface.FEWEST and configurations.drop_nulls([x, y])["score"].n_unique() == 1
+        equal = there >= surface.FEWEST and placed["score"].n_unique() == 1
         right.caption(f"No map: the accuracies of the {there} trials are all equal." if equal else needs)
         return
     misses = f"misses a trial that it was not told of by {100 * found.left_out_error:.1f} points; the mean of all"

@@ -5,6 +5,7 @@ import os
 import shutil
 import threading
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import optuna
@@ -28,32 +29,36 @@ def until(reader: Reader, version: int) -> None:
         time.sleep(0.02)
 
 
-def test_a_new_evaluation_is_a_new_reading_and_silence_is_none(tmp_path: Path) -> None:
+@pytest.fixture
+def live(tmp_path: Path) -> Iterator[tuple[Reader, Callable[[], None]]]:
+    """The reader of a study whose one trial has run to step 5, and what runs it on to step 10."""
     study = SyntheticStudy(tmp_path / "live")
     trial = study.begin()
     study.run(trial, until=5)
-    reader = Reader(Entry("live", str(study.directory)))
+    yield Reader(Entry("live", str(study.directory))), lambda: study.run(trial, after=5, until=10)
+    study.close()
+
+
+def test_a_new_evaluation_is_a_new_reading_and_silence_is_none(live: tuple[Reader, Callable[[], None]]) -> None:
+    reader, run_on = live
     first = reader.latest()
     assert isinstance(first.found, Study) and not reader.newer_than(first.version)
-    study.run(trial, after=5, until=10)
+    run_on()
     until(reader, first.version)
     second = reader.latest().found
     assert isinstance(second, Study) and second.evaluations["step"].max() == 10
-    study.close()
 
 
-def test_who_opens_a_study_sees_it_as_it_is_and_not_as_someone_saw_it_last(tmp_path: Path) -> None:
-    study = SyntheticStudy(tmp_path / "live")
-    trial = study.begin()
-    study.run(trial, until=5)
-    reader = Reader(Entry("live", str(study.directory)))
+def test_who_opens_a_study_sees_it_as_it_is_and_not_as_someone_saw_it_last(
+    live: tuple[Reader, Callable[[], None]],
+) -> None:
+    reader, run_on = live
     first = reader.current()
     assert reader.current() is first
-    study.run(trial, after=5, until=10)
+    run_on()
     assert reader.latest() is first
     now = reader.current().found
     assert isinstance(now, Study) and now.evaluations["step"].max() == 10
-    study.close()
 
 
 @pytest.mark.parametrize(
