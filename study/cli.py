@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 
 from study.cli_live import Study, add_commands
+from study.output import Output, say
 from trainer.errors import TrainingDiverged, UserError
 
 if TYPE_CHECKING:
@@ -264,7 +265,8 @@ def _watched(directory: Path, run: Callable[[Display], StudyResults]) -> None:
 
     # Of files of its own: what Ray and the trials print goes to the study's driver.log.
     own = [os.fdopen(os.dup(stream.fileno()), "w", encoding="utf-8") for stream in (sys.stdout, sys.stderr)]
-    display = Display(*(Console(file=file) for file in own))
+    output, errors = (Output(file=file) for file in own)
+    display = Display(output, errors)
     with _stoppable(directory, f"go on with: {typed('resume', directory)}"):
         try:
             with terminated_as_interrupt():
@@ -272,7 +274,7 @@ def _watched(directory: Path, run: Callable[[Display], StudyResults]) -> None:
         finally:
             display.close()
     for line in conclusion(results, directory):
-        typer.echo(line)
+        say(output, line)
     if results.trials and all(trial.state == "FAIL" for trial in results.trials):
         raise typer.Exit(1)
 
@@ -292,7 +294,7 @@ def _console() -> Console:
 
 
 def _complain(line: str, style: str = "red") -> None:
-    Console(stderr=True).print(line, style=style, markup=False, highlight=False, soft_wrap=True)
+    say(Output(stderr=True), line, style)
 
 
 def _warn(line: str) -> None:

@@ -17,11 +17,10 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from study.directory import typed
 from study.lock import driver, driver_lock
-from study.mistakes import flow
+from study.mistakes import explained, flow
 from study.space import Value
 from study.spec import Control, StudySpec, set_dotted
 from trainer.config import Frozen
-from trainer.config_file import validate
 from trainer.errors import UserError, root_line
 from trainer.records import write_atomic
 
@@ -203,7 +202,9 @@ def _change(bridge: Bridge, values: Mapping[str, Any], *, enqueued: int = 0) -> 
         if key.split(".")[0] not in LIVE and key not in LIVE:
             raise UserError(f"{key} = {value}: {_why_not(key)}; allowed: {', '.join(LIVE)}")
         set_dotted(data, key, value)
-    spec = validate(StudySpec, data, source="set")
+    for line in explained(StudySpec, data).values():
+        raise UserError(f"set: {line}")
+    spec = StudySpec.model_validate(data)
     enqueued += sum(attributes.LABEL in each.user_attrs for each in bridge.study.get_trials(deepcopy=False))
     for line in setting_mistakes(spec, enqueued=enqueued):
         raise UserError(line)

@@ -16,6 +16,7 @@ from study.backup import how_to_go_on
 from study.costs import costs
 from study.directory import typed
 from study.lock import ROOM_AGAIN
+from study.output import say
 from study.results import ENDED, StudyResults, TrialResult
 from study.tables import counted, counts, one_line, trial_table
 from study.time_left import last_evaluations, time_left
@@ -91,7 +92,7 @@ class Display:
 
     def last_word(self, line: str) -> None:
         """Say with which error the process ends."""
-        _say(self._errors, line, "red")
+        say(self._errors, line, "red")
 
     def close(self) -> None:
         """Give the terminal back, whatever happened before."""
@@ -137,11 +138,7 @@ class Display:
             self._say(results.waits or ROOM_AGAIN)
 
     def _say(self, line: str, style: str | None = None) -> None:
-        _say(self._console, line, style)
-
-
-def _say(console: Console, line: str, style: str | None) -> None:
-    console.print(line, style=style, highlight=False, markup=False, soft_wrap=True)
+        say(self._console, line, style)
 
 
 def _closing(number: int, seconds: float) -> str:

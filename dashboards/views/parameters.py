@@ -88,7 +88,9 @@ def _verdict(study: Study, known: pl.DataFrame, step: int, last: int) -> None:
     elif own.height == 1:
         st.info(f"1 trial {where}: there is nothing to compare yet.")
     elif spread is None:
-        st.info(f"{own.height} trials {where}, not all with a known sampling error: differences cannot be judged.")
+        none = f"; {study.results.metric_name} has no known sampling error"
+        which = none if own["error"].is_null().all() else ", not all with a known sampling error"
+        st.info(f"{own.height} trials {where}{which}: differences cannot be judged.")
     elif spread.beyond_sampling:
         said = f"{spread.trials} trials differ by more than sampling error {where} ({text.probability(spread.p)})."
         if alone:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -189,6 +191,18 @@ def test_status_names_the_directory_and_the_values_beside_the_space(make_bridge,
     assert first == f"Study unit in {bridge.directory}"
     assert "trial 0 (DAPO), not in space: fipo.epsilon_f_high 0" in others
     assert "trial 1 ended early, not by the pruner: stopped by hand" in others
+
+
+def test_a_study_ends_as_it_does_where_no_one_reads_its_output_any_more(make_bridge, run_trial, tmp_path):
+    bridge = make_bridge(trials=1)
+    run_trial(bridge, [0.2, 0.3, 0.4, 0.5, 0.6])
+    undriven = shutil.copytree(bridge.directory, tmp_path / "copy")
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-c", "from study.cli import main; main()", "resume", str(undriven)]
+    with os.fdopen(writing) as gone:
+        done = subprocess.run(command, cwd=tmp_path, stdout=gone, stderr=subprocess.PIPE, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 @pytest.mark.parametrize(

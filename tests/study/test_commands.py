@@ -243,6 +243,7 @@ def test_a_gamma_where_the_space_has_the_half_life_is_told_to_be_given_as_that(m
         (Change(values={"sampler.name": "random"}), "cannot change once a study has begun; allowed: trials"),
         (Change(values={"concurency": 3}), "concurency = 3: is no key; did you mean concurrency?; allowed: trials"),
         (Change(values={"fipo.gamma": 0.9}), "fipo.gamma = 0.9: is no key of a study; what is trained does not"),
+        (Change(values={"notify.on": "best"}), "set: notify.on = best: a list belongs here; write [best]"),
         (Change(values={"concurrency": 0}), "concurrency = 0: input should be greater than or equal to 1"),
         (Change(values={"budget.gpu_hours": 5}), "gpus_per_worker is 0"),
         (Enqueue(label="x", values={RATE: 1.0}), "lies outside space, 1e-05 to 0.01; choose a value within"),

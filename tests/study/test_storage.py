@@ -97,6 +97,10 @@ def test_a_copy_of_a_directory_is_not_driven_beside_the_one_that_its_server_know
     assert postgres.PASSWORD not in str(refused.value)
     with driving(spec, link):
         pass
+    with driving(spec, directory) as study:
+        study.set_user_attr("directory", str(link))  # as a driver notes it that sees another mount of it
+    with driving(spec, directory) as study:
+        assert study.user_attrs["directory"] == str(directory)
     with driving(spec, directory.rename(tmp_path / "moved")):
         pass
     copy.rename(directory)

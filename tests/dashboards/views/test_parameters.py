@@ -102,6 +102,13 @@ def test_hyperparameters_say_plainly_when_differences_are_within_noise(finished:
     assert "do not differ beyond sampling error" in app.warning[0].value
 
 
+def test_a_metric_without_a_sampling_error_is_named_as_one(finished: StudyResults) -> None:
+    spec = finished.spec.model_copy(update={"metric": "cons@k"})
+    app = page(dataclasses.replace(finished, spec=spec), "parameters")
+    told = "12 trials at step 5; sums_select/cons@8 has no known sampling error: differences cannot be judged."
+    assert told in [each.value for each in app.info]
+
+
 def test_one_trial_has_nothing_to_be_compared_with(finished: StudyResults) -> None:
     """Of two controls, one with a setting that no trial has."""
     other = dataclasses.replace(finished.trials[1], beside={"fipo.clip_high": 0.2})
