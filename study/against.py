@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import NamedTuple
 
+from study.controls import is_dapo
 from study.evidence import Number, SeedMean, difference
 from study.paired import last_pair
 from study.results import StudyResults, TrialResult
@@ -27,20 +28,31 @@ def against_controls(results: StudyResults, *, of: int | None = None) -> list[st
 
 
 def confounded(results: StudyResults, trial: TrialResult, control: TrialResult) -> str | None:
-    """That the two differ in swept or given keys that are not FIPO's own too, `clip_high` among them; None where they
-    do not, or where FIPO is alike. Values that are shown alike are no difference: people copy what is shown."""
-    others = _beside_fipo(results, trial, control)
-    if not others:
+    """Why their difference is not FIPO's: they differ in swept or given keys that are not FIPO's own too, `clip_high`
+    among them, or both are DAPO in a study of FIPO. Else None. Values that are shown alike are no difference: people
+    copy what is shown."""
+    others = ", ".join(_beside_fipo(results, trial, control))
+    who = trial.control or f"trial {trial.number}"
+    if _fipo_differs(results, trial, control):
+        said = f"{who} and {control.control} differ in {others} too, so this is not the effect of FIPO alone"
+        return said if others else None
+    if not results.config(control).fipo.is_dapo or is_dapo(results.spec, {}):
         return None
-    who = f"{trial.control or f'trial {trial.number}'} and {control.control}"
-    return f"{who} differ in {', '.join(others)} too, so this is not the effect of FIPO alone"
+    return f"{who} is DAPO too, so FIPO has no part in this" + (f"; they differ in {others}" if others else "")
 
 
-def _beside_fipo(results: StudyResults, trial: TrialResult, control: TrialResult) -> list[str] | None:
-    """What they differ in beside FIPO, with both values; None where FIPO is alike."""
+def _fipo_differs(results: StudyResults, trial: TrialResult, control: TrialResult) -> bool:
+    one, other = (results.config(each).fipo.influence for each in (trial, control))
+    return one != other
+
+
+def _in_fipo_alone(results: StudyResults, trial: TrialResult, control: TrialResult) -> bool:
+    return _fipo_differs(results, trial, control) and not _beside_fipo(results, trial, control)
+
+
+def _beside_fipo(results: StudyResults, trial: TrialResult, control: TrialResult) -> list[str]:
+    """What they differ in beside FIPO, with both values."""
     one, other = (results.config(each) for each in (trial, control))
-    if one.fipo.influence == other.fipo.influence:
-        return None
     keys = dict.fromkeys((*results.spec.space, *trial.beside, *control.beside))
     own = {f"fipo.{name}" for name in INFLUENCE}
     shown = {key: [few_digits(get_dotted(each, key)) for each in (one, other)] for key in keys if key not in own}
@@ -73,8 +85,9 @@ class Pair(NamedTuple):
 def pairs(results: StudyResults) -> list[Pair]:
     """The best sampled trial with every COMPLETE control, and a control that is the best with the other controls.
 
-    A control may have been given the values of another trial than is the best by now. Then the best of those that
-    differ from it in FIPO alone follows. Last come a DAPO and a FIPO among the controls that differ in nothing else.
+    Where the difference of the best from a control is not FIPO's, the best with another FIPO follows, and the best of
+    those that differ from the control in FIPO alone. Last come a DAPO and a FIPO among the controls that differ in
+    nothing else.
     """
     if not results.evidence:
         return []
@@ -85,15 +98,20 @@ def pairs(results: StudyResults) -> list[Pair]:
     for control in controls if sampled else ():
         remark = confounded(results, sampled[0], control)
         found.append(Pair(sampled[0], control, remark))
-        alike = (one for one in sampled if _beside_fipo(results, one, control) == [])
-        if remark is not None and (other := next(alike, None)) is not None:
-            why = f"trial {other.number} is the best of those that differ from {control.control} in FIPO alone"
-            found.append(Pair(other, control, why))
+        if remark is None:
+            continue
+        other = next((one for one in sampled if _fipo_differs(results, one, control)), sampled[0])
+        alone = next((one for one in sampled if _in_fipo_alone(results, one, control)), None)
+        if other not in (sampled[0], alone):
+            found.append(Pair(other, control, confounded(results, other, control)))
+        if alone is not None:
+            why = f"trial {alone.number} is the best of those that differ from {control.control} in FIPO alone"
+            found.append(Pair(alone, control, why))
     if (best := ranked[0]).control:
         found += [Pair(best, each, confounded(results, best, each)) for each in controls if each is not best]
     own = [each for each in ranked if each.control and each is not best]
     for pair in itertools.combinations(own, 2):
-        if any(results.config(each).fipo.is_dapo for each in pair) and _beside_fipo(results, *pair) == []:
+        if any(results.config(each).fipo.is_dapo for each in pair) and _in_fipo_alone(results, *pair):
             found.append(Pair(*pair, None))
     return found
 

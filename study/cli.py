@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 
 from study.cli_live import Study, add_commands
-from study.output import Output, say
+from study.output import console, say
 from trainer.errors import TrainingDiverged, UserError
 
 if TYPE_CHECKING:
@@ -263,10 +263,8 @@ def _watched(directory: Path, run: Callable[[Display], StudyResults]) -> None:
     from study.display import Display, conclusion
     from study.signals import terminated_as_interrupt
 
-    # Of files of its own: what Ray and the trials print goes to the study's driver.log.
-    own = [os.fdopen(os.dup(stream.fileno()), "w", encoding="utf-8") for stream in (sys.stdout, sys.stderr)]
-    output, errors = (Output(file=file) for file in own)
-    display = Display(output, errors)
+    output = console(sys.stdout)  # of now: what Ray and the trials print goes to the study's driver.log
+    display = Display(output, console(sys.stderr))
     with _stoppable(directory, f"go on with: {typed('resume', directory)}"):
         try:
             with terminated_as_interrupt():
@@ -294,7 +292,7 @@ def _console() -> Console:
 
 
 def _complain(line: str, style: str = "red") -> None:
-    say(Output(stderr=True), line, style)
+    say(console(sys.stderr), line, style)
 
 
 def _warn(line: str) -> None:

@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
+from typing import TYPE_CHECKING, TextIO
 
 from rich.console import Console
 
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
-class Output(Console):
-    """A console whose reader may end first, as ``head``, ``tee`` or a connection: the rest is unsaid.
 
-    Rich's own ends the process there, and sends the process's standard output, by then a study's driver.log, nowhere.
+class _Output(io.FileIO):
+    """A file whose reader may end first: ``head``, ``tee``, a connection, a terminal. What it does not read is unsaid.
+
+    Python ends a process there, and rich sends its standard output, by then a study's driver.log, nowhere.
     """
 
-    def on_broken_pipe(self) -> None:
-        """Write nothing more; what the file still holds goes nowhere when it is closed."""
-        self.quiet = True
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, self.file.fileno())
-        os.close(nowhere)
+    def write(self, data: ReadableBuffer, /) -> int | None:
+        try:
+            return super().write(data)
+        except OSError as error:
+            if error.errno not in (errno.EPIPE, errno.EIO):
+                raise
+            return memoryview(data).nbytes
 
 
-def say(console: Console, line: str, style: str | None = None) -> None:
+def console(stream: TextIO) -> Console:
+    """A console on the file that `stream` has now, whatever becomes its file later, and whoever reads it."""
+    own = _Output(os.dup(stream.fileno()), "w")
+    return Console(file=io.TextIOWrapper(io.BufferedWriter(own), encoding="utf-8"))
+
+
+def say(to: Console, line: str, style: str | None = None) -> None:
     """Write `line` as it is, however long."""
-    console.print(line, style=style, highlight=False, markup=False, emoji=False, soft_wrap=True)
+    to.print(line, style=style, highlight=False, markup=False, emoji=False, soft_wrap=True)

@@ -193,16 +193,21 @@ def test_status_names_the_directory_and_the_values_beside_the_space(make_bridge,
     assert "trial 1 ended early, not by the pruner: stopped by hand" in others
 
 
-def test_a_study_ends_as_it_does_where_no_one_reads_its_output_any_more(make_bridge, run_trial, tmp_path):
+@pytest.mark.parametrize("opened", [os.pipe, os.openpty])
+def test_a_study_ends_as_it_does_where_no_one_reads_its_output_any_more(make_bridge, run_trial, tmp_path, opened):
     bridge = make_bridge(trials=1)
     run_trial(bridge, [0.2, 0.3, 0.4, 0.5, 0.6])
     undriven = shutil.copytree(bridge.directory, tmp_path / "copy")
-    reading, writing = os.pipe()
+    reading, writing = opened()
     os.close(reading)
-    command = [sys.executable, "-c", "from study.cli import main; main()", "resume", str(undriven)]
-    with os.fdopen(writing) as gone:
-        done = subprocess.run(command, cwd=tmp_path, stdout=gone, stderr=subprocess.PIPE, timeout=120, check=False)
-    assert (done.returncode, done.stderr) == (0, b"")
+
+    def resume(directory: Path, **streams: int) -> int:
+        command = [sys.executable, "-c", "from study.cli import main; main()", "resume", str(directory)]
+        return subprocess.run(command, cwd=tmp_path, timeout=120, check=False, **streams).returncode
+
+    assert resume(undriven, stdout=writing, stderr=writing) == 0
+    assert resume(tmp_path / "nowhere", stderr=writing) == 2
+    os.close(writing)
 
 
 @pytest.mark.parametrize(

@@ -49,11 +49,13 @@ def test_a_csv_row_has_each_sets_newest_score_and_its_step(results):
 
 
 def test_a_trial_that_no_driver_runs_is_stopped_in_both_tables_and_in_the_head_of_its_config(results):
-    begun = replace(results, trials=(*results.trials[1:], replace(results.trials[0], state="RUNNING", ended=None)))
+    running = replace(results.trials[0], state="RUNNING", ended=None, value=None)
+    begun = replace(results, trials=(*results.trials[1:], running))
     for driver, state in ((None, "STOPPED"), (Driver("host", 1), "RUNNING")):
         study = replace(begun, driver=driver)
         for told in (as_csv(study), as_json(study)["trials"]):
             assert [each["state"] for each in told] == ["COMPLETE"] * 5 + [state]
+            assert [each["value"] for each in told] == [each.value for each in begun.trials]
         assert f"state {state} at step" in "\n".join(provenance(study, study.trials[-1]))
 
 

@@ -306,6 +306,45 @@ def test_a_control_with_the_other_values_of_an_earlier_best_is_told_against_that
     assert "Trial 3" in against_controls(replace(results, trials=(dapo, first, second, third)))[2]
 
 
+def test_of_a_best_that_is_dapo_too_it_is_said_that_fipo_has_no_part_and_the_best_fipo_follows(make_bridge, run_trial):
+    dapo = {"label": "DAPO", "values": {"optimizer.learning_rate": 1e-4, "fipo.epsilon_f_high": 0}}
+    trainer = {"steps": 5, "fipo": {"epsilon_f_low": 0}}
+    bridge = make_bridge(trials=4, space=RATE | BOUND, enqueue=[dapo], trainer=trainer)
+    for end in (0.5, 0.6, 0.55, 0.4):
+        run_trial(bridge, [0.2, 0.3, 0.4, 0.5, end])
+    results = read_study(bridge.directory)
+
+    def told(*values: tuple[float, float]) -> list[str]:
+        own = [replace(each, params={"optimizer.learning_rate": rate, "fipo.epsilon_f_high": bound})
+               for each, (rate, bound) in zip(results.trials[1:], values, strict=True)]  # fmt: skip
+        return against_controls(replace(results, trials=(results.trials[0], *own)))
+
+    too = "trial 1 is DAPO too, so FIPO has no part in this"
+    moved = f"{too}; they differ in optimizer.learning_rate (0.0002 and 0.0001)"
+    first, *others = told((2e-4, 0), (3e-4, 0.2), (1e-4, 0.3))
+    assert first.startswith("Trial 1 against DAPO (trial 0): ")
+    assert [line.split(": ")[0] for line in others] == [
+        moved, "Trial 2 against DAPO (trial 0)",
+        "trial 2 and DAPO differ in optimizer.learning_rate (0.0003 and 0.0001) too, so this is not the effect of FIPO"
+        " alone", "Trial 3 against DAPO (trial 0)",
+        "trial 3 is the best of those that differ from DAPO in FIPO alone",
+    ]  # fmt: skip
+    assert told((2e-4, 0), (1e-4, 0.2), (1e-4, 0.3))[3:] == [
+        "trial 2 is the best of those that differ from DAPO in FIPO alone"
+    ]
+    assert told((2e-4, 0), (3e-4, 0), (4e-4, 0))[1:] == [moved]
+    assert told((1e-4, 0), (3e-4, 0), (4e-4, 0))[1:] == [too]
+
+
+def test_where_every_trial_is_dapo_nothing_is_said_of_fipo(make_bridge, run_trial):
+    control = {"label": "the paper's rate", "values": {"optimizer.learning_rate": 1e-4}}
+    trainer = {"steps": 5, "fipo": {"epsilon_f_low": 0, "epsilon_f_high": 0}}
+    bridge = make_bridge(space=RATE, enqueue=[control], trainer=trainer)
+    for end in (0.5, 0.6):
+        run_trial(bridge, [0.2, 0.3, 0.4, 0.5, end])
+    assert len(against_controls(read_study(bridge.directory))) == 1
+
+
 def test_controls_that_differ_in_fipo_alone_are_told_against_each_other_whoever_is_the_best(make_bridge, run_trial):
     fipo = {"label": "FIPO", "values": {"optimizer.learning_rate": 1e-4, "fipo.epsilon_f_high": 0.3}}
     dapo = {"label": "DAPO", "values": DAPO["values"] | {"fipo.epsilon_f_low": 0, "fipo.epsilon_f_high": 0}}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from pathlib import Path
-from typing import get_args
+from typing import assert_never, get_args
 from unittest import mock
 
 import pytest
@@ -75,8 +75,14 @@ def by_hand(policy: Policy, reference: Policy, seed: int, config: TrainerConfig)
         if kept.any():
             log_r = log_probs_of(reference, response, temperature).detach() - row
             k3 = log_r.exp() - 1 - log_r
-            mean = config.fipo.aggregation == "seq-mean-token-mean"
-            total = total + config.fipo.kl_coef * (k3.mean() if mean else k3.sum())
+            match config.fipo.aggregation:
+                case "token-mean" | "seq-mean-token-sum":
+                    term = k3.sum()
+                case "seq-mean-token-mean":
+                    term = k3.mean()
+                case other:
+                    assert_never(other)
+            total = total + config.fipo.kl_coef * term
     loss = total / result.count
     return loss.item(), torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(policy.model.parameters()))])
 

@@ -62,8 +62,8 @@ def test_what_a_race_saved_is_told_where_there_is_one(finished: StudyResults, ra
     assert f"drew {whole - 30 * 6:,} of the {whole:,} responses" in said
 
 
-def test_a_confirmation_is_in_no_median(finished: StudyResults) -> None:
-    """No pruner saw it: see study.peers."""
+def test_a_confirmation_and_a_pruned_trial_are_in_no_median(finished: StudyResults) -> None:
+    """No pruner saw the one: see study.peers. The other is judged by it."""
 
     def median(results: StudyResults) -> list[float]:
         chart = json.loads(page(results, "pruning").get("plotly_chart")[0].proto.spec)
@@ -73,7 +73,9 @@ def test_a_confirmation_is_in_no_median(finished: StudyResults) -> None:
     best = finished.best
     assert best is not None
     again = [dataclasses.replace(best, number=20 + i, confirms=best.number, beside={"seed": 1 + i}) for i in range(9)]
-    assert median(dataclasses.replace(finished, trials=(*finished.trials, *again))) == median(finished)
+    pruned = [dataclasses.replace(best, number=20 + i, state="PRUNED", value=None) for i in range(9)]
+    for more in (again, pruned):
+        assert median(dataclasses.replace(finished, trials=(*finished.trials, *more))) == median(finished)
 
 
 def test_an_axis_with_fewer_responses_than_planned_does_not_say_the_planned_k(
