@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock, Timeout
 
 from study.head import head_answers, knock, meet
+from study.signals import sigterm_kept
 from study.spec import Resources
 from trainer.errors import UserError
 
@@ -44,11 +45,11 @@ def ray_session(resources: Resources) -> Iterator[Path]:
         try:
             if address is None:
                 # Below the scratch directory, which is closed to others: Ray's own is open to all.
-                ray.init(address="local", include_dashboard=False, _temp_dir=str(scratch / "r"), **options)
-            else:
-                if "://" not in address:
-                    meet(address)
-                ray.init(address=address, **options)
+                options |= {"include_dashboard": False, "_temp_dir": str(scratch / "r")}
+            elif "://" not in address:
+                meet(address)
+            with sigterm_kept():
+                ray.init(address=address or "local", **options)
         except (ConnectionError, ValueError, RuntimeError) as error:
             line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             if resources.ray_address is None:

@@ -176,7 +176,7 @@ def _run(bridge: Bridge, watcher: Watcher, scratch: Path) -> StudyResults:
         watcher.warn(line)
     watcher.running(bridge.directory, lambda: _results(bridge), fits)
     try:
-        with terminated_as_interrupt(), watched_head(last_word):  # ray.init has put its own handlers there
+        with terminated_as_interrupt(), watched_head(last_word):
             run_trials(bridge, StudyTrial, concurrency=concurrency, scratch=scratch)
         if bridge.done:
             bridge.ending = None  # a budget that the last trial has spent stopped nothing

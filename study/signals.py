@@ -29,6 +29,25 @@ def terminated_as_interrupt() -> Iterator[None]:
         _came.clear()
 
 
+@contextlib.contextmanager
+def sigterm_kept() -> Iterator[None]:
+    """Inside the block a library may take SIGTERM over, as `ray.init` does to end the process with code 15 and no word.
+    What it was is put back, and an end of that kind is Ctrl-C as well."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    own = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    except SystemExit as end:
+        if end.code != signal.SIGTERM:
+            raise
+        signal.alarm(0)  # by which Ray's native handler aborts the process three seconds later
+        raise KeyboardInterrupt from None
+    finally:
+        signal.signal(signal.SIGTERM, own)
+
+
 def raise_lost_interrupt() -> None:
     """Raise the KeyboardInterrupt of a signal again. Python drops what is raised while it clears memory away."""
     if _came.is_set():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,17 @@ from study.results import read_study
 from tests.integration.launching import RATE, controls, driven, fipo, two_evaluated_twice, wait_for, write_spec
 
 pytestmark = pytest.mark.slow
+
+
+def test_a_study_that_is_terminated_while_its_ray_starts_ends_as_interrupted(tmp_path: Path, base: str) -> None:
+    """Ray has handlers of its own for SIGTERM, in Python and below."""
+    write_spec(tmp_path / "spec.yaml", base, trials=2)
+    with driven(tmp_path, "launch", "spec.yaml", "--out", "study") as driver:
+        assert driver.stdout is not None and any(line.startswith("Starting Ray") for line in driver.stdout)
+        time.sleep(3)
+        driver.terminate()
+        _, complaint = driver.communicate(timeout=60)
+    assert driver.returncode == 130 and complaint.startswith("Interrupted; ")
 
 
 def test_a_running_study_takes_commands_and_stops_to_be_resumed(tmp_path: Path, base: str) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import weakref
 from collections.abc import Iterator
 
 import pytest
 
-from study.signals import raise_lost_interrupt, terminated_as_interrupt
+from study.signals import raise_lost_interrupt, sigterm_kept, terminated_as_interrupt
 
 
 @pytest.fixture(autouse=True)
@@ -50,6 +51,23 @@ def test_a_signal_that_python_has_lost_is_raised_later(number):
         lose(number)
         with pytest.raises(KeyboardInterrupt):
             raise_lost_interrupt()
+
+
+def test_sigterm_that_a_library_takes_over_is_an_interrupt_all_the_same():
+    def end(number, frame):
+        signal.alarm(60)
+        sys.exit(number)
+
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt), sigterm_kept():
+        signal.signal(signal.SIGTERM, end)
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert (signal.getsignal(signal.SIGTERM), signal.alarm(0)) == (before, 0)
+    with pytest.raises(SystemExit, match="3"), sigterm_kept():
+        sys.exit(3)
+    with sigterm_kept():
+        signal.signal(signal.SIGTERM, end)
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_what_the_user_has_the_command_ignore_stays_ignored():
