@@ -80,7 +80,7 @@ def test_problems_that_the_model_cannot_read_are_scored_and_said(
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(
-    arguments: list[str], line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    arguments: list[str], line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
 ) -> None:
     (tmp_path / "words.jsonl").write_text('{"problem": "1+1=", "answer": "x"}\n')
     (tmp_path / "schema.jsonl").write_text('{"text": "1+1=", "answer": "2"}\n')
@@ -88,7 +88,7 @@ def test_bad_input_is_one_line_and_exit_code_2(
     monkeypatch.setattr(sys, "argv", ["fipo", "eval", *arguments])
     with pytest.raises(SystemExit) as end:
         main()
-    printed = capsys.readouterr()
+    printed = capfd.readouterr()
     assert end.value.code == 2
     assert line in printed.err and "Traceback" not in printed.err
     assert len(printed.err.strip().splitlines()) == 1 and not printed.out
