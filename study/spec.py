@@ -60,11 +60,18 @@ class Resources(Frozen):
     cpus_per_worker: float = Field(default=1, gt=0)
     """CPU cores reserved for each worker."""
     gpus_per_worker: float = Field(default=0, ge=0)
-    """GPUs reserved for each worker."""
+    """GPUs reserved for each worker; above 1 a whole number, as Ray has it."""
     retries: int = Field(default=2, ge=0)
     """Times that a trial goes on from its checkpoint after a process or node died, or its ranks lost each other."""
     ray_address: str | None = None
     """Address of a running Ray cluster (`auto` or host:port); none starts Ray on this machine for this study."""
+
+    @field_validator("gpus_per_worker")
+    @classmethod
+    def _whole_gpus(cls, gpus: float) -> float:
+        if gpus > 1 and not gpus.is_integer():
+            raise ValueError(f"{gpus:g} is refused by Ray; up to 1 give a fraction, above it a whole number")
+        return gpus
 
 
 class Budget(Frozen):

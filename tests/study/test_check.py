@@ -75,6 +75,7 @@ SHIPPED = sorted((Path(__file__).parents[2] / "search_spaces").glob("*.yaml"))
         ({"trainer": {"fipo": {"clip_lo": 0.1}}}, ["trainer: fipo.clip_lo", "did you mean clip_low?"]),
         ({"trainer": {"steps": 0}}, ["trainer: steps = 0"]),
         ({"sampler": {"name": "tpee"}}, ["sampler.name = 'tpee'", "allowed: tpe, random", "did you mean tpe?"]),
+        ({"resources": {"gpus_per_worker": 1.5}}, ["resources.gpus_per_worker: 1.5 is refused", "a whole number"]),
         ({"sampler": "x"}, ["sampler.name = 'x' is not known", "choose one"]),
         ({"pruner": "medain"}, ["pruner.name = 'medain' is not known", "did you mean median?"]),
         ({"sampler": {"name": "tpe", "startup": 3}}, ["sampler.startup", "n_startup_trials"]),
