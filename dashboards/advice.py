@@ -11,8 +11,8 @@ import polars as pl
 from dashboards import differences, frames, text
 from study.against import confounded
 from study.backup import how_to_go_on
-from study.evidence import seed_test
 from study.paired import FEWEST, last_pair
+from study.seeds import seed_test
 from study.verdict import HARDER, NEAR_CEILING, below_base, failed_controls, how_to_confirm, passed_over, tie, under_way
 from trainer.errors import UserError
 

@@ -6,9 +6,10 @@ import itertools
 from typing import NamedTuple
 
 from study.controls import is_dapo
-from study.evidence import Number, SeedMean, difference
+from study.evidence import Number, SeedMean
 from study.paired import last_pair
 from study.results import StudyResults, TrialResult
+from study.seeds import difference
 from study.space import few_digits
 from study.spec import get_dotted
 from trainer.config import INFLUENCE

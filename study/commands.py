@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, TypeAdapter, ValidationError
 
 from study.directory import typed
-from study.lock import driver, driver_lock
+from study.lock import driven, driver, driver_lock
 from study.mistakes import explained, flow
 from study.space import Value
 from study.spec import Control, StudySpec, set_dotted
@@ -76,7 +76,7 @@ def send(directory: Path, command: Stop | Change | Add | Enqueue) -> str:
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
-        return _left_for_driver(directory, command) if driver(directory) else _at_once(directory, command)
+        return _left_for_driver(directory, command) if _answers(directory) else _at_once(directory, command)
     except (OSError, SQLAlchemyError, StorageInternalError) as error:
         raise UserError(f"{directory}: {root_line(error)}; mend that, and give the command again") from None
 
@@ -95,13 +95,18 @@ def _left_for_driver(directory: Path, command: Stop | Change | Add | Enqueue) ->
             if "refused" in told:
                 raise UserError(told["refused"])
             return str(told["done"])
-        if driver(directory) is None and _taken_back(path):  # it ended just now, or died
+        if not _answers(directory) and _taken_back(path):  # it ended just now, died or was suspended
             return _at_once(directory, command)
         time.sleep(0.1)
     raise UserError(
         f"{directory}: the driver has not answered in {_PATIENCE_SECONDS:.0f} s (driver.log may tell why); it takes the"
         " command up when it can, and if it ends before, the command is dropped"
     )
+
+
+def _answers(directory: Path) -> bool:
+    holder = driver(directory)
+    return holder is not None and not holder.silent
 
 
 def drop_unanswered(directory: Path) -> list[str]:
@@ -244,6 +249,8 @@ def _at_once(directory: Path, command: Stop | Change | Add | Enqueue) -> str:
     from study.results import read_study
     from study.storage import driving
 
+    if (holder := driver(directory)) is not None:
+        raise driven(directory, holder)
     if isinstance(command, Stop) and command.trial is None:
         results = read_study(directory)
         if results.ended >= results.planned:

@@ -1,4 +1,4 @@
-"""What a configuration's seeds say: its mean over fresh ones, and whether configurations differ beyond them."""
+"""What is known of each configuration: its mean over fresh seeds, and the ranking by it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,6 @@ from typing import Any, NamedTuple, Protocol
 
 from study.running import BY_HAND
 from trainer.digits import decimal
-
-_LEVEL = 0.05
-"""Of the test: as often equal configurations are said to differ."""
-_NOTHING = 1e-20
-"""A square below this is the rounding of equal numbers."""
 
 
 class Number(Protocol):
@@ -36,7 +31,7 @@ class SeedMean(NamedTuple):
     @classmethod
     def of(cls, runs: Mapping[int, float]) -> SeedMean:
         """Of one or more `runs`, a number by training seed."""
-        error = _standard_error(list(runs.values())) if len(runs) > 1 else None
+        error = standard_error(list(runs.values())) if len(runs) > 1 else None
         return cls(len(runs), statistics.fmean(runs.values()), error)
 
     def __str__(self) -> str:
@@ -156,134 +151,6 @@ def highest_of(found: Sequence[Evidence]) -> int:
     return len(means)
 
 
-@dataclass(frozen=True)
-class SeedTest:
-    """Whether confirmed configurations differ by more than their seeds do."""
-
-    settings: int
-    """How many there are."""
-    between: float
-    """Sum of squares between them."""
-    left: float
-    """What is left beside them and the seeds."""
-    freedom: tuple[int, int]
-    """Degrees of freedom of the two."""
-
-    @property
-    def measured(self) -> bool:
-        """Whether anything is left that could be taken for noise."""
-        return self.left >= _NOTHING
-
-    @property
-    def statistic(self) -> float:
-        """F; only where noise is `measured`."""
-        return (self.between / self.freedom[0]) / (self.left / self.freedom[1])
-
-    @property
-    def p(self) -> float:
-        """Chance of so large an F among equals; only where noise is `measured`."""
-        from scipy.stats import f
-
-        return float(f.sf(self.statistic, *self.freedom))
-
-    @property
-    def alike(self) -> bool:
-        """Whether noise is measured, and they do not differ beyond it."""
-        return self.measured and self.p >= _LEVEL
-
-
-def seed_test(found: Sequence[Evidence]) -> SeedTest | None:
-    """Analysis of variance of confirmed configurations with the seed as a block; None without two of them.
-
-    Over the seeds that all of them have: a seed moves every configuration alike (the same problems in the same order,
-    the same draws), which is no noise of theirs.
-    """
-    runs = [each.fresh for each in found if len(each.fresh) > 1]
-    shared = sorted(set.intersection(*(set(each) for each in runs))) if runs else []
-    if len(runs) < 2 or len(shared) < 2:
-        return None
-    table = [[each[seed] for seed in shared] for each in runs]
-    rows, columns = (
-        [statistics.fmean(row) for row in table],
-        [statistics.fmean(each) for each in zip(*table, strict=True)],
-    )
-    grand = statistics.fmean(rows)
-    between = len(shared) * sum((row - grand) ** 2 for row in rows)
-    left = sum(
-        (value - row - column + grand) ** 2
-        for row, values in zip(rows, table, strict=True)
-        for column, value in zip(columns, values, strict=True)
-    )
-    first = len(table) - 1
-    return SeedTest(len(table), between, left, (first, first * (len(shared) - 1)))
-
-
-def seeds_against_settings(found: Sequence[Evidence], *, number: Number = decimal, unit: str = "") -> str | None:
-    """What `seed_test` says, in one sentence; None without two confirmed configurations.
-
-    Args:
-        number: how a fraction is written.
-        unit: what stands after it.
-    """
-    test = seed_test(found)
-    if test is None:
-        return None
-    groups = test.settings
-    if not test.measured:
-        if test.between < _NOTHING:
-            return f"{groups} confirmed configurations had the same metric with every seed: it tells none of them apart"
-        return (
-            f"differences between the {groups} confirmed configurations are the same with every seed; with so few"
-            " responses this is no measure of their noise"
-        )
-    (first, last), verb = test.freedom, "do not differ" if test.alike else "differ"
-    noise = error_in_words((test.left / last) ** 0.5, number).lstrip("±") + unit
-    return (
-        f"{groups} confirmed configurations {verb} beyond the noise of the seed:"
-        f" beside what a seed does to all of them a run varies by {noise} (standard deviation),"
-        f" F({first}, {last}) = {test.statistic:.2f}, {_chance(test.p)}"
-    )
-
-
-class SeedDifference(NamedTuple):
-    """Of two configurations over the seeds that both have, paired, for a seed moves both alike."""
-
-    mean: float
-    error: float
-    """Standard error of the mean; 0 where every seed tells the same, which is no evidence that seeds do nothing."""
-    seeds: int
-
-    @property
-    def p(self) -> float:
-        """Chance of so large a difference among equals, by Student's t; only where there is an error.
-
-        Of two seeds three standard errors are little.
-        """
-        from scipy.special import stdtr
-
-        return 2 * float(stdtr(self.seeds - 1, -abs(self.mean) / self.error))
-
-    def in_words(self, where: str, *, number: Number = decimal, unit: str = "") -> str:
-        """``+0.150 ±0.050 on sums/avg@8 (p = 0.20)``."""
-        gap = number(self.mean, signed=True)
-        if not self.error:
-            return f"{gap}{unit} on {where} (the same with every seed)"
-        return f"{gap} {error_in_words(self.error, number)}{unit} on {where} ({_chance(self.p)})"
-
-
-def difference(first: Mapping[int, float], second: Mapping[int, float]) -> SeedDifference | None:
-    """How much higher the first is; None for fewer than two seeds in common.
-
-    Args:
-        first, second: metric by training seed.
-    """
-    gaps = [first[seed] - second[seed] for seed in first.keys() & second.keys()]
-    if len(gaps) < 2:
-        return None
-    error = _standard_error(gaps)
-    return SeedDifference(statistics.fmean(gaps), error if error**2 > _NOTHING else 0.0, len(gaps))
-
-
 def error_in_words(error: float, number: Number = decimal) -> str:
     """A standard error over seeds: ±0.013 or ±<0.001; words for 0, which is no evidence that seeds do nothing."""
     if error == 0:
@@ -292,9 +159,6 @@ def error_in_words(error: float, number: Number = decimal) -> str:
     return f"±{shown}" if float(shown) else f"±<{shown[:-1]}1"
 
 
-def _chance(p: float) -> str:
-    return "p < 0.01" if p < 0.01 else f"p = {p:.2f}"
-
-
-def _standard_error(runs: Sequence[float]) -> float:
+def standard_error(runs: Sequence[float]) -> float:
+    """Of the mean of two or more `runs`."""
     return statistics.stdev(runs) / len(runs) ** 0.5

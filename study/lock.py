@@ -6,10 +6,11 @@ import contextlib
 import json
 import os
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -20,7 +21,7 @@ from trainer.records import write_atomic
 
 BEAT_SECONDS = 5.0
 STALE_SECONDS = 30.0
-"""A driver that has not beaten for this long is taken for dead."""
+"""A driver that has not beaten for this long is taken for dead, unless this machine sees that it holds its lock."""
 
 _BEGAN = time.time()
 """Of this process."""
@@ -36,9 +37,11 @@ class Driver:
     host: str
     pid: int
     waits: str | None = None
-    """Why trials wait for room; None while none does."""
+    """Why trials wait for room, or that it is `silent`; None while nothing waits."""
     began: float = 0.0
     """When it began, seconds since the epoch; 0 where that is not known."""
+    silent: bool = False
+    """Whether it holds its lock and does not beat: it is suspended, or stuck. It may go on at any time."""
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}"
@@ -48,12 +51,23 @@ def driver(directory: Path) -> Driver | None:
     """Who drives the study in `directory`, None when no one does."""
     beat = directory / "driver.json"
     try:
-        found = Driver(**json.loads(beat.read_text(encoding="utf-8")))
+        found = _noted(beat)
         age = time.time() - beat.stat().st_mtime
     except (OSError, ValueError, TypeError):
         return None
-    alive = age < STALE_SECONDS and (found.host != socket.gethostname() or _runs(found.pid))
-    return found if alive else None
+    here = found.host == socket.gethostname()
+    if here and not _runs(found.pid):
+        return None
+    if age < STALE_SECONDS:
+        return found
+    if not here or not _held(directory):
+        return None
+    why = (
+        f"{found} drives the study and has been silent for more than {STALE_SECONDS:.0f} s; it may be suspended, and"
+        f" kill -CONT {found.pid} has it go on; if not, it is stuck: kill -9 {found.pid}, then"
+        f" {typed('resume', directory)}"
+    )
+    return replace(found, silent=True, waits=why)
 
 
 @contextlib.contextmanager
@@ -69,10 +83,10 @@ def driver_lock(directory: Path) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout:
-        raise _driven(directory, driver(directory)) from None
+        raise driven(directory, driver(directory)) from None
     try:
         if (other := driver(directory)) is not None and other.host != socket.gethostname():
-            raise _driven(directory, other)
+            raise driven(directory, other)
         with _beating(directory):
             yield
     finally:
@@ -81,8 +95,16 @@ def driver_lock(directory: Path) -> Iterator[None]:
 
 def note_driver(directory: Path, *, waits: str | None) -> None:
     """Write down that this process drives the study in `directory`, and why trials wait for room."""
-    own = Driver(socket.gethostname(), os.getpid(), waits, _BEGAN)
-    write_atomic(directory / "driver.json", json.dumps(asdict(own)))
+    own = {"host": socket.gethostname(), "pid": os.getpid(), "waits": waits, "began": _BEGAN}
+    write_atomic(directory / "driver.json", json.dumps(own))
+
+
+def driven(directory: Path, other: Driver | None) -> UserError:
+    """That the study in `directory` has a driver already, and what to do."""
+    if other is not None and other.silent:
+        return UserError(f"{directory}: {other.waits}")
+    who = other or "another process"
+    return UserError(f"{directory}: is driven by {who}; wait for it, or stop it: {typed('stop', directory)}")
 
 
 @contextlib.contextmanager
@@ -93,7 +115,8 @@ def _beating(directory: Path) -> Iterator[None]:
 
     def keep_beating() -> None:
         while not stop.wait(BEAT_SECONDS):
-            with contextlib.suppress(OSError):  # a full disk is for others to report
+            with contextlib.suppress(OSError, ValueError, TypeError):  # a full disk is for others to report
+                _end_if_replaced(directory, _noted(beat))
                 os.utime(beat)
 
     thread = threading.Thread(target=keep_beating, daemon=True, name="driver heartbeat")
@@ -106,9 +129,28 @@ def _beating(directory: Path) -> Iterator[None]:
         beat.unlink(missing_ok=True)
 
 
-def _driven(directory: Path, other: Driver | None) -> UserError:
-    who = other or "another process"
-    return UserError(f"{directory}: is driven by {who}; wait for it, or stop it: {typed('stop', directory)}")
+def _noted(beat: Path) -> Driver:
+    return Driver(**json.loads(beat.read_text(encoding="utf-8")))
+
+
+def _held(directory: Path) -> bool:
+    """Whether a process of this machine holds the lock."""
+    try:
+        with FileLock(directory / "driver.lock", timeout=0):
+            return False
+    except Timeout:
+        return True
+    except OSError:  # of someone who may only read there
+        return False
+
+
+def _end_if_replaced(directory: Path, noted: Driver) -> None:
+    """End this process as SIGKILL would where another one has taken the study up: this one was suspended for so long
+    that a machine which does not see its lock took it for dead, and two drivers would write over each other."""
+    if (noted.host, noted.pid) == (socket.gethostname(), os.getpid()):
+        return
+    print(f"{directory}: {noted} has taken the study up, since this process was silent; it ends", file=sys.stderr)
+    os._exit(2)
 
 
 def _runs(pid: int) -> bool:

@@ -123,7 +123,7 @@ class StudyResults:
 
     @property
     def waits(self) -> str | None:
-        """Why trials wait for room, though a driver would run them; None while none does."""
+        """Why trials wait, for room or for a driver that is silent; None while none does."""
         return self.driver.waits if self.driver is not None else None
 
     @property

@@ -11,10 +11,11 @@ from typing import Any
 from study.against import against_controls, mean_lengths, seed_means_reported
 from study.controls import deciding, is_dapo, joins_controls
 from study.directory import typed
-from study.evidence import SeedMean, highest_of, seeds_against_settings
+from study.evidence import SeedMean, highest_of
 from study.metric import metric_value
 from study.mistakes import flow
 from study.results import ENDED, StudyResults, TrialResult
+from study.seeds import seeds_against_settings
 from study.tables import chosen_among, counted, named, one_line
 from trainer.digits import decimal
 from trainer.records import SetScore

@@ -20,8 +20,9 @@ from dashboards.views.widgets import ORDER, PAGES, is_dark
 from study.against import mean_lengths, over_seeds, seed_means_reported
 from study.budget import devices
 from study.costs import spared_by_pruning
-from study.evidence import Evidence, SeedMean, error_in_words, highest_of, seeds_against_settings
+from study.evidence import Evidence, SeedMean, error_in_words, highest_of
 from study.results import StudyResults
+from study.seeds import seeds_against_settings
 from study.tables import beside_space, chosen_among, counted
 from study.time_left import time_left
 from trainer.digits import per_cent

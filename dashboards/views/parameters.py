@@ -13,7 +13,7 @@ from dashboards.figures.parallel import parallel_coordinates, thinned
 from dashboards.source import Study
 from dashboards.views import ranking
 from dashboards.views.widgets import IN_URL, choose_parameter, is_dark
-from study.evidence import seeds_against_settings
+from study.seeds import seeds_against_settings
 from study.tables import beside_space, counted
 from study.verdict import tied
 

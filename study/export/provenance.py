@@ -5,7 +5,7 @@ from __future__ import annotations
 from study.against import against_controls, seed_means_reported
 from study.clock import now, with_zone
 from study.environment import environment, noted_environment
-from study.evidence import error_in_words, seeds_against_settings
+from study.evidence import error_in_words
 from study.export.gaps import Gap
 from study.export.recipe import trial_config
 from study.export.selection import no_estimate, split_half
@@ -13,6 +13,7 @@ from study.export.transfer import tuned_on
 from study.metric import metric_value
 from study.mistakes import flow
 from study.results import StudyResults, TrialResult
+from study.seeds import seeds_against_settings
 from study.tables import beside_space, chosen_among, counted, label
 from study.verdict import equals, passed_over, under_way
 from trainer import saturation

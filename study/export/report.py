@@ -9,7 +9,7 @@ import yaml
 
 from study.against import Pair, confounded, mean_lengths, over_seeds, pairs
 from study.directory import typed
-from study.evidence import error_in_words, seeds_against_settings
+from study.evidence import error_in_words
 from study.export.chart import length_accuracy
 from study.export.provenance import provenance, selection_lines
 from study.export.recipe import trial_config
@@ -19,6 +19,7 @@ from study.export.transfer import tuned_on
 from study.paired import last_pair
 from study.plan import aim
 from study.results import StudyResults, TrialResult
+from study.seeds import seeds_against_settings
 from study.space import describe
 from study.tables import accuracy, beside_space, counts, label, length, named, setting, state
 from study.verdict import how_to_confirm, passed_over, seed_means

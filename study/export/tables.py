@@ -10,11 +10,12 @@ import polars
 from study.against import seed_means_reported
 from study.clock import now, with_zone
 from study.environment import environment
-from study.evidence import Evidence, seeds_against_settings
+from study.evidence import Evidence
 from study.export.provenance import trained_with
 from study.export.recipe import trial_config
 from study.export.selection import no_estimate, split_half
 from study.results import StudyResults, TrialResult
+from study.seeds import seeds_against_settings
 from study.spec import StudySpec
 from study.tables import bounds, evaluation_row
 

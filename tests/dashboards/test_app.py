@@ -17,9 +17,10 @@ from dashboards.catalogue import Entry
 from dashboards.source import Reader, Study, fingerprint
 from dashboards.views.overview import _over_seeds
 from study.against import seed_means_reported
-from study.evidence import Evidence, seeds_against_settings
+from study.evidence import Evidence
 from study.lock import note_driver
 from study.results import StudyResults, read_study
+from study.seeds import seeds_against_settings
 from tests.dashboards.synthetic import SETS, SyntheticStudy
 from trainer.digits import per_cent
 

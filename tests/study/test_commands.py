@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from study import commands
+from study import commands, lock
 from study.assignment import Report
 from study.bridge import Bridge
 from study.commands import Add, Change, Enqueue, Stop, answer_all, carry_out, drop_unanswered, send
@@ -49,6 +49,19 @@ def test_a_driver_that_does_not_answer_is_an_error_and_may_take_the_command_up_l
         send(bridge.directory, Add(trials=1))
     answer_all(bridge)
     assert written(bridge).trials == 3
+
+
+@pytest.mark.parametrize("stale_after", [0.0, 0.5], ids=["long ago", "while one waits"])
+@pytest.mark.parametrize("command", [Stop(), Add(trials=1)], ids=["stop", "add"])
+def test_a_command_to_a_suspended_driver_is_refused_with_what_has_it_go_on(
+    make_bridge, monkeypatch, stale_after, command
+):
+    bridge = make_bridge(trials=2)
+    monkeypatch.setattr(lock, "STALE_SECONDS", stale_after)
+    os.utime(bridge.directory / "driver.json")
+    with pytest.raises(UserError, match=f"silent for more than .*kill -CONT {os.getpid()}"):
+        send(bridge.directory, command)
+    assert not list(bridge.directory.glob("commands/*")) and written(bridge).trials == 2
 
 
 def test_more_trials_are_run_and_written_down(driven):

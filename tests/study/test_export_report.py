@@ -18,9 +18,9 @@ import pytest
 import yaml
 from playwright.sync_api import sync_playwright
 
-from study.evidence import seeds_against_settings
 from study.export import prepare, write
 from study.results import StudyResults
+from study.seeds import seeds_against_settings
 from study.spec import Notify, Replicas, StudySpec
 from study.tables import as_json
 from tests.study.exported import PAPER, make_results, papers, score

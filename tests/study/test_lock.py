@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -31,11 +32,26 @@ def test_a_second_driver_is_refused_with_the_name_of_the_first(tmp_path):
         pass
 
 
-def test_a_killed_driver_holds_nothing(tmp_path):
-    code = "import sys, time; from pathlib import Path; from study.lock import driver_lock\n"
-    code += "with driver_lock(Path(sys.argv[1])): print('held', flush=True); time.sleep(600)"
-    process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+def suspend(process: subprocess.Popen) -> None:
+    process.send_signal(signal.SIGSTOP)
+    os.waitid(os.P_PID, process.pid, os.WSTOPPED)
+
+
+@pytest.fixture
+def other_driver(tmp_path):
+    """A process that holds the lock of `tmp_path` and beats ten times a second."""
+    code = "import sys, time; from pathlib import Path; from study import lock; lock.BEAT_SECONDS = 0.1\n"
+    code += "with lock.driver_lock(Path(sys.argv[1])): print('held', flush=True); time.sleep(600)"
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def test_a_killed_driver_holds_nothing(tmp_path, other_driver):
+    process = other_driver
     with pytest.raises(UserError, match=str(process.pid)), driver_lock(tmp_path):
         pass
     process.kill()
@@ -43,6 +59,30 @@ def test_a_killed_driver_holds_nothing(tmp_path):
     assert driver(tmp_path) is None
     with driver_lock(tmp_path):
         pass
+
+
+def test_a_suspended_driver_is_told_as_one_and_goes_on(tmp_path, other_driver):
+    pid, beat = other_driver.pid, tmp_path / "driver.json"
+    suspend(other_driver)
+    os.utime(beat, (time.time() - 2 * STALE_SECONDS,) * 2)
+    found = driver(tmp_path)
+    assert found.silent and found.pid == pid and f"kill -CONT {pid}" in found.waits
+    told = rf"silent .* kill -CONT {pid} .* kill -9 {pid}, then fipo resume"
+    with pytest.raises(UserError, match=told), driver_lock(tmp_path):
+        pass
+    other_driver.send_signal(signal.SIGCONT)
+    while time.time() - beat.stat().st_mtime > STALE_SECONDS:
+        time.sleep(0.05)
+    assert not driver(tmp_path).silent and driver(tmp_path).waits is None
+
+
+def test_a_driver_that_was_replaced_while_it_was_suspended_ends(tmp_path, other_driver):
+    suspend(other_driver)
+    heartbeat(tmp_path, host="elsewhere", pid=7, age=0)
+    other_driver.send_signal(signal.SIGCONT)
+    assert other_driver.wait(60) == 2
+    assert "process 7 on elsewhere has taken the study up" in other_driver.stderr.read()
+    assert driver(tmp_path).pid == 7
 
 
 def test_a_driver_on_another_machine_is_alive_while_it_beats(tmp_path):
