@@ -43,9 +43,14 @@ class SeedTest:
         return self.left >= _NOTHING
 
     @property
+    def noise(self) -> float:
+        """Standard deviation of a run beside its configuration and its seed."""
+        return (self.left / self.uncorrected[1]) ** 0.5
+
+    @property
     def statistic(self) -> float:
         """F; only where noise is `measured`."""
-        return (self.between / self.freedom[0]) / (self.left / self.freedom[1])
+        return self.between / self.uncorrected[0] / self.noise**2
 
     @property
     def p(self) -> float:
@@ -128,7 +133,7 @@ def seeds_against_settings(found: Sequence[Evidence], *, number: Number = decima
             " responses this is no measure of their noise"
         )
     (first, last), verb = test.freedom, "do not differ" if test.alike else "differ"
-    noise = error_in_words((test.left / last) ** 0.5, number).lstrip("±") + unit
+    noise = error_in_words(test.noise, number).lstrip("±") + unit
     return (
         f"{groups} confirmed configurations {verb} beyond the noise of the seed:"
         f" beside what a seed does to all of them a run varies by {noise} (standard deviation),"
