@@ -54,6 +54,14 @@ def test_configurations_that_do_nearly_the_same_differ_about_as_rarely_as_the_le
     assert 20 < differ < 100
 
 
+@pytest.mark.parametrize("seeds", [2, 3, 4])
+def test_what_a_run_varies_by_beside_its_seed_is_what_it_was_made_with(seeds):
+    random = np.random.default_rng(0)
+    drawn = random.normal(0.5, 0.05, (2000, 1, seeds)) + random.normal(0, 0.01, (2000, 5, seeds))
+    noises = [seed_test([confirmed(n, run) for n, run in enumerate(study)]).noise for study in drawn]
+    assert np.square(noises).mean() ** 0.5 == pytest.approx(0.01, rel=0.03)
+
+
 @pytest.mark.parametrize(
     ("seeds", "epsilon", "p"),
     [(5, 0.6773749048346225, 0.12694197761071432), (4, 0.5539486088165847, 0.3176514544643675)],
