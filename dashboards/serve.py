@@ -46,14 +46,15 @@ def serve(places: Sequence[str] = (), *, host: str = "127.0.0.1", port: int = 85
     """Serve the studies at `places` (see `catalogue.entries`) until interrupted; returns the exit code.
 
     Anything but a loopback `host` is served only to who brings the token that is printed in the address: a random one,
-    or FIPO_DASHBOARD_TOKEN of the environment, so that an address lasts beyond a restart.
+    or FIPO_DASHBOARD_TOKEN of the environment, so that an address lasts beyond a restart. That one is demanded on
+    loopback too, where every account of the machine can connect.
 
     Raises:
         UserError: a place has no study, the address cannot be listened on, or the given token is short.
     """
     places = checked(places)
     _check_address(host, port)
-    token = "" if is_loopback(host) else _token()
+    token = "" if is_loopback(host) and TOKEN not in os.environ else _token()
     shown = socket.gethostname() if host in EVERYWHERE else f"[{host}]" if ":" in host else host
     address = f"http://{shown}:{port}/" + (f"?token={token}" if token else "")
     # -P: a click.py in the directory where the user stands must not be taken for the library.

@@ -30,13 +30,14 @@ def test_a_port_in_use_is_one_line_naming_the_port(finished: StudyResults) -> No
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
 @pytest.mark.parametrize("token", ["", "short", "with a space in its twenty letters"])
 def test_a_given_token_that_is_easily_guessed_or_no_part_of_an_address_is_refused(
-    token: str, finished: StudyResults, monkeypatch: pytest.MonkeyPatch
+    token: str, host: str, finished: StudyResults, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FIPO_DASHBOARD_TOKEN", token)
     with pytest.raises(UserError, match="FIPO_DASHBOARD_TOKEN: allowed are 20 or more letters"):
-        serve([str(finished.directory)], host="0.0.0.0", port=0)
+        serve([str(finished.directory)], host=host, port=0)
 
 
 def test_a_directory_without_a_study_is_refused(tmp_path: Path) -> None:

@@ -56,6 +56,19 @@ def test_by_default_only_this_machine_can_connect(finished: Served) -> None:
     assert {each.laddr.ip for each in found} == {"127.0.0.1"}
 
 
+def test_a_token_that_was_given_is_demanded_on_loopback_too(
+    tmp_path: Path, serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FIPO_DASHBOARD_TOKEN", "abcdefghijklmnopqrstuvwxyz")
+    served = serve(write_study(tmp_path / "shared", trials=1))
+    assert served.address == f"http://127.0.0.1:{served.port}/?token=abcdefghijklmnopqrstuvwxyz"
+    for query, status in (("", 401), ("?token=abcdefghijklmnopqrstuvwxyz", 200)):
+        connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=60)
+        connection.request("GET", f"/{query}")
+        assert connection.getresponse().status == status
+        connection.close()
+
+
 def test_markup_in_a_name_and_in_what_the_model_wrote_runs_nothing(tmp_path: Path, serve, browser: Browser) -> None:
     hostile = "<img src=x onerror=\"document.title='owned'\"><a href='http://example.org'>x</a> [y](http://example.org)"
     study = SyntheticStudy(tmp_path / "hostile", control=hostile, text=hostile + "$\\alpha$")
