@@ -5,10 +5,12 @@ Tune carries all three as flat dicts, a report by the names of its fields.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
+
+from trainer.config import TrainerConfig
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,9 @@ class Assignment:
     params: dict[str, Any]
     """Sampled values by dotted trainer key."""
     directory: Path
+    config: TrainerConfig
+    known: Mapping[str, Any]
+    """Its user attributes, see `study.attributes`."""
 
 
 @dataclass(frozen=True)

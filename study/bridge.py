@@ -77,7 +77,7 @@ class Bridge:
             text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
             write_or_refuse(running.directory / "config.yaml", text)
             running.mark_starting(True)
-            return Assignment(trial.number, trial.params, running.directory)
+            return Assignment(trial.number, trial.params, running.directory, config, trial.user_attrs)
         return None
 
     def report(self, number: int, report: Report) -> bool:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from study.bridge import StudyAborted
+from study.signals import came
 
 GONE = "the head of the Ray cluster does not answer any more (stopped or killed)"
 _PATIENCE = 20.0
@@ -21,6 +22,8 @@ _PATIENCE = 20.0
 
 _LAST_WORD_SECONDS = 30.0
 """Seconds of silence after which the main thread is taken to wait in a call to Ray; at 60 Ray ends the process."""
+_SIGNALLED_SECONDS = 5.0
+"""The same after a signal, which systemd or scancel has sent to all processes of the job, a study's own Ray too."""
 _KNOCK_SECONDS = 10.0
 _MEETING_SECONDS = 30.0
 _PERIOD = 5.0
@@ -69,7 +72,8 @@ def head_answers(patience: float = 0.0) -> bool:
 
 @contextlib.contextmanager
 def watched_head(last_word: Callable[[], None]) -> Iterator[None]:
-    """Inside the block a head that stays silent ends this process with exit code 2, whatever its main thread waits for.
+    """Inside the block a head that stays silent ends this process, whatever its main thread waits for, with exit code
+    2; after a signal with 130.
 
     Args:
         last_word: called on another thread before that.
@@ -81,11 +85,13 @@ def watched_head(last_word: Callable[[], None]) -> Iterator[None]:
         while not left.wait(_PERIOD):
             if _answers():
                 heard = time.monotonic()
-            elif time.monotonic() - heard >= _LAST_WORD_SECONDS and not left.is_set():
+            elif time.monotonic() - heard >= (_SIGNALLED_SECONDS if came() else _LAST_WORD_SECONDS):
+                if left.is_set():
+                    return
                 try:
                     last_word()
                 finally:
-                    os._exit(2)
+                    os._exit(130 if came() else 2)
 
     watcher = threading.Thread(target=watch, name="head", daemon=True)
     watcher.start()

@@ -25,7 +25,7 @@ from study.lock import driver_lock
 from study.problem_sets import told_of_files
 from study.results import StudyResults, collect, find_study
 from study.settings import hardly_meant
-from study.signals import terminated_as_interrupt
+from study.signals import came, terminated_as_interrupt
 from study.spec import StudySpec
 from study.storage import driving, edited, edited_files
 from study.verdict import failed_controls
@@ -165,10 +165,14 @@ def _run(bridge: Bridge, watcher: Watcher, scratch: Path) -> StudyResults:
         return min(bridge.spec.concurrency, fits)
 
     def last_word() -> None:
-        _cut_short(bridge, GONE)
+        if came():
+            _interrupted(bridge)
+        else:
+            _cut_short(bridge, GONE)
         watcher.ended(bridge.ending)
         bridge.notifier.close()
-        watcher.last_word(_how_to_go_on(bridge.directory, GONE))
+        go_on = f"Interrupted; go on with: {typed('resume', bridge.directory)}"
+        watcher.last_word(go_on if came() else _how_to_go_on(bridge.directory, GONE))
 
     note_environment(bridge.directory)
     note_ending(bridge.directory, None)
@@ -188,8 +192,7 @@ def _run(bridge: Bridge, watcher: Watcher, scratch: Path) -> StudyResults:
         _cut_short(bridge, root_line(error))
         raise
     except KeyboardInterrupt:
-        _keep(bridge, "interrupted by a signal")
-        bridge.notifier.tell("finished", "the study has ended: interrupted by a signal", ending="interrupted")
+        _interrupted(bridge)
         raise
     finally:
         watcher.ended(bridge.ending)
@@ -200,6 +203,11 @@ def _run(bridge: Bridge, watcher: Watcher, scratch: Path) -> StudyResults:
 def _cut_short(bridge: Bridge, why: str) -> None:
     _keep(bridge, why)
     bridge.notifier.tell("failed", f"the study was cut short: {why}")
+
+
+def _interrupted(bridge: Bridge) -> None:
+    _keep(bridge, "interrupted by a signal")
+    bridge.notifier.tell("finished", "the study has ended: interrupted by a signal", ending="interrupted")
 
 
 def _keep(bridge: Bridge, why: str) -> None:

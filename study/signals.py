@@ -48,9 +48,14 @@ def sigterm_kept() -> Iterator[None]:
         signal.signal(signal.SIGTERM, own)
 
 
+def came() -> bool:
+    """Whether one of them has come inside `terminated_as_interrupt`."""
+    return _came.is_set()
+
+
 def raise_lost_interrupt() -> None:
     """Raise the KeyboardInterrupt of a signal again. Python drops what is raised while it clears memory away."""
-    if _came.is_set():
+    if came():
         raise KeyboardInterrupt
 
 

@@ -12,7 +12,21 @@ from typing import Any
 from ray.air._internal import usage
 from ray.tune.logger import JsonLoggerCallback, LoggerCallback, TBXLoggerCallback
 
-from study.spec import StudySpec
+from study import attributes
+from study.assignment import Assignment
+from study.spec import StudySpec, get_dotted
+
+
+def logged(spec: StudySpec, assignment: Assignment) -> dict[str, Any]:
+    """What trackers keep of a trial beside its numbers: the value of each key that any trial of `spec` has a value of
+    its own for, its ``seed``, the ``label`` it was enqueued under and the trial that it ``confirms``."""
+    known = assignment.known
+    controls = (key for control in spec.enqueue for key in control.values)
+    keys = [*spec.space, *controls, *known.get(attributes.BESIDE, {}), "seed"]
+    role = {"label": known.get(attributes.LABEL), "confirms": known.get(attributes.CONFIRMS)}
+    return {key: get_dotted(assignment.config, key) for key in keys} | {
+        name: value for name, value in role.items() if value is not None
+    }
 
 
 class EveryStep(LoggerCallback):
@@ -23,6 +37,8 @@ class EveryStep(LoggerCallback):
         self._newest: dict[Any, int] = {}
 
     def log_trial_result(self, iteration: int, trial: Any, result: dict[str, Any]) -> None:
+        if "look" in result:  # W&B takes no earlier step after its own, and those before it are not told yet
+            return
         steps = result.get("metrics", [])
         *before, last = [each for each in steps if each["step"] > self._newest.get(trial, -1)] or [{}]
         for each in before:

@@ -22,9 +22,10 @@ from study.assignment import Report
 from study.bridge import Bridge, StudyAborted
 from study.cluster import remove_groups, strategy
 from study.head import require_head
+from study.signals import came, raise_lost_interrupt
 from study.spec import Resources
 from study.supervisor import NotSaved, Supervisor, aborts, require_directory, require_own_node
-from study.trackers import trackers
+from study.trackers import logged, trackers
 from trainer.errors import root_line
 
 REPORTED = tuple(field.name for field in dataclasses.fields(Report))
@@ -50,8 +51,8 @@ class BridgeSearcher(NotSaved, Searcher):
         if assignment is None:  # while trials run, there may be more to come
             return None if self._numbers else Searcher.FINISHED
         self._numbers[trial_id] = assignment.number
-        # The sampled values are for the trackers.
-        return {"number": assignment.number, "directory": str(assignment.directory), **assignment.params}
+        where = {"number": assignment.number, "directory": str(assignment.directory)}
+        return {**where, **logged(self._bridge.spec, assignment)}
 
     @aborts
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
@@ -140,6 +141,7 @@ def run_trials(
             num_samples=-1,  # the searcher says when all have been given out
             # A new process imports for about 7 CPU seconds. With a GPU it starts clean, for the memory's sake.
             reuse_actors=resources.gpus_per_worker == 0,
+            trial_name_creator=lambda trial: Path(trial.config["directory"]).name,  # of its run in W&B and MLflow
         ),
         run_config=tune.RunConfig(
             name="tune",
@@ -153,12 +155,18 @@ def run_trials(
     )
     try:
         tuner.fit()
+    except StudyAborted:
+        raise_lost_interrupt()  # what the signal has ended too, as a Ray of one's own, aborts nothing
+        raise
     except Exception as error:  # of Tune itself or of a tracker; none is a trial's
+        raise_lost_interrupt()
         traceback.print_exc()  # into driver.log
         raise StudyAborted(root_line(error)) from error
     finally:
-        with contextlib.suppress(Exception):  # Ray has died, and its groups with it
-            remove_groups()
+        # A Ray of one's own ends with the study, and may do so already by the signal: the call would wait for it.
+        if resources.ray_address is not None or not came():
+            with contextlib.suppress(Exception):  # Ray has died, and its groups with it
+                remove_groups()
 
 
 def bundles(resources: Resources) -> list[dict[str, float]]:

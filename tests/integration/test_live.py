@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
+from study.ending import ending
 from study.results import read_study
 from tests.integration.launching import RATE, controls, driven, fipo, two_evaluated_twice, wait_for, write_spec
 
@@ -22,6 +25,20 @@ def test_a_study_that_is_terminated_while_its_ray_starts_ends_as_interrupted(tmp
         driver.terminate()
         _, complaint = driver.communicate(timeout=60)
     assert driver.returncode == 130 and complaint.startswith("Interrupted; ")
+
+
+def test_a_signal_to_all_processes_of_a_job_is_an_interrupt(tmp_path: Path, base: str) -> None:
+    """As systemd and scancel send it: the study's own Ray ends by it too, and no call to it may keep the driver."""
+    write_spec(tmp_path / "spec.yaml", base, trials=2, trainer={"steps": 5000})
+    directory = tmp_path / "study"
+    with driven(tmp_path, "launch", "spec.yaml", "--out", "study") as driver:
+        wait_for(lambda trials: any(each.evaluations for each in trials), directory, driver)
+        for each in (*psutil.Process(driver.pid).children(recursive=True), driver):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                each.terminate()
+        _, complaint = driver.communicate(timeout=60)
+    assert driver.returncode == 130 and complaint == "Interrupted; go on with: fipo resume study\n"
+    assert "interrupted by a signal" in (ending(directory) or "")
 
 
 def test_a_running_study_takes_commands_and_stops_to_be_resumed(tmp_path: Path, base: str) -> None:

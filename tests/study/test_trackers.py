@@ -6,9 +6,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+from study.assignment import Report
+from trainer.config import TrainerConfig
+
 CODE = """
 import sys
 from pathlib import Path
+
+from study.assignment import Report
+from trainer.config import TrainerConfig
 from ray.tune import tune
 from study.spec import StudySpec
 from study.trackers import trackers
@@ -26,3 +32,28 @@ def test_a_driver_loads_neither_torch_nor_a_tracker_that_was_not_asked_for(tmp_p
     """Each takes a second or two of the CPU before the first trial begins."""
     ended = subprocess.run([sys.executable, "-c", CODE, str(tmp_path)], capture_output=True, text=True, timeout=120)
     assert ended.returncode == 0, ended.stderr[-500:]
+
+
+def test_a_tracker_keeps_what_sets_a_trial_apart_from_each_other_one(make_bridge):
+    from study.trackers import logged
+
+    bridge = make_bridge(
+        trials=2,
+        space={"fipo.half_life": {"type": "choice", "values": [8]}},
+        enqueue=[{"label": "DAPO", "values": {"fipo.half_life": 8, "fipo.epsilon_f_high": 0}}],
+        replicas={"seeds": 2, "top": 1},
+    )
+
+    def keeps() -> dict[str, object]:
+        assignment = bridge.ask()
+        bridge.report(assignment.number, Report(bridge.spec.steps, 0.5))
+        bridge.finish(assignment.number)
+        return logged(bridge.spec, assignment)
+
+    dapo = {"fipo.half_life": 8, "fipo.epsilon_f_high": 0, "label": "DAPO"}
+    fipo = {"fipo.half_life": 8, "fipo.epsilon_f_high": TrainerConfig().fipo.epsilon_f_high}
+    assert keeps() == {**dapo, "seed": 0} and keeps() == {**fipo, "seed": 0}
+    confirming = [keeps() for _ in range(4)]
+    del dapo["label"]
+    assert all({**dapo, "confirms": 0, "seed": seed} in confirming for seed in (1, 2))
+    assert all({**fipo, "confirms": 1, "seed": seed} in confirming for seed in (1, 2))
