@@ -73,7 +73,7 @@ def launch(spec: StudySpec, directory: Path, watcher: Watcher) -> StudyResults:
         with _output_to(staging.log), ray_session(spec.resources) as scratch:
             require_place(spec.resources)
             directory = staging.publish()
-            with _resumable(directory), driver_lock(directory), driving(spec, directory) as study:
+            with _resumable(directory), driver_lock(directory, watcher.last_word), driving(spec, directory) as study:
                 return _run(Bridge(study, spec, directory), watcher, scratch)
     finally:
         staging.discard()
@@ -89,7 +89,7 @@ def resume(directory: Path, watcher: Watcher) -> StudyResults:
     directory = find_study(directory).absolute()
     spec = StudySpec.from_file(directory / "study.yaml")
     watcher.doing(f"Taking up {directory}: reading its trials, problems and model")
-    with _resumable(directory), driver_lock(directory), driving(spec, directory) as study:
+    with _resumable(directory), driver_lock(directory, watcher.last_word), driving(spec, directory) as study:
         for line in drop_unanswered(directory):
             watcher.warn(line)
         if keys := edited(study, spec):

@@ -9,7 +9,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,6 +25,8 @@ STALE_SECONDS = 30.0
 
 _BEGAN = time.time()
 """Of this process."""
+_HOST = socket.gethostname()
+"""What this process writes down: a machine may be called otherwise later, as a laptop that changes its network."""
 
 ROOM_AGAIN = "there is room again, and the study goes on"
 """Told when no trial of a driver waits for room any more."""
@@ -71,9 +73,14 @@ def driver(directory: Path) -> Driver | None:
 
 
 @contextlib.contextmanager
-def driver_lock(directory: Path) -> Iterator[None]:
+def driver_lock(directory: Path, last_word: Callable[[str], None] | None = None) -> Iterator[None]:
     """Hold the study in `directory`; the lock goes with the process, however it ends.
 
+    Where another process has taken the study up, because this one was suspended for so long that a machine which does
+    not see its lock took it for dead, this one ends as by SIGKILL, with exit code 2: two would write over each other.
+
+    Args:
+        last_word: called with a line, on another thread, before that; without it the line goes to stderr.
     Raises:
         UserError: another process drives it.
     """
@@ -87,7 +94,7 @@ def driver_lock(directory: Path) -> Iterator[None]:
     try:
         if (other := driver(directory)) is not None and other.host != socket.gethostname():
             raise driven(directory, other)
-        with _beating(directory):
+        with _beating(directory, last_word or _to_stderr):
             yield
     finally:
         lock.release()
@@ -95,7 +102,7 @@ def driver_lock(directory: Path) -> Iterator[None]:
 
 def note_driver(directory: Path, *, waits: str | None) -> None:
     """Write down that this process drives the study in `directory`, and why trials wait for room."""
-    own = {"host": socket.gethostname(), "pid": os.getpid(), "waits": waits, "began": _BEGAN}
+    own = {"host": _HOST, "pid": os.getpid(), "waits": waits, "began": _BEGAN}
     write_atomic(directory / "driver.json", json.dumps(own))
 
 
@@ -108,7 +115,7 @@ def driven(directory: Path, other: Driver | None) -> UserError:
 
 
 @contextlib.contextmanager
-def _beating(directory: Path) -> Iterator[None]:
+def _beating(directory: Path, last_word: Callable[[str], None]) -> Iterator[None]:
     note_driver(directory, waits=None)
     beat = directory / "driver.json"
     stop = threading.Event()
@@ -116,7 +123,9 @@ def _beating(directory: Path) -> Iterator[None]:
     def keep_beating() -> None:
         while not stop.wait(BEAT_SECONDS):
             with contextlib.suppress(OSError, ValueError, TypeError):  # a full disk is for others to report
-                _end_if_replaced(directory, _noted(beat))
+                if ((found := _noted(beat)).host, found.pid) != (_HOST, os.getpid()):
+                    last_word(f"{directory}: {found} has taken the study up, since this process was silent; it ends")
+                    os._exit(2)
                 os.utime(beat)
 
     thread = threading.Thread(target=keep_beating, daemon=True, name="driver heartbeat")
@@ -144,13 +153,8 @@ def _held(directory: Path) -> bool:
         return False
 
 
-def _end_if_replaced(directory: Path, noted: Driver) -> None:
-    """End this process as SIGKILL would where another one has taken the study up: this one was suspended for so long
-    that a machine which does not see its lock took it for dead, and two drivers would write over each other."""
-    if (noted.host, noted.pid) == (socket.gethostname(), os.getpid()):
-        return
-    print(f"{directory}: {noted} has taken the study up, since this process was silent; it ends", file=sys.stderr)
-    os._exit(2)
+def _to_stderr(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _runs(pid: int) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from study import lock
 from study.lock import STALE_SECONDS, driver, driver_lock
 from trainer.errors import UserError
 
@@ -78,11 +80,25 @@ def test_a_suspended_driver_is_told_as_one_and_goes_on(tmp_path, other_driver):
 
 def test_a_driver_that_was_replaced_while_it_was_suspended_ends(tmp_path, other_driver):
     suspend(other_driver)
-    heartbeat(tmp_path, host="elsewhere", pid=7, age=0)
+    heartbeat(tmp_path, host="elsewhere", pid=other_driver.pid, age=0)  # numbers are given on every machine
     other_driver.send_signal(signal.SIGCONT)
     assert other_driver.wait(60) == 2
-    assert "process 7 on elsewhere has taken the study up" in other_driver.stderr.read()
-    assert driver(tmp_path).pid == 7
+    assert f"process {other_driver.pid} on elsewhere has taken the study up" in other_driver.stderr.read()
+    assert driver(tmp_path).host == "elsewhere"
+
+
+def test_the_driver_of_a_machine_that_is_renamed_goes_on(tmp_path, monkeypatch):
+    ended, told = [], []
+    monkeypatch.setattr(os, "_exit", ended.append)
+    monkeypatch.setattr(lock, "BEAT_SECONDS", 0.05)
+    with driver_lock(tmp_path, told.append):
+        monkeypatch.setattr(socket, "gethostname", lambda: "renamed")
+        time.sleep(0.3)
+        assert not ended and not told
+        heartbeat(tmp_path, host="elsewhere", pid=7, age=0)
+        while not ended:
+            time.sleep(0.02)
+    assert ended[0] == 2 and "process 7 on elsewhere" in told[0]
 
 
 def test_a_driver_on_another_machine_is_alive_while_it_beats(tmp_path):

@@ -1,4 +1,4 @@
-"""What trackers load; what they write is seen in test_tuner.py, where real trials are tracked."""
+"""What trackers load, and keep of a trial; what they write is seen in test_tuner.py, where real trials are tracked."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ import sys
 from pathlib import Path
 
 from study.assignment import Report
+from study.commands import Enqueue, carry_out
 from trainer.config import TrainerConfig
 
 CODE = """
 import sys
 from pathlib import Path
-
-from study.assignment import Report
-from trainer.config import TrainerConfig
 from ray.tune import tune
 from study.spec import StudySpec
 from study.trackers import trackers
@@ -57,3 +55,6 @@ def test_a_tracker_keeps_what_sets_a_trial_apart_from_each_other_one(make_bridge
     del dapo["label"]
     assert all({**dapo, "confirms": 0, "seed": seed} in confirming for seed in (1, 2))
     assert all({**fipo, "confirms": 1, "seed": seed} in confirming for seed in (1, 2))
+    later = {"fipo.half_life": 8, "optimizer.learning_rate": 1e-3}
+    carry_out(bridge, Enqueue(label="its rate", values=later))
+    assert keeps() == {**fipo, **later, "label": "its rate", "seed": 0}
