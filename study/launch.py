@@ -167,12 +167,13 @@ def _run(bridge: Bridge, watcher: Watcher, scratch: Path) -> StudyResults:
     def last_word() -> None:
         if came():
             _interrupted(bridge)
+            line = f"Interrupted; go on with: {typed('resume', bridge.directory)}"
         else:
             _cut_short(bridge, GONE)
+            line = _how_to_go_on(bridge.directory, GONE)
         watcher.ended(bridge.ending)
         bridge.notifier.close()
-        go_on = f"Interrupted; go on with: {typed('resume', bridge.directory)}"
-        watcher.last_word(go_on if came() else _how_to_go_on(bridge.directory, GONE))
+        watcher.last_word(line)
 
     note_environment(bridge.directory)
     note_ending(bridge.directory, None)

@@ -22,7 +22,7 @@ def logged(spec: StudySpec, assignment: Assignment) -> dict[str, Any]:
     its own for, its ``seed``, the ``label`` it was enqueued under and the trial that it ``confirms``."""
     known = assignment.known
     controls = (key for control in spec.enqueue for key in control.values)
-    keys = [*spec.space, *controls, *known.get(attributes.BESIDE, {}), "seed"]
+    keys = [*assignment.params, *controls, *known.get(attributes.BESIDE, {}), "seed"]
     role = {"label": known.get(attributes.LABEL), "confirms": known.get(attributes.CONFIRMS)}
     return {key: get_dotted(assignment.config, key) for key in keys} | {
         name: value for name, value in role.items() if value is not None
