@@ -15,7 +15,7 @@ from dashboards import source
 from dashboards.catalogue import Entry, entries
 from dashboards.optuna_study import OptunaStudy
 from dashboards.source import Reader, Study
-from study.results import StudyResults
+from study.results import StudyResults, read_study
 from tests.dashboards.synthetic import SyntheticStudy
 from tests.study import postgres
 from trainer.errors import UserError
@@ -44,6 +44,25 @@ def test_a_new_evaluation_is_a_new_reading_and_silence_is_none(live: tuple[Reade
     first = reader.latest()
     assert isinstance(first.found, Study) and not reader.newer_than(first.version)
     run_on()
+    until(reader, first.version)
+    second = reader.latest().found
+    assert isinstance(second, Study) and second.evaluations["step"].max() == 10
+
+
+def test_what_changes_while_a_study_is_read_is_read_again(
+    live: tuple[Reader, Callable[[], None]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader, run_on = live
+
+    def as_it_was(directory: Path) -> StudyResults:
+        results = read_study(directory)
+        monkeypatch.undo()
+        run_on()
+        return results
+
+    monkeypatch.setattr(source, "read_study", as_it_was)
+    first = reader.latest()
+    assert isinstance(first.found, Study) and first.found.evaluations["step"].max() == 5
     until(reader, first.version)
     second = reader.latest().found
     assert isinstance(second, Study) and second.evaluations["step"].max() == 10

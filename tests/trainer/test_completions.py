@@ -19,6 +19,8 @@ from trainer.policy import Policy, load_policy, score
 from trainer.ranks import ALONE
 from trainer.update import loss_settings, score_old, update
 
+TEMPERATURE = 0.7
+
 
 @pytest.fixture
 def policy(small_config: TrainerConfig) -> Policy:
@@ -28,8 +30,9 @@ def policy(small_config: TrainerConfig) -> Policy:
 def test_tokens_carry_their_weights_and_ratios_of_the_step(
     policy: Policy, small_config: TrainerConfig, tmp_path: Path
 ) -> None:
-    """Micro-batches of 40 tokens, so that not all go through the model at once."""
+    """Micro-batches of 40 tokens, so that not all go through the model at once; at the temperature of the rollout."""
     config = changed(small_config, "optimizer", micro_batch_tokens=40, learning_rate=0.05)
+    config = changed(config, "rollout", temperature=TEMPERATURE)
     batch = sampled_batch(policy)
     batch = dataclasses.replace(batch, rewards=np.arange(32.0).reshape(8, 4).tolist())
     chosen = choose(policy, batch, config)
@@ -60,7 +63,7 @@ def _log_probs(policy: Policy, responses: list) -> list[torch.Tensor]:
     rows = []
     for response in responses:
         with torch.no_grad():
-            rows.append(score(policy, [response], temperature=1.0, dtype=torch.float32)[0][0])
+            rows.append(score(policy, [response], temperature=TEMPERATURE, dtype=torch.float32)[0][0])
     return rows
 
 
