@@ -135,13 +135,14 @@ def least_span(low: float, high: float) -> tuple[float, float]:
 
 
 def span(values: pl.Series) -> tuple[float, float]:
-    """What a colour scale of scores runs over: to the best, from the worst that is no outlier (Tukey's fence below).
+    """What a colour scale of scores runs over: to the best, from the worst that is no outlier (Tukey's fence below, or
+    `LEAST_SPAN` below the best where that is lower: many ties put the fence at themselves).
 
     One collapsed trial would otherwise leave all others in one colour. Equal scores get `LEAST_SPAN`.
     """
     low, high = float(values.min() or 0.0), float(values.max() or 0.0)
     first, third = values.quantile(0.25, "linear") or 0.0, values.quantile(0.75, "linear") or 0.0
-    low = max(low, first - 1.5 * (third - first))
+    low = max(low, min(first - 1.5 * (third - first), high - LEAST_SPAN))
     return (low, high) if high > low else least_span(low, high)
 
 

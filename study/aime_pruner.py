@@ -98,7 +98,7 @@ def decide(
     gaps = trial - completed[best].mean(axis=0)
     gap = float(gaps.mean())
     if gap >= 0:
-        return Decision(False, 0.0, f"kept: {gap:+.3f} above the best at this step")
+        return Decision(False, 0.0, f"kept: gap {gap:+.3f} now, not below the reference")
 
     stayed = interim - finals < _FALL
     kept = "kept: no evidence that interim results predict the end"

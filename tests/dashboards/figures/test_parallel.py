@@ -60,3 +60,9 @@ def test_one_collapsed_trial_does_not_take_the_colours_from_all_others() -> None
     low, high = palette.span(pl.Series([0.02, 0.80, 0.81, 0.82, 0.83, 0.84]))
     assert 0.7 < low < 0.80 and high == 0.84
     assert palette.span(pl.Series([0.5, 0.6, 0.7])) == (0.5, 0.7)
+
+
+def test_many_ties_do_not_take_the_colours_from_those_below_them() -> None:
+    low, high = palette.span(pl.Series([*[0.9667] * 7, 0.975, 0.9333, 0.8125]))
+    assert (low, high) == pytest.approx((0.875, 0.975))
+    assert palette.span(pl.Series([*[0.9667] * 7, 0.975, 0.9333])) == (0.9333, 0.975)
