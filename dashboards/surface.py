@@ -13,6 +13,8 @@ from dashboards import palette
 FEWEST, MOST = 8, 300
 """Trials that a map needs, and those it takes: its cost grows with their cube."""
 GRID = 41
+ENOUGH = 2.0
+"""Standard errors by which a map must miss less than the mean does."""
 UNKNOWN = 0.9
 """Where the error is over this share of what it would be without any trial, the map says nothing."""
 
@@ -36,8 +38,13 @@ class Surface:
 
     @property
     def informs(self) -> bool:
-        """Whether the two parameters tell a trial's score: a tenth better than the mean does, beyond two errors."""
-        return self.left_out_error < 0.9 * self.spread and self.gain > 2
+        """Whether the two parameters tell a trial's score: a tenth better than the mean does, and not by chance."""
+        return self.closer and self.gain > ENOUGH
+
+    @property
+    def closer(self) -> bool:
+        """Whether it misses a tenth less than the mean does, by chance or not."""
+        return self.left_out_error < 0.9 * self.spread
 
 
 def surface(scores: pl.DataFrame, x: str, y: str, *, seed: int = 0) -> Surface | None:

@@ -56,8 +56,8 @@ def ray_session(resources: Resources) -> Iterator[Path]:
                 raise UserError(f"local Ray: did not start ({line}); see driver.log") from None
             raise UserError(
                 f"resources.ray_address = {resources.ray_address!r}: no connection ({line}); check the address and,"
-                " with ray status, that Ray is up on this node; if the cluster was started with RAY_AUTH_MODE=token,"
-                " set that and its RAY_AUTH_TOKEN here too"
+                " with ray status, that Ray is up on this node; if `ray start` said that token authentication is"
+                " enabled, set RAY_AUTH_MODE=token here too, and its RAY_AUTH_TOKEN unless ~/.ray/auth_token holds it"
             ) from None
         try:
             yield scratch

@@ -138,7 +138,20 @@ def seeds_against_settings(found: Sequence[Evidence], *, number: Number = decima
         f"{groups} confirmed configurations {verb} beyond the noise of the seed:"
         f" beside what a seed does to all of them a run varies by {noise} (standard deviation),"
         f" F({first:.3g}, {last:.3g}) = {test.statistic:.2f}, {_chance(test.p)}"
+        f"{'' if test.alike else _leading(found)}"
     )
+
+
+def _leading(found: Sequence[Evidence]) -> str:
+    """How many of the best do not differ among themselves: one bad control makes all of them "differ"."""
+    best = sorted((each for each in found if len(each.fresh) > 1), key=lambda each: each.mean, reverse=True)
+    for count in range(len(best) - 1, 1, -1):
+        test = seed_test(best[:count])
+        if test is not None and test.alike:
+            return f"; the best {count} of them do not ({_chance(test.p)})"
+        if test is not None and not test.measured and test.between < _NOTHING:
+            return f"; the best {count} of them had the same metric with every seed"
+    return ""
 
 
 class SeedDifference(NamedTuple):

@@ -134,10 +134,11 @@ class Wandb(Frozen):
 
 
 class Mlflow(Frozen):
-    """MLflow, through Ray Tune's callback."""
+    """MLflow, through Ray Tune's callback. It takes no @ in a name: avg@8 is avg_at_8 there."""
 
     tracking_uri: str = Field(min_length=1)
-    """Server or directory, for example http://127.0.0.1:5000. The experiment has the study's name."""
+    """Server, for example http://127.0.0.1:5000, or database, as sqlite:////home/me/mlflow.db; MLflow takes a directory
+    with MLFLOW_ALLOW_FILE_STORE=true alone. The experiment has the study's name."""
 
 
 class Tracking(Frozen):

@@ -72,18 +72,41 @@ def trackers(spec: StudySpec, directory: Path) -> list[LoggerCallback]:
         class Wandb(EveryStep, WandbLoggerCallback):
             pass
 
-        # Else under Tune's scratch directory, which goes at the end, and with it the runs of WANDB_MODE=offline.
-        place = {} if "WANDB_DIR" in os.environ else {"dir": str(directory)}
-        found.append(Wandb(project=spec.tracking.wandb.project, group=spec.name, **place))
+        found.append(Wandb(project=spec.tracking.wandb.project, group=spec.name, **_of_wandb(directory)))
     if spec.tracking.mlflow is not None:
         from ray.air.integrations.mlflow import MLflowLoggerCallback
 
-        class Mlflow(EveryStep, MLflowLoggerCallback):
+        class Named(MLflowLoggerCallback):
+            def log_trial_result(self, iteration: int, trial: Any, result: dict[str, Any]) -> None:
+                super().log_trial_result(iteration, trial, _named_for_mlflow(result))
+
+        class Mlflow(EveryStep, Named):
             pass
 
         uri = spec.tracking.mlflow.tracking_uri
         found.append(Mlflow(tracking_uri=uri, experiment_name=spec.name))
     return found
+
+
+def _of_wandb(directory: Path) -> dict[str, Any]:
+    """For ``wandb.init``, what the environment of this process says. Ray's callback runs it in an actor, which on a
+    cluster has the environment of `ray start`, and gives that the key alone.
+
+    Without a directory its files would lie under Tune's scratch one, which goes at the end, and with it the runs of
+    WANDB_MODE=offline.
+    """
+    variables = {"dir": "WANDB_DIR", "mode": "WANDB_MODE", "entity": "WANDB_ENTITY"}
+    said = {name: os.environ[variable] for name, variable in variables.items() if os.environ.get(variable)}
+    server = os.environ.get("WANDB_BASE_URL")
+    return {"dir": str(directory)} | said | ({"settings": {"base_url": server}} if server else {})
+
+
+def _named_for_mlflow(result: dict[str, Any]) -> dict[str, Any]:
+    """`result` with ``avg_at_8`` for ``avg@8``: MLflow takes no @ in a metric's name."""
+    return {
+        key.replace("@", "_at_"): _named_for_mlflow(value) if isinstance(value, dict) else value
+        for key, value in result.items()
+    }
 
 
 @contextlib.contextmanager

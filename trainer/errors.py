@@ -32,7 +32,9 @@ class RankLost(RuntimeError):
 
 
 def root_line(error: BaseException) -> str:
-    """The first line of the error that everything began with, for example "database or disk is full"."""
+    """The first line of the error that everything began with, for example "database or disk is full". Of a traceback in
+    the place of a message, as Ray Tune puts it there, the last."""
     while error.__cause__ is not None:
         error = error.__cause__
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    lines = (str(error).strip() or type(error).__name__).splitlines()
+    return lines[-1 if lines[0].startswith("Traceback (most recent call last)") else 0]

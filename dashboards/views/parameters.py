@@ -163,10 +163,9 @@ def _plane(study: Study, known: pl.DataFrame, keys: list[str], measure: str) -> 
     misses = f"misses a trial that it was not told of by {100 * found.left_out_error:.1f} points; the mean of all"
     misses += f" misses by {100 * found.spread:.1f}."
     if drawn is None:
-        right.warning(
-            f"No map: one over these {found.trials} configurations {misses} The two say little about a trial here."
-            f" {SEEDS}"
-        )
+        chance = f"On so few that may be chance: {found.gain:.1f} standard errors, and a map needs {surface.ENOUGH:g}."
+        why = chance if found.closer else "The two say little about a trial here."
+        right.warning(f"No map: one over these {found.trials} configurations {misses} {why} {SEEDS}")
         return
     chart = plane.uncertainty(configurations, x, y, surface=drawn, dark=is_dark())
     right.plotly_chart(chart, key="uncertainty", alt="Standard error of the map")

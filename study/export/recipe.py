@@ -38,6 +38,8 @@ class Machines:
 
 MACHINES = {"qwen2.5_32b": Machines(nodes=16, engine_gpus=4, engine_memory=0.8, sequence_gpus=8, offload=True)}
 """Of a preset, where the authors' own launch script says it."""
+POSITIONS = {"qwen2.5_7b_math": 4096}
+"""Of a preset, what config.json of its model allows, where that is fewer than its prompts and responses need."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,8 @@ class Recipe:
     notes: tuple[str, ...] = ()
     """For the top of the file."""
     elsewhere: tuple[str, ...] = ()
-    """Those of them that say how far this is from where the values were found; for the user's eyes at once."""
+    """Those of them that say how far this is from where the values were found, or what to do before; for the user's
+    eyes at once."""
 
     ranks: tuple[int, int] = (1, 1)
     """Nodes, and processes on each, with which this trainer runs it."""
@@ -116,10 +119,22 @@ def make_recipe(results: StudyResults, trial: TrialResult, *, preset: str | None
         for key, value in mine.items()
         if value != its[key] and key not in swept
     ]
-    elsewhere = tuple(moved(trial, own, config))
+    elsewhere = (*_too_few_positions(preset, config), *moved(trial, own, config))
     machines = MACHINES.get(preset, Machines())
     ranks = (machines.nodes, machines.gpus_per_node)
     return Recipe(config, f"{name}-{preset}", machines, (*notes, *elsewhere), elsewhere, ranks)
+
+
+def _too_few_positions(preset: str, config: TrainerConfig) -> list[str]:
+    """What to do about the model of `preset` before a run: whoever launches it finds out when the engines start."""
+    if preset not in POSITIONS:
+        return []
+    needed = config.data.max_prompt_length + config.rollout.max_response_length
+    return [
+        f"TOO FEW POSITIONS: config.json of {config.model.path} allows {POSITIONS[preset]:,}, and prompt and response"
+        f" have up to {needed:,}. Name a local copy in its place, with max_position_embeddings 32768, as verl's DAPO"
+        " recipes for this model do."
+    ]
 
 
 def _shown(fipo: FipoConfig) -> dict[str, str]:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import polars as pl
 import pytest
@@ -22,6 +24,8 @@ def slope(across: np.ndarray, up: np.ndarray) -> np.ndarray:
 def test_the_map_repeats_a_smooth_truth_within_its_error() -> None:
     found = surface.surface(trials(slope, noise=0.01), "tau", "eps")
     assert found is not None and found.informs and found.trials == 40
+    by_chance = dataclasses.replace(found, gain=1.0)
+    assert by_chance.closer and not by_chance.informs
     across = np.log(np.array(found.x) / 4) / np.log(64)
     up = np.array(found.y) / 0.4
     truth = slope(*np.meshgrid(across, up))

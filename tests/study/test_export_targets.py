@@ -327,11 +327,23 @@ def test_a_scale_at_which_nothing_was_tuned_is_said_in_the_file_and_at_once(tmp_
         assert line in re.sub("\n# *", " ", exports[0].text)
 
 
+@pytest.mark.parametrize("target", ["verl", "yaml", "trl"])
+def test_a_preset_whose_model_has_too_few_positions_says_so_in_the_file_and_at_once(tmp_path, target):
+    results = make_results(tmp_path / "study", [PAPER])
+    few = (
+        "TOO FEW POSITIONS: config.json of Qwen/Qwen2.5-Math-7B allows 4,096, and prompt and response have up to 12,288"
+    )
+    for preset, told in (("qwen2.5_7b_math", True), ("qwen2.5_32b", False)):
+        exports = prepare(results, target, preset=preset, approximate=True, out=tmp_path / "out")
+        assert any(few in line for line in summary(results, exports)) is told
+        assert (few in re.sub("\n# *", " ", exports[0].text)) is told
+
+
 def test_nothing_is_said_of_scale_where_it_is_the_same_or_of_a_half_life_that_weighs_nothing(tmp_path):
     results = make_results(tmp_path / "study", [PAPER, PAPER | {"fipo.epsilon_f_high": 0.0}])
     for number in (0, 1):
         (one,) = prepare(results, "yaml", number=number, preset="qwen2.5_7b_math", out=tmp_path / "out")
-        assert one.elsewhere == ()
+        assert not any("SCALE" in line for line in one.elsewhere)
         assert ("a half-life of 32 tokens" in re.sub("\n# *", " ", one.text)) is (number == 0)
     (one,) = prepare(results, "yaml", number=1, preset="qwen2.5_32b", out=tmp_path / "out")
     assert "writes up to 20,480 tokens. Nothing says" in one.elsewhere[1] and "half_life" not in one.elsewhere[1]

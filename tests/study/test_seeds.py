@@ -73,6 +73,20 @@ def test_how_far_configurations_move_together_is_that_of_huynh_and_feldt(seeds, 
     assert (test.epsilon, test.p) == (pytest.approx(epsilon), pytest.approx(p))
 
 
+def test_what_one_bad_control_makes_differ_is_told_without_it():
+    good = [confirmed(1, (0.967, 0.979, 0.971)), confirmed(2, (0.971, 0.967, 0.979))]
+    bad = [confirmed(3, (0.0, 0.0, 0.0)), confirmed(4, (0.4, 0.41, 0.42))]
+    alone = seed_test(good)
+    assert alone.alike and "best" not in seeds_against_settings(good)
+    said = seeds_against_settings([*bad, *good])
+    assert "4 confirmed configurations differ" in said
+    assert said.endswith(f"; the best 2 of them do not (p = {alone.p:.2f})")
+    equal = [confirmed(1, (0.9, 0.8, 0.9)), confirmed(2, (0.9, 0.8, 0.9)), confirmed(3, (0.1, 0.2, 0.0))]
+    assert seeds_against_settings(equal).endswith("; the best 2 of them had the same metric with every seed")
+    apart = [confirmed(n, [mean, mean + 0.001, mean + 0.0005 * n]) for n, mean in enumerate((0.2, 0.5, 0.8))]
+    assert seeds_against_settings(apart).endswith("p < 0.01")
+
+
 def test_confirmed_configurations_that_are_all_alike_are_not_told_apart_by_this_evaluation():
     said = seeds_against_settings([confirmed(0, (1.0, 1.0)), confirmed(1, (1.0, 1.0))])
     assert said == "2 confirmed configurations had the same metric with every seed: it tells none of them apart"

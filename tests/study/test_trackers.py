@@ -10,6 +10,7 @@ from study.assignment import Report
 from study.commands import Enqueue, carry_out
 from trainer.config import TrainerConfig
 
+VARIABLES = ("WANDB_DIR", "WANDB_MODE", "WANDB_ENTITY", "WANDB_BASE_URL")
 CODE = """
 import sys
 from pathlib import Path
@@ -30,6 +31,24 @@ def test_a_driver_loads_neither_torch_nor_a_tracker_that_was_not_asked_for(tmp_p
     """Each takes a second or two of the CPU before the first trial begins."""
     ended = subprocess.run([sys.executable, "-c", CODE, str(tmp_path)], capture_output=True, text=True, timeout=120)
     assert ended.returncode == 0, ended.stderr[-500:]
+
+
+def test_what_the_drivers_environment_says_of_wandb_is_said_to_its_actor_which_has_another_on_a_cluster(
+    make_spec, tmp_path, monkeypatch
+):
+    from study.trackers import trackers
+
+    def told() -> dict[str, object]:
+        *_, wandb = trackers(make_spec(tracking={"wandb": {"project": "p"}}), tmp_path)
+        return wandb.kwargs
+
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    assert told() == {"dir": str(tmp_path)}
+    for name, value in zip(VARIABLES, ("/elsewhere", "offline", "me", "http://127.0.0.1:9"), strict=True):
+        monkeypatch.setenv(name, value)
+    server = {"base_url": "http://127.0.0.1:9"}
+    assert told() == {"dir": "/elsewhere", "mode": "offline", "entity": "me", "settings": server}
 
 
 def test_a_tracker_keeps_what_sets_a_trial_apart_from_each_other_one(make_bridge):

@@ -227,6 +227,8 @@ def test_every_tracker_that_is_asked_for_gets_the_results_under_their_training_s
 
     def with_metrics(number, step):
         told = [{"step": each, "grad_norm": each / 8} for each in range(max(step - 4, 1), step + 1)]
+        told = told or [{"step": 0}]
+        told[-1]["sums_select/avg@8"] = CURVE[1e-4][step // 5]  # as of an evaluation
         return {"step": step, "training_iteration": step, "value": CURVE[1e-4][step // 5], "metrics": told}
 
     class Racing(trainable(with_metrics)):
@@ -257,6 +259,9 @@ def test_every_tracker_that_is_asked_for_gets_the_results_under_their_training_s
 
     norm = client.get_metric_history(run.info.run_id, "metrics/grad_norm")
     assert [(each.step, each.value) for each in norm] == list(norms.items())
+
+    score = client.get_metric_history(run.info.run_id, "metrics/sums_select/avg_at_8")
+    assert {each.step: each.value for each in score} == curve
 
     (log,) = bridge.directory.glob("wandb/offline-run-*/run-*.wandb")  # not where it goes with Ray's own files
     assert b"optimizer.learning_rate" in log.read_bytes()

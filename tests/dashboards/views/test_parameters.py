@@ -9,7 +9,7 @@ import re
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dashboards import importance, palette
+from dashboards import importance, palette, surface
 from study.results import StudyResults
 from tests.dashboards import synthetic
 from tests.dashboards.pages import page
@@ -73,6 +73,16 @@ def test_a_trial_whose_gamma_has_no_half_life_is_in_every_chart(
     assert {box.label: box.value for box in curves.selectbox}["Colour"] == shown
     lines = json.loads(curves.get("plotly_chart")[0].proto.spec)["data"]
     assert palette.NEUTRAL not in [line["line"]["color"] for line in lines if line.get("meta") is not None]
+
+
+def test_a_map_that_may_be_better_by_chance_alone_is_called_that(
+    finished: StudyResults, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(surface, "ENOUGH", 1000.0)
+    monkeypatch.setattr(surface.Surface, "closer", True)
+    said = " ".join(each.value for each in page(finished, "parameters").warning)
+    assert "No map:" in said and re.search(r"may be chance: -?\d+\.\d standard errors, and a map needs 1000\.", said)
+    assert "say little" not in said
 
 
 def test_what_importance_puts_first_colours_the_charts_and_lays_out_the_map(
