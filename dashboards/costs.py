@@ -44,7 +44,7 @@ def pruned(trials: pl.DataFrame, evaluations: pl.DataFrame, *, set_name: str, st
             evaluations (see `frames.FEW`).
         seconds, spared_seconds: what it took, and what it would have taken more, at its own pace, or at that of all
             where it was pruned before its first step.
-        spared_steps, spared_seconds: null of what the pruner did not stop, see `study.tables.spared_by_pruning`.
+        spared_steps, spared_seconds: null of what the pruner did not stop, see `study.costs.spared_by_pruning`.
     """
     stopped = trials.filter((pl.col("state") == "PRUNED") & pl.col("pruned_at").is_not_null())
     scores = evaluations.filter(pl.col("set") == set_name).select("trial", "step", "samples", "accuracy")

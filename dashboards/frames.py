@@ -92,7 +92,8 @@ def trials(results: StudyResults) -> pl.DataFrame:
     """
     rows, controls = [], {trial.number for trial in results.trials if trial.control is not None}
     for trial in results.trials:
-        whose = trial.number if trial.confirms is None else trial.confirms
+        confirms = results.confirmed_by(trial)
+        whose = trial.number if confirms is None else confirms
         rows.append(
             {
                 "trial": trial.number,
@@ -107,7 +108,7 @@ def trials(results: StudyResults) -> pl.DataFrame:
                 "fail_reason": trial.fail_reason,
                 "stop_reason": trial.stop_reason,
                 "pruner_reason": trial.pruner_reason,
-                "confirms": trial.confirms,
+                "confirms": confirms,
                 "repeats": results.repeats.get(trial.number),
                 "started": trial.started,
                 "seconds": (trial.ended - trial.started).total_seconds() if trial.started and trial.ended else None,

@@ -161,8 +161,8 @@ def _reported(results: StudyResults, number: int, set_name: str) -> dict[int, fl
 
 
 def _confirming(results: StudyResults, number: int, set_name: str) -> dict[int, SetScore]:
-    """Scores at the end of the trials that confirm trial `number`, by training seed."""
-    confirming = [each for each in results.trials if each.confirms == number and each.value is not None]
+    """Scores at the end of the trials that confirm the configuration of trial `number`, by training seed."""
+    confirming = [each for each in results.trials if results.confirmed_by(each) == number and each.value is not None]
     scores = {results.seed(each): each.newest(set_name) for each in confirming}
     return {seed: score for seed, score in scores.items() if score is not None}
 

@@ -169,16 +169,19 @@ class StudyResults:
         repeats stands once, by the first."""
         ended = (each for each in self.trials if each.state in ENDED and each.number not in self.repeats)
         return evidence(
-            Run(each.number, each.value, self.repeats.get(each.confirms, each.confirms), self.seed(each), _lost(each),
-                self._minimized(each))
+            Run(each.number, each.value, self.confirmed_by(each), self.seed(each), _lost(each), self._minimized(each))
             for each in ended
-        )  # fmt: skip
+        )
 
     @functools.cached_property
     def repeats(self) -> dict[int | None, int]:
         """Of each COMPLETE trial that has the settings of a control, or of one before it, that one's number."""
         complete = (each for each in self.trials if each.state == "COMPLETE" and each.confirms is None)
         return {number: first for number, first in _firsts(complete).items() if number != first}
+
+    def confirmed_by(self, trial: TrialResult) -> int | None:
+        """The trial by which what `trial` confirms stands in `evidence`; None if it confirms none."""
+        return self.repeats.get(trial.confirms, trial.confirms)
 
     def _minimized(self, trial: TrialResult) -> float:
         score = trial.newest(self.spec.selecting.name) if self.spec.against else None

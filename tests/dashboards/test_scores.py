@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import dataclasses
+
 import polars as pl
 import pytest
 
 from dashboards import frames, scores
+from study.against import mean_lengths, seed_means_reported
 from study.results import StudyResults
 
 
@@ -78,3 +81,25 @@ def test_a_confirmed_configuration_counts_once_by_the_mean_of_its_fresh_seeds(fi
     assert row["score"] == pytest.approx(fresh["score"].mean())
     assert row["error"] == pytest.approx((fresh["error"] ** 2).sum() ** 0.5 / 2)
     assert scores.by_configuration(known).equals(known)
+
+
+def test_what_confirmed_a_trial_counts_for_the_control_that_repeats_it(finished: StudyResults) -> None:
+    """As after `fipo enqueue` of the DAPO that a search has drawn and confirmed."""
+    sampled, other = [trial for trial in finished.trials if trial.state == "COMPLETE" and not trial.control][:2]
+    again = [
+        dataclasses.replace(other, number=20 + seed, confirms=sampled.number, beside={"seed": seed}) for seed in (1, 2)
+    ]
+    control = dataclasses.replace(sampled, number=30, control="DAPO late")
+    before = dataclasses.replace(finished, trials=(*finished.trials, *again))
+    after = dataclasses.replace(before, trials=(*before.trials, control))
+    assert after.repeats[sampled.number] == 30
+    for told in (mean_lengths, seed_means_reported):
+        assert told(after)[30] == told(before)[sampled.number]
+    step = other.evaluations[-1].step
+    was, now = (scores.by_configuration(at(results, step)) for results in (before, after))
+    for number, table in ((sampled.number, was), (30, now)):
+        row = table.row(by_predicate=pl.col("trial") == number, named=True)
+        assert row["score"] == pytest.approx(other.evaluations[-1].scores[0].accuracy)
+    assert sampled.number not in now["trial"]
+    table = frames.trials(after)
+    assert table.filter(pl.col("of_control") == 30)["trial"].to_list() == [21, 22, 30]
