@@ -36,6 +36,7 @@ def test_a_driver_loads_neither_torch_nor_a_tracker_that_was_not_asked_for(tmp_p
 def test_what_the_drivers_environment_says_of_wandb_is_said_to_its_actor_which_has_another_on_a_cluster(
     make_spec, tmp_path, monkeypatch
 ):
+    """Its runs lie in the study unless the user has chosen a place."""
     from study.trackers import trackers
 
     def told() -> dict[str, object]:

@@ -290,17 +290,6 @@ def test_a_trial_that_tells_its_steps_again_after_a_death_is_logged_once(tuner, 
     assert logged == [(0, None, 0.1), (1, 1, None), (2, 2, 0.2), (3, 3, None), (4, 4, 0.3), (4, None, None)]
 
 
-@pytest.mark.parametrize("chosen", [None, "/elsewhere"])
-def test_runs_of_wandb_lie_in_the_study_unless_the_user_has_chosen_a_place(make_spec, tmp_path, monkeypatch, chosen):
-    from study.trackers import trackers
-
-    monkeypatch.delenv("WANDB_DIR", raising=False)
-    if chosen is not None:
-        monkeypatch.setenv("WANDB_DIR", chosen)
-    found = trackers(make_spec(tracking={"wandb": {"project": "fipo"}}), tmp_path)[-1]
-    assert found.kwargs == ({"dir": str(tmp_path)} if chosen is None else {})
-
-
 def test_a_study_for_which_there_is_no_node_says_so_and_can_be_stopped(make_bridge, tuner, tmp_path):
     """Also when the nodes go after Tune has begun to wait for the first trial: it takes no step then."""
     bridge, told, room = make_bridge(space=RATE), [], iter([1])
