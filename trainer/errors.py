@@ -33,8 +33,12 @@ class RankLost(RuntimeError):
 
 def root_line(error: BaseException) -> str:
     """The first line of the error that everything began with, for example "database or disk is full". Of a traceback in
-    the place of a message, as Ray Tune puts it there, the last."""
+    the place of a message, as Ray Tune puts it there, the first line of what was raised last."""
     while error.__cause__ is not None:
         error = error.__cause__
-    lines = (str(error).strip() or type(error).__name__).splitlines()
-    return lines[-1 if lines[0].startswith("Traceback (most recent call last)") else 0]
+    text = str(error).strip() or type(error).__name__
+    head = "Traceback (most recent call last):\n"
+    if text.startswith(head):  # its frames are indented
+        _, _, text = text.rpartition(head)
+        text = next((line for line in text.splitlines() if not line.startswith(" ")), text)
+    return text.splitlines()[0]
